@@ -1,0 +1,35 @@
+# Everything runs in .venv, which the first target that needs it makes. PYTHON may name another interpreter (3.10 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help install quickstart test lint bench clean
+
+help: ## say what every target does
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	@touch $@
+
+install: .venv/installed ## make .venv with everything in it (CPU build of torch)
+
+quickstart: .venv/installed ## distil a search encoder for this machine's Python documentation, offline
+	$(BIN)/potstill quickstart
+
+test: .venv/installed ## run the whole suite, offline
+	$(BIN)/python -m pytest
+
+lint: .venv/installed ## style, types and which part may import which
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/installed ## speed against sentence-transformers, as JSON; MODEL names the student (default: cut from the quickstart's teacher)
+	$(BIN)/python benchmarks/speed.py $(if $(MODEL),--model $(MODEL))
+
+clean: ## remove .venv and caches, keep runs/
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,270 @@
+"""The command: one function each. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Optional
+
+import typer
+
+from potstill.errors import PotstillError
+
+if TYPE_CHECKING:
+    from potstill.results import Record
+
+app = typer.Typer(
+    name="potstill",
+    help="Distil a BERT-sized encoder into a small, fast one, and score the very file that ships.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A path, or a shipped name (potstill list recipes).")]
+SetOption = Annotated[
+    Optional[list[str]], typer.Option("--set", metavar="A.B=C", help="Override one value of the recipe; may be repeated.")
+]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, an exported ONNX folder, or a hub name.")
+]
+ThreadsOption = Annotated[Optional[int], typer.Option(min=1, help="Threads to pin; default: every core.")]
+
+
+def main() -> None:
+    """Entry point: a PotstillError is one line (or one a problem) and status 2, Ctrl-C is status 130."""
+    try:
+        app()
+    except PotstillError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "potstill":
+            raise
+        print(f"error: this needs {error.name}, which is not installed; pip install 'potstill[train]'", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped; the same command with --resume takes it up", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command()
+def check(recipe: RecipeArgument, overrides: SetOption = None) -> None:
+    """Say what a recipe would do, or everything that is wrong with it, before any work."""
+    from potstill import recipe as recipes
+    from potstill.preflight import preflight
+
+    parsed = recipes.read(recipe, overrides or [])
+    facts = preflight(parsed, recipe)
+    _pairs(parsed.name, facts.table)
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    out: Annotated[Optional[Path], typer.Option(help="The run folder; default: runs/<name of the recipe>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken run stopped.")] = False,
+) -> None:
+    """Run a recipe: teacher → student → ONNX → int8 → scores of the file that ships → report."""
+    from potstill import recipe as recipes
+    from potstill.pipeline import distil
+
+    parsed = recipes.read(recipe, overrides or [])
+    folder = out or Path("runs") / parsed.name
+    _quiet()
+    distil(parsed, out=folder, resume=resume)
+    _finished(folder)
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="[recipes|losses|poolings|tasks]")] = "recipes",
+) -> None:
+    """List what ships: recipes, losses, poolings or tasks."""
+    from potstill import recipe as recipes
+    from potstill.errors import did_you_mean
+    from potstill.registry import names
+
+    if kind == "recipes":
+        rows = {name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name, path in recipes.shipped().items()}
+    elif kind == "losses":
+        rows = names("losses")
+    elif kind == "poolings":
+        from potstill.models.pooling import POOLINGS
+
+        rows = {name: (function.__doc__ or "").partition("\n")[0] for name, function in POOLINGS.items()}
+    elif kind == "tasks":
+        from potstill.tasks.base import task_names
+
+        rows = task_names()
+    else:
+        raise PotstillError("list", f"unknown kind {kind!r}", did_you_mean(kind, ("recipes", "losses", "poolings", "tasks")))
+    _pairs(kind, list(rows.items()))
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    tasks: Annotated[str, typer.Option(help="Names with commas between them, `cost` among them (potstill list tasks).")] = "cost",
+    data: Annotated[Path, typer.Option(help="Folder that holds senteval/, glue/ and retrieval/.")] = Path(),
+    json: Annotated[Optional[Path], typer.Option(help="Write the record to this file.")] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Score a model, or the very file that a run ships, and measure what it costs."""
+    from potstill.evaluation.evaluate import evaluate as run
+
+    _quiet()
+    record = run(model, [task.strip() for task in tasks.split(",") if task.strip()], data, threads)
+    if json is not None:
+        from potstill.files import write_text
+
+        write_text(json, record.model_dump_json(indent=2) + "\n")
+    _record(record)
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Add model_quantized.onnx, behind the quality gate.")] = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """Export a model to ONNX with pooling and normalisation inside the graph."""
+    from potstill.pipeline import export as run
+
+    _quiet()
+    folder = run(model, out, int8=int8, threads=threads)
+    _pairs(str(folder), [(path.name, f"{path.stat().st_size / 1e6:,.1f} MB") for path in sorted(folder.glob("*.onnx"))])
+
+
+@app.command()
+def encode(
+    model: ModelArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Texts, one a line (.gz too).")],
+    out: Annotated[Path, typer.Option(help="The .npy file to write: float32, one row a line of FILE.")],
+    threads: ThreadsOption = None,
+) -> None:
+    """Turn every line of a file into a vector."""
+    import numpy as np
+
+    from potstill.data.lines import read_lines
+    from potstill.evaluation.subject import open_subject
+    from potstill.files import write_aside
+
+    _quiet()
+    texts = [line for _, line in read_lines(file)]
+    vectors = open_subject(model, threads=threads).encode(texts, "encode")
+    with write_aside(out) as aside, aside.open("wb") as stream:
+        np.save(stream, vectors)
+    _pairs(str(out), [("vectors", f"{vectors.shape[0]:,} × {vectors.shape[1]}")])
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
+    html: Annotated[Path, typer.Option(help="The page to write.")],
+) -> None:
+    """Set several runs side by side in one page."""
+    from rich.console import Console
+
+    from potstill.pipeline import compare as run
+    from potstill.report.table import print_table
+    from potstill.results import read_run
+
+    run(runs, html)
+    print_table([read_run(folder) for folder in runs], Console())
+    print(f"\nreport: {html}")
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="The folder to work in.")] = Path("runs/quickstart"),
+    overrides: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken run stopped.")] = False,
+) -> None:
+    """Distil a search encoder for this machine's Python documentation, offline, in minutes."""
+    from rich.console import Console
+
+    from potstill import quickstart as steps
+
+    console = Console()
+    _quiet()
+    teacher = steps.teacher_folder()
+    console.print(f"[bold]teacher[/]   the real all-MiniLM-L6-v2, checksum right\n[dim]{teacher}[/]")
+    data, run = out / "data", out / "run"
+    if not (resume and data.is_dir()):
+        if run.exists() and not resume:
+            raise PotstillError(run, "holds a run already", "add --resume, choose another --out, or delete it")
+        docs = steps.collect(data, seed=13)
+        console.print(
+            f"[bold]texts[/]     {docs.sentences:,} sentences of docstrings and pydoc topics\n"
+            f"[bold]task[/]      find a docstring's rest by its first line: {docs.held_out:,} held out of {docs.documents:,}"
+        )
+    steps.train(data, run, overrides=tuple(overrides or ()), resume=resume)
+    _finished(run)
+    console.print("\n[bold]Three questions, answered by the int8 file without torch[/]")
+    for answer in steps.answer(run, data):
+        console.print(f"\n[bold]{answer.question}[/]", highlight=False)
+        for name, line, cosine in answer.found:
+            console.print(f"  {cosine:.2f}  [cyan]{name}[/]  {line[:80]}", highlight=False, markup=True, overflow="ellipsis", no_wrap=True)
+    console.print(f"\nNow open [bold]{run / 'report.html'}[/]")
+
+
+def _finished(folder: Path) -> None:
+    from rich.console import Console
+
+    from potstill.report.table import print_table
+    from potstill.results import read_run
+
+    print_table([read_run(folder)], Console())
+    print(f"\nrun folder: {folder}\nreport: {folder / 'report.html'}")
+
+
+def _pairs(title: str, rows: list[tuple[str, str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _record(record: Record) -> None:
+    rows = [
+        (task, "  ".join(f"{key} {value:.2f}" for key, value in scores.items() if isinstance(value, float)))
+        for task, scores in record.scores.items()
+    ]
+    if record.cost is not None:
+        cost = record.cost
+        rows += [
+            ("parameters", f"{cost.embedding_parameters / 1e6:.1f} M embedding + {cost.encoder_parameters / 1e6:.1f} M encoder"),
+            ("weights", f"{cost.bytes / 1e6:.1f} MB"),
+            ("latency", f"p50 {cost.latency_p50_ms:.2f} ms, p95 {cost.latency_p95_ms:.2f} ms at batch 1, {cost.threads} threads"),
+            ("throughput", f"{cost.sentences_per_second:,.0f} sentences/s of mixed length"),
+            ("peak memory", f"{cost.peak_memory_mb:,.0f} MB"),
+        ]
+    _pairs(record.name, rows)
+
+
+def _quiet() -> None:
+    """Keep the libraries' notices off the screen; errors still come through."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""A corpus tokenized once, and every batch of a run laid out before the run starts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, pairwise
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from potstill.errors import PotstillError
+from potstill.progress import progress
+
+PIECE = 4096  # texts a call: enough for all threads, few enough for a smooth bar and little memory
+WINDOW = 50  # batches that are sorted by length together: more saves little padding and mixes less
+
+
+@dataclass(frozen=True)
+class TokenizedTexts:
+    """Token ids of n texts, end to end in one flat array.
+
+    A list of lists would take ten times the memory; this can be memory-mapped and hashed as it is.
+
+    Args:
+        ids: (tokens,) int32, special tokens included.
+        offsets: (n + 1,) int64; text i is `ids[offsets[i]:offsets[i + 1]]`.
+    """
+
+    ids: np.ndarray
+    offsets: np.ndarray
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(n,) int64, tokens of each text."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def pad(self, rows: np.ndarray | Sequence[int], pad_id: int) -> dict[str, np.ndarray]:
+        """`input_ids` and `attention_mask` of these texts, (rows, longest of them) int64, padded at the end."""
+        rows = np.asarray(rows, dtype=np.int64)
+        lengths = self.lengths[rows]
+        columns = np.arange(lengths.max(initial=0))
+        mask = columns < lengths[:, None]  # (b, l)
+        input_ids = np.full(mask.shape, pad_id, dtype=np.int64)
+        input_ids[mask] = self.ids[(self.offsets[rows][:, None] + columns)[mask]]
+        return {"input_ids": input_ids, "attention_mask": mask.astype(np.int64)}
+
+
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int, title: str = "") -> TokenizedTexts:
+    """Tokenize all texts, each cut to `max_length` tokens with its special tokens kept.
+
+    Works on a copy of the tokenizer, whose truncation and padding stay as the caller set them.
+
+    Args:
+        title: what the progress bar says.
+
+    Raises:
+        PotstillError: `max_length` leaves no room beside the special tokens.
+    """
+    special = tokenizer.num_special_tokens_to_add(False)
+    if max_length <= special:
+        raise PotstillError(
+            "max_length", f"{max_length} leaves no room for a text beside {special} special tokens", f"choose at least {special + 1}"
+        )
+    tokenizer = Tokenizer.from_str(tokenizer.to_str())
+    tokenizer.enable_truncation(max_length)
+    tokenizer.no_padding()
+    pieces: list[np.ndarray] = []
+    lengths = np.zeros(len(texts), dtype=np.int64)
+    with progress(title or "tokenizing", len(texts)) as advance:
+        for start in range(0, len(texts), PIECE):
+            # fast: without character offsets, which nobody reads here
+            encodings = tokenizer.encode_batch_fast(list(texts[start : start + PIECE]))
+            lengths[start : start + len(encodings)] = [len(encoding) for encoding in encodings]
+            pieces.append(np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), dtype=np.int32))
+            advance(len(encodings))
+    ids = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
+    return TokenizedTexts(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+
+
+def training_plan(lengths: np.ndarray | Sequence[int], *, batch_size: int, batch_tokens: int, epochs: float, seed: int) -> list[np.ndarray]:
+    """Every batch of a run, in order, as arrays of row numbers.
+
+    The whole plan is made first so that a resumed run takes it up by skipping what is done, and so
+    that the number of steps is known. Epoch e depends on (seed, e) alone: a longer run starts with
+    the shorter one's batches. An epoch is shuffled, sorted by length within windows of WINDOW
+    batches, cut, and its batches are shuffled; so a batch pads little, yet rows meet others each time.
+
+    Args:
+        lengths: (n,) tokens of each text.
+        batch_size: rows a batch holds at most.
+        batch_tokens: rows × longest row of a batch, at most. A longer text is a batch alone.
+        epochs: may be a fraction; of the last epoch then that part of its batches.
+    """
+    lengths = np.asarray(lengths, dtype=np.int64)
+    plan: list[np.ndarray] = []
+    if not len(lengths):
+        return plan
+    for epoch in range(math.ceil(epochs)):
+        rng = np.random.default_rng([seed, epoch])
+        batches = _cut(_by_length(lengths, rng.permutation(len(lengths)), WINDOW * batch_size), lengths, batch_size, batch_tokens)
+        part = min(1.0, epochs - epoch)
+        kept = rng.permutation(len(batches))[: math.ceil(len(batches) * part)]
+        plan += [batches[number] for number in kept]
+    return plan
+
+
+def _by_length(lengths: np.ndarray, order: np.ndarray, window: int) -> np.ndarray:
+    """`order` sorted by length inside each window, upwards and downwards in turn.
+
+    In turn, because a batch that reaches over the edge of a window then finds similar lengths on both sides.
+    """
+    number = np.arange(len(order)) // window
+    key = np.where(number % 2, -lengths[order], lengths[order])
+    return order[np.lexsort((key, number))]
+
+
+def _cut(order: np.ndarray, lengths: np.ndarray, batch_size: int, batch_tokens: int) -> list[np.ndarray]:
+    """`order` in pieces of at most `batch_size` rows and `batch_tokens` padded tokens."""
+    sorted_lengths = lengths[order]
+    counts = np.arange(1, batch_size + 1)
+    starts = [0]
+    while starts[-1] < len(order):
+        ahead = sorted_lengths[starts[-1] : starts[-1] + batch_size]
+        padded = np.maximum.accumulate(ahead) * counts[: len(ahead)]
+        starts.append(starts[-1] + max(1, int(np.searchsorted(padded, batch_tokens, side="right"))))
+    # One row alone at the end has no matrix of similarities: let the batch before it give it one, or take it in.
+    if len(starts) > 2 and starts[-1] - starts[-2] == 1 < batch_size and 2 * sorted_lengths[-2:].max() <= batch_tokens:
+        if starts[-2] - starts[-3] > 2:
+            starts[-2] -= 1
+        else:
+            del starts[-2]
+    return [order[start:end] for start, end in pairwise(starts)]

@@ -1,0 +1,1 @@
+"""From a trained encoder to the files that ship."""

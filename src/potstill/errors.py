@@ -1,0 +1,43 @@
+"""The one error that a user is meant to read, and the helpers that word it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class PotstillError(Exception):
+    """A mistake in what came from outside: a recipe, a file, a model, a machine.
+
+    Its text is one line: the place, what is wrong there (with the value), and the way out.
+    The command line prints it and exits with status 2; anything else is a bug and keeps its
+    traceback.
+    """
+
+    def __init__(self, place: object, problem: str, remedy: str = "") -> None:
+        self.place, self.problem, self.remedy = str(place), problem, remedy
+        line = f"{self.place}: {problem}" + (f"; {remedy}" if remedy else "")
+        super().__init__(" ".join(line.split()))
+
+
+class PotstillErrors(PotstillError):
+    """Several mistakes found in one reading, reported together, one line each."""
+
+    def __init__(self, errors: Sequence[PotstillError]) -> None:
+        self.errors = list(errors)
+        Exception.__init__(self, "\n".join(str(error) for error in self.errors))
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?` when something known is close, else the list of what is known."""
+    names = sorted(known)
+    close = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"known: {', '.join(names)}" if names else "nothing is known here"
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """A value as an error shows it: its repr, cut so that the line stays a line."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

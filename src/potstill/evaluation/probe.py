@@ -1,0 +1,121 @@
+"""One model, measured in this fresh process: `python -m potstill.evaluation.probe MODEL` prints a Cost as JSON.
+
+A process of its own because peak memory is a high-water mark of the whole process, and because
+thread pools take their size when their library is loaded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from potstill.evaluation.subject import Subject
+    from potstill.results import Cost
+
+POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS")
+
+ALONE = 200  # sentences, one at a time
+FEWEST_ALONE = 20
+ALONE_SECONDS = 2.5
+PASSES = 3
+PASS_SECONDS = 1.2
+PASS_SENTENCES = (32, 2048)  # fewest and most of a pass
+
+
+def pin(threads: int) -> None:
+    """Fix the size of every thread pool to come; only libraries loaded after this call see it."""
+    os.environ.update(dict.fromkeys(POOLS, str(threads)))
+    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
+
+
+def measure(subject: Subject, threads: int) -> Cost:
+    """Time and weigh a model: at most about ten seconds, whatever its size.
+
+    The throughput is the best of three passes: another process can only ever slow one down.
+    """
+    import numpy as np
+
+    from potstill.evaluation.sentences import mixed_sentences
+    from potstill.results import Cost
+
+    sentences = mixed_sentences(PASS_SENTENCES[1])
+    # Warm-up: first calls allocate and choose kernels. Twice, as the second one tells the speed.
+    subject.encode(sentences[: PASS_SENTENCES[0]])
+    per_second = PASS_SENTENCES[0] / _seconds(subject, sentences[: PASS_SENTENCES[0]])
+
+    for sentence in sentences[:5]:
+        subject.encode([sentence])
+    alone: list[float] = []
+    started = time.perf_counter()
+    for sentence in sentences[:ALONE]:
+        alone.append(1000 * _seconds(subject, [sentence]))
+        if len(alone) >= FEWEST_ALONE and time.perf_counter() - started > ALONE_SECONDS:
+            break
+
+    size = int(min(max(per_second * PASS_SECONDS, PASS_SENTENCES[0]), PASS_SENTENCES[1]))
+    fastest = min(_seconds(subject, sentences[:size]) for _ in range(PASSES))
+    return Cost(
+        parameters=subject.parameters,
+        embedding_parameters=subject.embedding_parameters,
+        encoder_parameters=subject.parameters - subject.embedding_parameters,
+        bytes=sum(subject.files.values()),
+        threads=threads,
+        latency_p50_ms=round(float(np.percentile(alone, 50)), 3),
+        latency_p95_ms=round(float(np.percentile(alone, 95)), 3),
+        sentences_per_second=round(size / fastest, 1),
+        peak_memory_mb=round(peak_memory() / 1e6, 1),
+    )
+
+
+def peak_memory() -> int:
+    """Most bytes that this process has had resident.
+
+    getrusage is the second choice on Linux: its ru_maxrss survives exec, so a process started by a
+    large one begins with the parent's peak.
+    """
+    try:
+        with open("/proc/self/status", encoding="utf-8") as stream:
+            return next(1024 * int(line.split()[1]) for line in stream if line.startswith("VmHWM:"))
+    except (OSError, StopIteration):
+        pass
+    if sys.platform == "win32":
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m potstill.evaluation.probe", description="Measure one model; prints one line of JSON.")
+    parser.add_argument("model")
+    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "int8"])
+    parser.add_argument("--threads", type=int, required=True)
+    chosen = parser.parse_args(arguments)
+    pin(chosen.threads)
+    from potstill.errors import PotstillError
+    from potstill.evaluation.subject import open_subject
+
+    try:
+        cost = measure(open_subject(chosen.model, chosen.precision, chosen.threads), chosen.threads)
+    except PotstillError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    sys.stdout.write(cost.model_dump_json() + "\n")
+    return 0
+
+
+def _seconds(subject: Subject, texts: list[str]) -> float:
+    started = time.perf_counter()
+    subject.encode(texts)
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    sys.exit(main())

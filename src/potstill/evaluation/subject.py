@@ -1,0 +1,144 @@
+"""The model under evaluation: whatever its name names, seen through one record."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.errors import PotstillError
+from potstill.results import RESULTS_FILE
+from potstill.runtime.folder import CARD, MODEL, QUANTIZED, RUN_ONNX, read_card
+
+STUDENT = "student"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that is open and can encode.
+
+    Attributes:
+        name: what a table calls it.
+        path: the folder that holds its weights.
+        role: as results.Record has it.
+        encode: (texts, title of the progress bar) → float32 (n, dimension), in the order of the texts.
+        files: weights, by name → bytes.
+        parameters: all, of which `embedding_parameters` are in the embedding tables.
+    """
+
+    name: str
+    path: Path
+    format: Literal["torch", "onnx"]
+    role: Literal["model", "student", "onnx", "int8"]
+    encode: Callable[..., NDArray[np.float32]]
+    files: dict[str, int]
+    parameters: int
+    embedding_parameters: int
+    dimension: int
+
+
+def open_subject(name: str | Path, precision: str = "auto", threads: int | None = None) -> Subject:
+    """Open a model for evaluation; an ONNX one without importing torch.
+
+    Args:
+        name: an exported ONNX folder; a run folder, of which the file that ships is taken: its
+            onnx/, else its student/; a folder of transformers or sentence-transformers; a hub name.
+        precision: the ONNX file: "int8", "fp32", or "auto", which is int8 where there is one.
+        threads: of torch (for the whole process) or onnxruntime; default theirs.
+
+    Raises:
+        PotstillError: nothing of that name, no weights in it, or weights that cannot be loaded.
+    """
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if folder.exists():
+            raise PotstillError(name, "is a file", "name the folder that holds the model")
+        return _open_torch(str(name), str(name), "model", precision, threads)  # a hub name, or the error about it
+    if _is_exported(folder):
+        return _open_onnx(folder, _folder_name(folder), precision, threads)
+    # A hub folder too may hold onnx/, in a form of its own; its config.json tells it from a run.
+    if (folder / "config.json").is_file():
+        return _open_torch(str(folder), _folder_name(folder), "student" if folder.name == STUDENT else "model", precision, threads)
+    if _is_exported(folder / RUN_ONNX):
+        return _open_onnx(folder / RUN_ONNX, _folder_name(folder), precision, threads)
+    if (folder / STUDENT).is_dir():
+        return _open_torch(str(folder / STUDENT), _folder_name(folder), "student", precision, threads)
+    if (folder / RESULTS_FILE).is_file():
+        raise PotstillError(name, f"is a run folder without {RUN_ONNX}/ and {STUDENT}/", "train it again, or name its model's folder")
+    raise PotstillError(name, "holds no model: neither config.json nor model.onnx", "name a run, model or exported ONNX folder")
+
+
+def _open_onnx(folder: Path, name: str, precision: str, threads: int | None) -> Subject:
+    from potstill.runtime.encoder import Encoder
+
+    encoder = Encoder(folder, precision=precision, threads=threads)  # type: ignore[arg-type]
+    card = read_card(folder)
+
+    def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
+        return encoder.encode(texts, title=title)
+
+    return Subject(
+        name=name,
+        path=folder,
+        format="onnx",
+        role="int8" if encoder.file.name == QUANTIZED else "onnx",
+        encode=encode,
+        files=_sizes(folder, [f"{encoder.file.name}*"]),  # *: weights beyond 2 GB lie beside the graph
+        parameters=card.parameters,
+        embedding_parameters=card.embedding_parameters,
+        dimension=encoder.dimension,
+    )
+
+
+def _open_torch(source: str, name: str, role: Literal["model", "student"], precision: str, threads: int | None) -> Subject:
+    if precision == "int8":
+        raise PotstillError(
+            source, "has no int8 file: it is no exported ONNX folder", "export it first: potstill export MODEL --out DIR --int8"
+        )
+    from potstill.models.source import model_folder
+
+    folder = model_folder(source)  # before torch: a wrong name is told at once
+    try:
+        import torch
+    except ImportError as error:
+        raise PotstillError(source, "is a torch model, and torch is not installed", "pip install 'potstill[train]'") from error
+    from potstill.models.encoder import load_encoder
+
+    if threads:
+        torch.set_num_threads(threads)
+    model = load_encoder(folder)
+
+    def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
+        return model.encode(texts, title=title)
+
+    embedding, encoder = model.parameter_counts()
+    return Subject(
+        name=name,
+        path=folder,
+        format="torch",
+        role=role,
+        encode=encode,
+        files=_sizes(folder, ["*.safetensors", "[0-9]*_*/*.safetensors"]),  # the second: Dense modules of sentence-transformers
+        parameters=embedding + encoder,
+        embedding_parameters=embedding,
+        dimension=model.dimension,
+    )
+
+
+def _is_exported(folder: Path) -> bool:
+    return any((folder / file).is_file() for file in (CARD, MODEL, QUANTIZED))
+
+
+def _folder_name(folder: Path) -> str:
+    """The folder's name, with its run's where the name alone says nothing."""
+    folder = folder.absolute()
+    return f"{folder.parent.name}/{folder.name}" if folder.name in (RUN_ONNX, STUDENT) else folder.name
+
+
+def _sizes(folder: Path, patterns: Sequence[str]) -> dict[str, int]:
+    paths = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(paths)}

@@ -1,0 +1,1 @@
+"""Pure mathematics: one loss a file, the file named after it."""

@@ -1,0 +1,23 @@
+"""Mean squared difference of the pooled vectors of student and teacher, over batch and width."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from potstill.losses.base import Loss
+
+
+class EmbeddingMSE(Loss):
+    """L = 1/(b·d) · Σ_i ‖s_i - t_i‖² (Reimers & Gurevych 2020, knowledge distillation of sentence embeddings).
+
+    The mean also over d makes it small for unit vectors: at d = 384 it is 1/384 of the squared
+    distance, which the term's weight has to make up for. student, teacher: (b, d) → scalar.
+    """
+
+    reads = "embedding"
+
+    def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        return mse_loss(student, teacher)

@@ -1,0 +1,45 @@
+"""KL between the distributions that softmax makes of each text's similarities within the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax, normalize
+
+from potstill.losses.base import Loss
+
+
+class SimilarityKL(Loss):
+    """L = 1/b · Σ_i KL( softmax_j(cos(t_i, t_j)/τ) ‖ softmax_j(cos(s_i, s_j)/τ) ), j ≠ i.
+
+    Like similarity_mse, but a small τ turns the weight to each text's nearest neighbours, where
+    ranking is decided. No factor τ². student: (b, d_s), teacher: (b, d_t) → scalar.
+
+    Args:
+        temperature: τ > 0.
+
+    Raises:
+        ValueError: the temperature is not positive.
+    """
+
+    reads = "embedding"
+    same_width = False
+
+    def __init__(self, temperature: float = 0.05) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature {temperature} must be above 0")
+        self.temperature = temperature
+
+    def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        return kl_div(self._neighbours(student), self._neighbours(teacher), reduction="batchmean", log_target=True)
+
+    def _neighbours(self, vectors: Tensor) -> Tensor:
+        """(b, d) → (b, b - 1) log-probabilities of the other texts."""
+        unit = normalize(vectors, dim=-1)
+        scores = unit @ unit.T / self.temperature  # (b, b)
+        # The diagonal is dropped, not masked with -inf: 0 · (-inf) would poison the KL.
+        others = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
+        return log_softmax(scores[others].view(len(scores), len(scores) - 1), dim=-1)

@@ -1,0 +1,1 @@
+"""What is trained: encoders, their pooling, and how students are made."""

@@ -1,0 +1,97 @@
+"""Students made from a transformer: some of its layers, or the same architecture built small."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from potstill.errors import PotstillError, did_you_mean
+from potstill.models.encoder import EncoderModel, position_limit
+
+# Which `count` of `total` layers a student keeps; layers count from 1, as hidden_states[k] is the output of layer k.
+RULES: dict[str, Callable[[int, int], list[int]]] = {
+    # Evenly apart, the last one kept: 6 → 3 gives 2, 4, 6.
+    "uniform": lambda count, total: [round((k + 1) * total / count) for k in range(count)],
+    # Evenly apart, the first and the last kept: 6 → 3 gives 1, 3, 6.
+    "spread": lambda count, total: [total] if count == 1 else [1 + k * (total - 1) // (count - 1) for k in range(count)],
+    "first": lambda count, total: list(range(1, count + 1)),
+    "last": lambda count, total: list(range(total - count + 1, total + 1)),
+}
+
+
+def choose_layers(layers: int | Sequence[int] | None, rule: str, total: int, place: str = "student.layers") -> list[int]:
+    """Numbers (from 1) of the layers to keep out of `total`.
+
+    Args:
+        layers: how many, or which, or None for all.
+        rule: a name of RULES, used when `layers` is a number.
+
+    Raises:
+        PotstillError: a layer that the model lacks, twice the same, or an unknown rule.
+    """
+    if layers is None:
+        return list(range(1, total + 1))
+    if isinstance(layers, int):
+        if rule not in RULES:
+            raise PotstillError(f"{place} rule", f"unknown rule {rule!r}", did_you_mean(rule, RULES))
+        if layers > total:
+            raise PotstillError(place, f"{layers} layers asked of a model that has {total}", f"ask for 1 to {total}")
+        return RULES[rule](layers, total)
+    missing = [layer for layer in layers if not 1 <= layer <= total]
+    if missing:
+        raise PotstillError(place, f"the model has no layer {missing[0]}", f"layers count from 1 to {total}")
+    if sorted(set(layers)) != list(layers):
+        raise PotstillError(place, f"{list(layers)} is not in rising order without repeats", f"give some of 1 to {total}")
+    return list(layers)
+
+
+def cut_student(source: EncoderModel, layers: Sequence[int], *, pooling: str, normalize: bool, max_length: int) -> EncoderModel:
+    """A student that keeps the source's embeddings and the `layers` (numbers from 1) of its stack."""
+    backbone = copy.deepcopy(source.backbone)
+    total = backbone.config.num_hidden_layers
+    stacks = [(module, name) for module in backbone.modules() for name, child in module.named_children() if _is_stack(child, total)]
+    if len(stacks) != 1:
+        raise PotstillError(
+            f"student.model ({backbone.config.model_type})", f"has {len(stacks)} stacks of {total} layers", "cut from a plain encoder"
+        )
+    parent, name = stacks[0]
+    stack = getattr(parent, name)
+    setattr(parent, name, nn.ModuleList(stack[layer - 1] for layer in layers))
+    backbone.config.num_hidden_layers = len(layers)
+    types = getattr(backbone.config, "layer_types", None)
+    if types:  # ModernBERT: which layers attend locally
+        backbone.config.layer_types = [types[layer - 1] for layer in layers]
+    return EncoderModel(
+        backbone, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=min(max_length, position_limit(backbone))
+    )
+
+
+def build_student(
+    source: EncoderModel, *, layers: int, width: int, heads: int, ffn: int, pooling: str, normalize: bool, max_length: int, seed: int
+) -> EncoderModel:
+    """A randomly initialised student of the source's architecture and vocabulary.
+
+    Raises:
+        PotstillError: the width is not divisible by the heads.
+    """
+    from transformers import AutoModel
+
+    if width % heads:
+        raise PotstillError("student.width", f"{width} is not divisible by heads {heads}", "choose a divisor")
+    config = copy.deepcopy(source.backbone.config)
+    config.num_hidden_layers, config.hidden_size, config.num_attention_heads = layers, width, heads
+    # DistilBERT calls its inner width hidden_dim and maps no common name to it.
+    setattr(config, "hidden_dim" if config.model_type == "distilbert" else "intermediate_size", ffn)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = AutoModel.from_config(config, dtype=torch.float32)
+    return EncoderModel(
+        backbone, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=min(max_length, position_limit(backbone))
+    )
+
+
+def _is_stack(module: nn.Module, total: int) -> bool:
+    return isinstance(module, nn.ModuleList) and len(module) == total and len({type(layer) for layer in module}) == 1

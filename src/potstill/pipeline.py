@@ -1,0 +1,327 @@
+"""The only place where parts meet: recipe → parts → run folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill import recipe as recipes
+from potstill.errors import PotstillError
+from potstill.evaluation.evaluate import COST, evaluate, load_tasks
+from potstill.evaluation.subject import STUDENT
+from potstill.files import write_aside, write_text
+from potstill.preflight import AGREEMENT, Facts, preflight
+from potstill.results import METRICS_FILE, REPORT_FILE, Record, Run, read_metrics
+from potstill.runtime.folder import ONNX
+
+if TYPE_CHECKING:
+    from potstill.models.encoder import EncoderModel
+    from potstill.training.teacher import CachedTeacher
+    from potstill.training.trainer import Dev
+
+RECIPE = "recipe.yaml"
+CHECKPOINTS = "checkpoints"
+GATE = "gate.json"
+
+
+def distil(
+    recipe: recipes.Recipe | dict[str, Any] | str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+) -> Run:
+    """Run a recipe from the teacher to the scored file that ships.
+
+    Args:
+        recipe: a path, a shipped name, a mapping, or a Recipe.
+        overrides: `a.b=c`, as --set takes them; with a path or a name only.
+        out: the run folder; default runs/<name>.
+        resume: go on where a broken run stopped; what is whole is kept.
+
+    Returns:
+        What was measured, as results.json holds it.
+
+    Raises:
+        PotstillError: something from outside is wrong.
+        KeyboardInterrupt: Ctrl-C; `resume` takes the run up.
+    """
+    if isinstance(recipe, (str, Path)):
+        recipe = recipes.read(str(recipe), tuple(overrides))
+    elif isinstance(recipe, dict):
+        recipe = recipes.check(recipe)
+    folder = Path(out) if out is not None else Path("runs") / recipe.name
+    _claim(folder, recipe, resume)
+    facts = preflight(recipe)
+    if not (folder / RECIPE).is_file():
+        write_text(folder / RECIPE, recipes.resolved(recipe))
+    dev: Dev | None = None
+    if not (folder / STUDENT).is_dir():
+        dev = _train(recipe, facts, folder, resume)
+    if recipe.export.onnx:
+        _export_run(recipe, facts, folder, dev)
+    run = _measure(recipe, facts, folder)
+    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    return run
+
+
+def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Sequence[str] = (), threads: int | None = None) -> Path:
+    """Export a model folder (or a run's student) to ONNX, and to int8 behind the gate.
+
+    Args:
+        texts: what parity and the gate are checked on; default sentences made in code.
+
+    Raises:
+        PotstillError: the model cannot be loaded, parity is not reached, or no int8 setting passes.
+    """
+    from potstill.deploy.onnx import export_onnx
+    from potstill.deploy.quantize import quantize_int8
+    from potstill.evaluation.sentences import mixed_sentences
+    from potstill.models.encoder import load_encoder
+
+    source = Path(model) / STUDENT if (Path(model) / STUDENT).is_dir() else model
+    sample = list(texts) or mixed_sentences(256)
+    limits = recipes.Int8()
+    with write_aside(out) as aside:  # a refused int8 file leaves no half-made folder behind
+        export_onnx(load_encoder(source), aside, sample)
+        if int8:
+            quantize_int8(aside, texts=sample, score=None, threads=threads, **limits.model_dump())
+    return Path(out)
+
+
+def compare(folders: Sequence[str | Path], html: str | Path) -> None:
+    """Write one page that sets several runs side by side."""
+    from potstill.report.page import write_report
+
+    write_report([Path(folder) for folder in folders], Path(html))
+
+
+def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
+    """Refuse a folder that holds another run; with `resume`, one whose recipe differs."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise PotstillError(folder, "is a file", "choose another --out")
+    mine = folder / RECIPE
+    if not resume:
+        if any(folder.iterdir()):
+            raise PotstillError(folder, "holds a run already", "add --resume to go on with it, or choose another --out")
+    elif mine.is_file() and mine.read_text(encoding="utf-8") != recipes.resolved(recipe):
+        raise PotstillError(
+            mine,
+            "this run was begun with another recipe",
+            f"resume with that one (potstill train {mine} --out {folder} --resume), or choose another --out",
+        )
+
+
+def _train(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> Dev:
+    """Teach the student, stage by stage, and save it. Returns what chose its checkpoints."""
+    import torch
+    from transformers import set_seed
+
+    from potstill.data.batches import tokenize, training_plan
+    from potstill.losses.base import make_loss
+    from potstill.models.encoder import load_encoder
+    from potstill.training.objective import Objective, TermSpec
+    from potstill.training.precision import choose_device, use_bf16
+    from potstill.training.teacher import LiveTeacher, Teacher
+    from potstill.training.trainer import Settings, train_stage
+
+    training = recipe.training
+    device = choose_device(training.device)
+    bf16 = use_bf16(training.precision, device)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or torch.get_num_threads())
+    cached = _cached_teacher(recipe, facts, device, bf16) if recipe.teacher.cache else None
+    student = make_student(recipe, facts)
+    tokens = tokenize(student.tokenizer, facts.texts, student.max_length, "tokenize")
+    teacher: Teacher
+    if cached is not None:
+        teacher, teacher_width = cached, cached.dimension
+    else:
+        model = load_encoder(facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length).to(device)
+        teacher, teacher_width = (
+            LiveTeacher(model, tokenize(model.tokenizer, facts.texts, model.max_length, "tokenize"), bf16=bf16),
+            model.dimension,
+        )
+    dev = _dev(recipe, facts, cached)
+    settings = Settings(
+        learning_rate=training.learning_rate,
+        warmup=training.warmup,
+        schedule=training.schedule,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        seed=training.seed,
+        bf16=bf16,
+        device=device,
+        evaluations=training.evaluations,
+    )
+    plan = training_plan(
+        tokens.lengths, batch_size=training.batch_size, batch_tokens=training.batch_tokens, epochs=training.epochs, seed=training.seed
+    )
+    start = 0.0
+    for number, stage in enumerate(recipe.stages):
+        end = start + stage.share
+        steps = plan[round(start * len(plan)) : round(end * len(plan))]
+        start = end
+        stage_folder = folder / CHECKPOINTS / f"{number}-{stage.name}"
+        set_seed(training.seed + number)
+        terms = [
+            TermSpec(term.loss, make_loss(term.loss, term.model_extra or {}), term.weight, term.project == "linear") for term in stage.terms
+        ]
+        objective = Objective(terms, student.dimension, teacher_width)
+        train_stage(
+            student,
+            objective,
+            tokens,
+            teacher,
+            steps,
+            dev,
+            settings,
+            name=stage.name,
+            folder=stage_folder,
+            metrics=folder / METRICS_FILE,
+            resume=resume,
+        )
+    student.save(folder / STUDENT)
+    return dev
+
+
+def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
+    """The student as it is before training: the same for the same recipe and seed."""
+    from potstill.models.encoder import load_encoder
+    from potstill.models.transformer import build_student, cut_student
+
+    wanted = recipe.student
+    source = load_encoder(facts.student_folder)
+    pooling = wanted.pooling or source.pooling
+    if wanted.width is not None:
+        return build_student(
+            source,
+            layers=facts.layers[0],
+            width=wanted.width,
+            heads=wanted.heads,  # type: ignore[arg-type]  # the recipe's check saw that all four are there
+            ffn=wanted.ffn,  # type: ignore[arg-type]
+            pooling=pooling,
+            normalize=wanted.normalize,
+            max_length=wanted.max_length,
+            seed=recipe.training.seed,
+        )
+    return cut_student(source, facts.layers, pooling=pooling, normalize=wanted.normalize, max_length=wanted.max_length)
+
+
+def _cached_teacher(recipe: recipes.Recipe, facts: Facts, device: Any, bf16: bool) -> CachedTeacher:
+    """The teacher's vectors of the training texts, then of the held-out ones; computed only where no cache holds them."""
+    from potstill.models.encoder import load_encoder
+    from potstill.training.teacher import MANIFEST, CachedTeacher, build_cache, cache_place
+
+    texts = [*facts.texts, *facts.held_out]
+    settings = {"pooling": recipe.teacher.pooling, "max_length": recipe.teacher.max_length, "bf16": bf16}
+    place = cache_place(facts.teacher_folder, texts, settings)
+    if (place / MANIFEST).is_file():
+        return CachedTeacher(place)
+    model = load_encoder(facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length)
+    return build_cache(place, model.to(device), texts, bf16)
+
+
+def _dev(recipe: recipes.Recipe, facts: Facts, cached: CachedTeacher | None = None) -> Dev:
+    """What chooses the best checkpoint, and what int8 must not lose: a dev task, or agreement with the teacher."""
+    import numpy as np
+
+    from potstill.models.encoder import load_encoder
+    from potstill.training.agreement import Agreement
+    from potstill.training.trainer import Dev
+
+    name = recipe.training.select
+    if name != AGREEMENT:
+        task = load_tasks([name], recipe.data.dir)[0]
+        return Dev(name, lambda encode: float(task.evaluate(encode)[task.primary]))
+    if cached is not None:
+        vectors = cached.vectors(np.arange(len(facts.texts), len(facts.texts) + len(facts.held_out)))
+    else:
+        vectors = load_encoder(facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length).encode(
+            facts.held_out
+        )
+    return Dev(name, Agreement(facts.held_out, vectors))
+
+
+def _export_run(recipe: recipes.Recipe, facts: Facts, folder: Path, dev: Dev | None) -> None:
+    """Write onnx/, with the int8 file where a setting passes the gate. The gate's rows go beside it."""
+    from potstill.deploy.onnx import export_onnx
+    from potstill.deploy.quantize import quantize_int8
+    from potstill.models.encoder import load_encoder
+
+    if (folder / ONNX).is_dir():
+        return
+    limits = recipe.export.limits
+    scorer = dev or _dev(recipe, facts)
+    with write_aside(folder / ONNX) as aside:
+        export_onnx(load_encoder(folder / STUDENT), aside, facts.held_out[:256], teacher=recipe.teacher.model)
+        if limits is not None:
+            rows = quantize_int8(
+                aside, texts=facts.held_out[:512], score=lambda encoder: scorer.score(encoder.encode), **limits.model_dump()
+            )
+            write_text(aside / GATE, json.dumps(rows, indent=2) + "\n")
+
+
+def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
+    """Score teacher, undistilled cut, student and every shipped file alike; write results.json, the cards and the report."""
+    from potstill.deploy.card import write_card
+    from potstill.report.page import write_report
+
+    names, where = recipe.evaluate, recipe.data.dir
+    records = [
+        evaluate(facts.teacher_folder, names, where, name=recipe.teacher.model.rstrip("/").rpartition("/")[2], role="teacher"),
+        _undistilled(recipe, facts, folder),
+        evaluate(folder / STUDENT, names, where, name="student", role="student"),
+    ]
+    onnx = folder / ONNX
+    if onnx.is_dir():
+        records.append(evaluate(onnx, names, where, precision="fp32", name="student, ONNX", role="onnx"))
+        if recipe.export.limits is not None:
+            records.append(evaluate(onnx, names, where, precision="int8", name="student, int8", role="int8"))
+    run = Run(
+        name=recipe.name,
+        seed=recipe.training.seed,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        recipe=recipe.model_dump(mode="json"),
+        training=_training_summary(folder),
+        gate=json.loads((onnx / GATE).read_text(encoding="utf-8")) if (onnx / GATE).is_file() else [],
+        records=records,
+    )
+    for part in (STUDENT, ONNX):
+        if (folder / part).is_dir():
+            write_card(folder / part, name=recipe.name, teacher=recipe.teacher.model, records=[record.model_dump() for record in records])
+    run.write(folder)
+    write_report([folder], folder / REPORT_FILE)
+    return run
+
+
+def _undistilled(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Record:
+    """The same student before any training: what distillation is compared with."""
+    place = folder / ".undistilled"
+    try:
+        make_student(recipe, facts).save(place)
+        return evaluate(
+            place, [name for name in recipe.evaluate if name != COST], recipe.data.dir, name="student, not distilled", role="undistilled"
+        )
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _training_summary(folder: Path) -> dict[str, Any]:
+    """Steps, texts, seconds and the best dev score, out of metrics.jsonl."""
+    last: dict[str, dict[str, Any]] = {}
+    best: dict[str, Any] = {}
+    for line in read_metrics(folder):
+        if "dev" in line:
+            if not best or line["stage"] != best["stage"] or line["dev"]["value"] > best["value"]:
+                best = {"stage": line["stage"], "step": line["step"], **line["dev"]}
+        else:
+            last[line["stage"]] = line
+    totals = {key: sum(line[key] for line in last.values()) for key in ("texts", "seconds")}
+    return {"steps": sum(line["step"] for line in last.values()), **totals, "best": best}

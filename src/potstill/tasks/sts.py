@@ -1,0 +1,98 @@
+"""Semantic textual similarity: do cosines of sentence vectors order pairs as people do?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.data.senteval import ScoredPairs, read_sts_benchmark, read_sts_folder
+from potstill.errors import PotstillError, did_you_mean
+from potstill.tasks.base import Encode, Task, unit_rows
+
+STS = Path("senteval") / "STS"
+YEARS = {str(year): STS / f"STS{year}-en-test" for year in range(12, 17)}
+BENCHMARK = {"stsb": STS / "STSBenchmark" / "sts-test.csv", "stsb-dev": STS / "STSBenchmark" / "sts-dev.csv"}
+
+# Cosines of fp32 vectors differ by less than this when nothing but rounding sets them apart.
+ROUNDING = 1e-6
+
+
+class Sts(Task):
+    """SimCSE's "all" protocol: the pairs of every subset in one list, one Spearman over it.
+
+    A mean of the subsets' Spearmans is another number, and published tables mix the two: only the
+    pooled list asks that a cosine mean the same in every subset. Nothing is fitted on top of the
+    cosine. Source: Gao et al. 2021, SimCSE, section 6 and appendix B, and its modified SentEval.
+    """
+
+    primary = "spearman"
+
+    def __init__(self, name: str, subsets: list[ScoredPairs]) -> None:
+        super().__init__(name)
+        self.subsets = subsets
+
+    @classmethod
+    def variants(cls) -> dict[str, str]:
+        years = {year: f"SemEval STS 20{year}, test" for year in YEARS}
+        return years | {"stsb": "STS benchmark, test: for reporting", "stsb-dev": "STS benchmark, dev: for choosing"}
+
+    @classmethod
+    def open(cls, variant: str, folder: Path) -> Sts:
+        name = f"sts/{variant}"
+        if variant in YEARS:
+            return cls(name, read_sts_folder(folder / YEARS[variant]))
+        if variant in BENCHMARK:
+            return cls(name, [read_sts_benchmark(folder / BENCHMARK[variant])])
+        raise PotstillError("tasks", f"unknown task {name!r}", did_you_mean(name, [f"sts/{known}" for known in cls.variants()]))
+
+    def texts(self) -> list[str]:
+        return [text for pairs in self.subsets for side in (pairs.first, pairs.second) for text in side]
+
+    def evaluate(self, encode: Encode) -> dict[str, Any]:
+        """Spearman and Pearson ×100 over all pairs, and Spearman of each subset.
+
+        A subset whose Spearman is undefined (all its scores equal) gives None.
+
+        Raises:
+            PotstillError: the vectors are not finite, or all pairs have the same cosine: a model
+                that says the same of everything has no Spearman, and NaN would hide that.
+        """
+        unit = unit_rows(encode(self.texts()), self.name)  # in the order of texts(): each subset's firsts, then its seconds
+        cosines, start = [], 0
+        for pairs in self.subsets:
+            first, second = unit[start : start + len(pairs)], unit[start + len(pairs) : start + 2 * len(pairs)]  # (p, d) each
+            cosines.append(np.einsum("pd,pd->p", first, second))
+            start += 2 * len(pairs)
+        predicted, gold = np.concatenate(cosines), np.concatenate([pairs.scores for pairs in self.subsets])
+        if np.ptp(gold) == 0:
+            raise PotstillError(
+                self.name, f"all {len(gold)} gold scores are {gold[0]:g}, so no correlation exists", "check the score column"
+            )
+        spearman = _spearman(predicted, gold)
+        if spearman is None:
+            raise PotstillError(
+                self.name,
+                f"all {len(gold)} pairs have the same cosine ({predicted[0]:.4f}), so no Spearman exists",
+                "the model gives every text the same vector: look at its training loss, and train again",
+            )
+        return {
+            "spearman": spearman,
+            "pearson": float(100 * np.corrcoef(predicted, gold)[0, 1]),
+            "pairs": len(gold),
+            "subsets": {
+                pairs.name: {"spearman": _spearman(part, np.asarray(pairs.scores)), "pairs": len(pairs)}
+                for pairs, part in zip(self.subsets, cosines, strict=True)
+            },
+        }
+
+
+def _spearman(predicted: NDArray[np.float64], gold: NDArray[np.float64]) -> float | None:
+    """Spearman ×100 with average ranks for ties; None where it does not exist."""
+    from scipy.stats import spearmanr
+
+    if np.ptp(predicted) <= ROUNDING or np.ptp(gold) == 0:
+        return None
+    return float(100 * spearmanr(predicted, gold).statistic)

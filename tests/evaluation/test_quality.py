@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from potstill.evaluation.quality import score
+from potstill.tasks.base import Encode, Task, load_task
+
+# Published for all-MiniLM-L6-v2 under SimCSE's "all" protocol.
+PUBLISHED = {"sts/12": 72.37, "sts/13": 80.60, "sts/14": 75.59, "sts/15": 85.39, "sts/stsb": 82.03}
+
+
+class Lengths(Task):
+    """Answers what it was given: length of each of its texts."""
+
+    def __init__(self, name: str, texts: list[str]) -> None:
+        super().__init__(name)
+        self._texts = texts
+
+    @classmethod
+    def variants(cls) -> dict[str, str]:
+        return {}
+
+    @classmethod
+    def open(cls, variant: str, folder: Any) -> Task:
+        raise NotImplementedError
+
+    def texts(self) -> list[str]:
+        return self._texts
+
+    def evaluate(self, encode: Encode) -> dict[str, Any]:
+        return {"lengths": encode(self._texts)[:, 0].tolist()}
+
+
+def test_every_distinct_text_is_encoded_once() -> None:
+    calls: list[list[str]] = []
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        calls.append(list(texts))
+        return np.array([[len(text), 0] for text in texts], dtype=np.float32)
+
+    scores = score([Lengths("a", ["x", "yyy", "x"]), Lengths("b", ["zz", "yyy"])], encode)
+    assert calls == [["x", "yyy", "zz"]]
+    assert scores == {"a": {"lengths": [1, 3, 1]}, "b": {"lengths": [2, 3]}}
+
+
+def test_published_scores_of_minilm(minilm_dir: Any, data_dir: Any) -> None:
+    from potstill.models.encoder import load_encoder
+
+    model = load_encoder(minilm_dir)
+    # Small batches stay in the processor's cache: on two cores this is the longest test.
+    scores = score([load_task(name, data_dir) for name in PUBLISHED], lambda texts: model.encode(texts, batch_tokens=2048))
+    assert {name: found["spearman"] for name, found in scores.items()} == pytest.approx(PUBLISHED, abs=0.02)

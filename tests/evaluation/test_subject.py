@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from potstill.errors import PotstillError
+from potstill.evaluation.subject import open_subject
+
+TEXTS = ["the river", "a village and the river, again and again", "9"]
+
+
+def test_model_folder(tiny_encoder_dir: Path) -> None:
+    from potstill.models.encoder import load_encoder
+
+    subject = open_subject(tiny_encoder_dir)
+    assert (subject.name, subject.format, subject.role, subject.path) == ("tiny-encoder", "torch", "model", tiny_encoder_dir)
+    assert subject.files == {"model.safetensors": (tiny_encoder_dir / "model.safetensors").stat().st_size}
+    vectors = subject.encode(TEXTS)
+    assert vectors.dtype == np.float32 and vectors.shape == (3, subject.dimension)
+    model = load_encoder(tiny_encoder_dir)
+    assert np.allclose(vectors, model.encode(TEXTS), atol=1e-6)
+    assert (subject.embedding_parameters, subject.parameters) == (model.parameter_counts()[0], sum(model.parameter_counts()))
+
+
+def test_onnx_folder(tiny_onnx_dir: Path, tiny_encoder_dir: Path) -> None:
+    fp32, int8, shipped = (open_subject(tiny_onnx_dir, precision) for precision in ("fp32", "int8", "auto"))
+    assert [subject.role for subject in (fp32, int8, shipped)] == ["onnx", "int8", "int8"]
+    assert list(fp32.files) == ["model.onnx"] and list(int8.files) == ["model_quantized.onnx"]
+    assert fp32.parameters == open_subject(tiny_encoder_dir).parameters
+    assert np.allclose(fp32.encode(TEXTS), open_subject(tiny_encoder_dir).encode(TEXTS), atol=1e-4)
+
+
+def test_run_folder_gives_the_file_that_ships(tiny_run_dir: Path, tmp_path: Path) -> None:
+    subject = open_subject(tiny_run_dir)
+    assert (subject.name, subject.role, subject.path) == (tiny_run_dir.name, "int8", tiny_run_dir / "onnx")
+    assert open_subject(tiny_run_dir, "fp32").role == "onnx"
+    assert open_subject(tiny_run_dir / "student").name == f"{tiny_run_dir.name}/student"
+
+    shutil.copytree(tiny_run_dir / "student", tmp_path / "run" / "student")
+    assert open_subject(tmp_path / "run").role == "student"
+
+
+def test_hub_folder_with_a_foreign_onnx_is_a_torch_model(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_encoder_dir, tmp_path / "model")
+    (folder / "onnx").mkdir()
+    (folder / "onnx" / "model.onnx").write_bytes(b"foreign")
+    assert open_subject(folder).format == "torch"
+
+
+def test_onnx_subject_never_imports_torch(tiny_onnx_dir: Path, tiny_retrieval: Path) -> None:
+    code = f"""
+import json, sys
+from potstill.evaluation.evaluate import evaluate
+record = evaluate({str(tiny_onnx_dir)!r}, ["retrieval/tiny", "cost"], {str(tiny_retrieval)!r}, threads=1)
+print(json.dumps([sorted({{"torch", "transformers"}} & set(sys.modules)), record.role, list(record.scores), record.cost.threads]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [[], "int8", ["retrieval/tiny"], 1]
+
+
+def test_what_is_no_model(tmp_path: Path, tiny_encoder_dir: Path) -> None:
+    with pytest.raises(PotstillError, match="holds no model"):
+        open_subject(tmp_path)
+    with pytest.raises(PotstillError, match="no such folder"):
+        open_subject(tmp_path / "absent")
+    with pytest.raises(PotstillError, match="is a file; name the folder"):
+        open_subject(tiny_encoder_dir / "config.json")
+    with pytest.raises(PotstillError, match="has no int8 file.*potstill export"):
+        open_subject(tiny_encoder_dir, "int8")
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(PotstillError, match="run folder without onnx/ and student/"):
+        open_subject(tmp_path)

@@ -1,0 +1,95 @@
+"""Charts hold the records' points, are valid plotly, and their labels can be read."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from typing import Any
+
+import plotly.graph_objects as go
+import pytest
+
+from potstill.report import model_rows
+from potstill.report.charts import SIZE, SPEED, quality_chart
+from potstill.report.figure import Figure, log_ticks
+from potstill.report.labels import HEIGHT, POSITIONS, WIDTH, _box, _overlap, place_labels
+
+from .samples import make_run
+
+
+def coloured(value: Any) -> Any:
+    """A figure as the page's script makes it: a colour in place of each CSS variable."""
+    if isinstance(value, str) and value.startswith("var("):
+        return "#123456"
+    if isinstance(value, dict):
+        return {key: coloured(item) for key, item in value.items()}
+    return [coloured(item) for item in value] if isinstance(value, list) else value
+
+
+def validate(figure: Figure | None) -> Figure:
+    """plotly's own check of every key and value; JSON without NaN."""
+    assert figure is not None
+    go.Figure(coloured(figure))
+    json.dumps(figure, allow_nan=False)
+    return figure
+
+
+def test_a_point_for_each_model() -> None:
+    figure = validate(quality_chart(model_rows([make_run()]), SIZE, "STS mean"))
+    points = {trace["name"]: (trace["x"][0], round(trace["y"][0], 2)) for trace in figure["data"]}
+    assert points["teacher"] == (pytest.approx(437.967648), 80.64)
+    assert points["ONNX int8"] == (pytest.approx(17.493871), 78.71)
+    assert figure["layout"]["xaxis"]["type"] == "log"
+    assert [shape["y0"] for shape in figure["layout"]["shapes"]] == [80.64]
+
+
+def test_points_on_one_spot_share_a_label() -> None:
+    figure = validate(quality_chart(model_rows([make_run()]), SIZE, "STS mean"))
+    labels = [trace["text"][0].strip("\u00a0") for trace in figure["data"]]
+    assert labels == ["teacher", "undistilled cut", "student, ONNX fp32", "", "ONNX int8"]
+
+
+def test_several_runs_are_labelled_with_their_names() -> None:
+    runs = [make_run("a"), make_run("b", shift=-3, scale=0.5)]
+    figure = validate(quality_chart(model_rows(runs), SPEED, "STS mean"))
+    labels = [label for trace in figure["data"] if (label := trace["text"][0].strip("\u00a0"))]
+    assert labels == ["teacher", "a", "b"]
+
+
+def test_a_model_without_cost_or_score_has_no_point() -> None:
+    run = make_run()
+    run.records[1].cost = None
+    run.records[2].scores = {}
+    assert len(validate(quality_chart(model_rows([run]), SIZE, "STS mean"))["data"]) == 3
+    assert quality_chart(model_rows([make_run(cost=False)]), SIZE, "STS mean") is None
+
+
+def test_one_point_alone_is_drawn_on_a_straight_axis() -> None:
+    figure = validate(quality_chart(model_rows([make_run(roles=("int8",))]), SPEED, "STS mean"))
+    low, high = figure["layout"]["xaxis"]["range"]
+    assert low < 1987.4 < high and "type" not in figure["layout"]["xaxis"]
+
+
+def test_names_are_escaped_for_plotly() -> None:
+    runs = [make_run("<b>%{x}</b>"), make_run("b", shift=-5)]
+    figure = validate(quality_chart(model_rows(runs), SIZE, "STS mean"))
+    assert figure["data"][4]["text"] == ["\u00a0&lt;b&gt;%{x}&lt;/b&gt;\u00a0"]
+    assert all("%{x}" not in trace["hovertemplate"] for trace in figure["data"])
+
+
+def test_labels_of_near_points_do_not_cover_each_other() -> None:
+    points = [(0.5, 0.5), (0.56, 0.5), (0.5, 0.56), (0.97, 0.97), (0.03, 0.03)]
+    texts = ["student", "ONNX fp32", "ONNX int8", "teacher", "undistilled cut"]
+    boxes = []
+    for (x, y), label in zip(points, place_labels(points, texts)):
+        box = _box(x * WIDTH, y * HEIGHT, label.text, *POSITIONS[label.position])
+        assert box[0] >= 0 and box[2] <= WIDTH and box[1] >= 0 and box[3] <= HEIGHT
+        boxes.append(box)
+    assert all(_overlap(a, b) == 0 for a, b in combinations(boxes, 2))
+
+
+def test_log_ticks_are_written_out() -> None:
+    assert log_ticks(15, 600) == {"tickvals": [20, 50, 100, 200, 500], "ticktext": ["20", "50", "100", "200", "500"]}
+    assert log_ticks(0.002, 0.6)["ticktext"] == ["0.003", "0.01", "0.03", "0.1", "0.3"]
+    assert log_ticks(1e-5, 2000)["ticktext"][0] == "0.00001"
+    assert log_ticks(1e-5, 2000)["tickvals"][-1] == 1000

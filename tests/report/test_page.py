@@ -1,0 +1,179 @@
+"""The page as a browser shows it, and as a file: whole, closed to the network, safe with any name."""
+
+from __future__ import annotations
+
+import math
+import re
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from potstill.errors import PotstillError
+from potstill.report import write_report
+from potstill.report.page import render
+
+from .samples import make_metrics, make_run
+
+VOID = {"meta", "br", "hr", "img", "input", "link", "base", "source"}
+Save = Callable[..., Path]
+
+
+class Reader(HTMLParser):
+    """The cells of the table of models by row, the marks inside each chart, and whatever points outside the page."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.path: list[tuple[str, dict[str, str]]] = []
+        self.rows: list[list[str]] = []
+        self.charts: dict[str, Counter[str]] = {}
+        self.outside: list[str] = []
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        own = {name: value or "" for name, value in attrs}
+        links = [value for name, value in own.items() if name in ("src", "href", "data", "xlink:href")]
+        self.outside += [link for link in links if not link.startswith(("#", "data:"))]
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag not in VOID:
+            self.path.append((tag, own))
+        chart = next((attributes["data-figure"] for _, attributes in self.path if "data-figure" in attributes), None)
+        if chart is not None:
+            self.charts.setdefault(chart, Counter()).update([f"{tag}.{name}" for name in own.get("class", "").split()])
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        self.handle_endtag(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self.path and tag in [name for name, _ in self.path]:
+            if self.path.pop()[0] == tag:
+                break
+
+    def handle_data(self, data: str) -> None:
+        if any(tag in ("td", "th") for tag, _ in self.path):
+            self.rows[-1][-1] += data
+
+
+def without_plotly(document: str) -> str:
+    """The document without its first script, which is plotly's own 5 MB."""
+    return re.sub(r"<script>.*?</script>", "", document, count=1, flags=re.DOTALL)
+
+
+def test_a_browser_draws_the_table_and_the_charts(save_run: Save, browse: Callable[[Path], str], tmp_path: Path) -> None:
+    write_report([save_run(make_run(), make_metrics(("angles", "task")))], tmp_path / "report.html")
+    page = Reader(without_plotly(browse(tmp_path / "report.html")))
+    rows = {row[0]: row[1:] for row in page.rows if row}
+    assert rows["ONNX int8"] == [
+        "11.9", "5.3", "17.2", "17.5", "71.40", "81.31", "75.77", "83.88", "81.19", "78.71", "97.6", "1,990", "1.18", "2.02", "214"
+    ]  # fmt: skip
+    assert rows["teacherall-mpnet-base-v2"][9:11] == ["80.64", "100.0"]
+    assert rows["int8, per channel"][1] == "0.8871"
+    assert set(page.charts) == {"size", "speed", "training"}
+    assert all(marks["svg.main-svg"] for marks in page.charts.values())
+    assert page.charts["size"]["path.point"] == page.charts["speed"]["path.point"] == 5
+    # total, three terms, the dev score, the rate
+    assert page.charts["training"]["path.js-line"] >= 6
+    assert page.outside == []
+
+
+def test_a_browser_draws_a_comparison(save_run: Save, browse: Callable[[Path], str], tmp_path: Path) -> None:
+    folders = [save_run(make_run("one"), make_metrics()), save_run(make_run("two", shift=-2, scale=0.6), make_metrics(seed=1))]
+    write_report(folders, tmp_path / "all.html")
+    page = Reader(without_plotly(browse(tmp_path / "all.html")))
+    assert [row[0] for row in page.rows if len(row) == 1] == ["one", "two"]
+    assert page.charts["size"]["path.point"] == 10
+    assert page.charts["training"]["path.js-line"] >= 6
+
+
+def test_the_page_is_closed_to_the_network(save_run: Save, tmp_path: Path) -> None:
+    write_report([save_run(make_run(), make_metrics())], tmp_path / "report.html")
+    document = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in document
+    assert document.count("Copyright 2012") == 1, "plotly.js once"
+    own = without_plotly(document)
+    assert "http:" not in own and "https:" not in own and "@import" not in own and "url(" not in own
+    assert Reader(own).outside == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "run-0"], "nothing half-written stays"
+
+
+def test_names_and_recipes_are_escaped(tmp_path: Path, browse: Callable[[Path], str]) -> None:
+    evil = "<img src=x onerror=document.title='broken'></script>"
+    run = make_run(evil)
+    run.records[0].name = run.records[0].model = evil
+    run.gate[0]["setting"] = run.gate[0]["failed"][0] = run.training["note"] = run.recipe["name"] = evil
+    metrics = [{**entry, "stage": evil} for entry in make_metrics()]
+    document = render([run, make_run("other")], [metrics, metrics])
+    assert "<img" not in without_plotly(document)
+    (tmp_path / "page.html").write_text(document, encoding="utf-8")
+    drawn = without_plotly(browse(tmp_path / "page.html"))
+    assert "<img" not in drawn and "<title>broken" not in drawn
+    assert Reader(drawn).charts["training"]["svg.main-svg"]
+
+
+def test_records_without_cost_give_a_table_and_no_trade_off(save_run: Save, tmp_path: Path) -> None:
+    write_report([save_run(make_run(cost=False))], tmp_path / "report.html")
+    document = without_plotly((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "STS mean" in document and 'class="chart"' not in document and "Against size" not in document
+
+
+def test_one_record_alone(save_run: Save, tmp_path: Path) -> None:
+    run = make_run(roles=("int8",))
+    run.gate, run.recipe, run.training = [], {}, {}
+    write_report([save_run(run)], tmp_path / "report.html")
+    document = without_plotly((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert "STS mean 78.71" in document and 'id="gate"' not in document and "The recipe" not in document
+
+
+def test_no_records_at_all(save_run: Save, tmp_path: Path) -> None:
+    write_report([save_run(make_run(roles=()))], tmp_path / "report.html")
+    document = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Nothing was made yet." in document and "plotly" not in document
+
+
+def test_not_a_number_reaches_neither_table_nor_chart() -> None:
+    run = make_run()
+    run.records[4].scores["sts/12"]["spearman"] = math.nan
+    run.gate[0]["cosine_mean"] = math.nan
+    assert run.records[1].cost is not None
+    run.records[1].cost.sentences_per_second = math.inf
+    metrics = make_metrics()
+    metrics[3]["loss"] = math.nan
+    document = without_plotly(render([run], [metrics]))
+    assert not re.search(r"\b(nan|NaN|inf|Infinity)\b", document)
+    assert ">–</td>" in document
+
+
+def test_a_gate_that_refused_says_so() -> None:
+    run = make_run(roles=("teacher", "student", "onnx"))
+    run.gate = [{**row, "passed": False, "failed": ["drop 0.59 > 0.50"]} for row in run.gate]
+    document = render([run], [[]])
+    assert "No setting passed" in document and "drop 0.59 &gt; 0.50" in document
+    assert '<td class="failed">0.59</td>' in document
+
+
+@pytest.mark.parametrize("where", ["no-folder", "no-runs", "folder-as-file"])
+def test_bad_places_are_named(where: str, save_run: Save, tmp_path: Path) -> None:
+    folders = {"no-folder": [tmp_path / "absent"], "no-runs": [], "folder-as-file": [save_run(make_run())]}[where]
+    target = tmp_path if where == "folder-as-file" else tmp_path / "report.html"
+    with pytest.raises(PotstillError):
+        write_report(folders, target)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_torch_is_never_imported(save_run: Save, tmp_path: Path) -> None:
+    folder = save_run(make_run(), make_metrics())
+    code = (
+        "import sys; from pathlib import Path; from potstill.report import write_report;"
+        "assert not {'jinja2', 'plotly'} & set(sys.modules), 'loaded before they are needed';"
+        f"write_report([Path({str(folder)!r})], Path({str(tmp_path / 'r.html')!r}));"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

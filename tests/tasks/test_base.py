@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from potstill.errors import PotstillError
+from potstill.tasks.base import load_task, task_names
+
+
+def test_names() -> None:
+    names = task_names()
+    assert set(names) == {"sts/12", "sts/13", "sts/14", "sts/15", "sts/16", "sts/stsb", "sts/stsb-dev", "retrieval/<name>"}
+    assert all(names.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("sts/stbs", "did you mean 'sts/stsb'"),
+        ("stsb", "did you mean 'sts/stsb'"),
+        ("xyz", "known:.*sts/12"),
+        ("sts", "sts/"),
+        ("", "known:"),
+    ],
+)
+def test_unknown_name(tmp_path: Path, name: str, hint: str) -> None:
+    with pytest.raises(PotstillError, match=f"tasks: unknown task '{name}'; .*{hint}"):
+        load_task(name, tmp_path)
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from potstill.tasks.base import task_names; task_names(); print({'torch', 'scipy', 'transformers'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
