@@ -16,7 +16,7 @@ from potstill.evaluation.evaluate import COST, evaluate, load_tasks
 from potstill.evaluation.subject import STUDENT
 from potstill.files import write_aside, write_text
 from potstill.preflight import AGREEMENT, Facts, preflight
-from potstill.results import METRICS_FILE, REPORT_FILE, Record, Run, read_metrics
+from potstill.results import REPORT_FILE, Record, Run, read_metrics
 from potstill.runtime.folder import ONNX
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _train(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> 
             settings,
             name=stage.name,
             folder=stage_folder,
-            metrics=folder / METRICS_FILE,
+            run=folder,
             resume=resume,
         )
     student.save(folder / STUDENT)

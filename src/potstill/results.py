@@ -97,11 +97,15 @@ def read_run(folder: str | Path) -> Run:
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; an empty list where there is none."""
+    """The lines of a run's metrics.jsonl; an empty list where there is none. A line that a kill cut off is left out."""
     path = Path(folder) / METRICS_FILE
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
 
 
 def versions() -> dict[str, str]:

@@ -88,6 +88,11 @@ def test_labels_of_near_points_do_not_cover_each_other() -> None:
     assert all(_overlap(a, b) == 0 for a, b in combinations(boxes, 2))
 
 
+def test_a_label_leaves_the_teacher_s_line_free() -> None:
+    (label,) = place_labels([(0.5, 0.8)], ["teacher"], lines=[0.8])
+    assert label.position == "top center"
+
+
 def test_log_ticks_are_written_out() -> None:
     assert log_ticks(15, 600) == {"tickvals": [20, 50, 100, 200, 500], "ticktext": ["20", "50", "100", "200", "500"]}
     assert log_ticks(0.002, 0.6)["ticktext"] == ["0.003", "0.01", "0.03", "0.1", "0.3"]

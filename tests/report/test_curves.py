@@ -69,3 +69,8 @@ def test_a_loss_that_is_not_positive_takes_a_straight_axis() -> None:
 
 def test_a_lone_term_that_is_the_total_is_drawn_once() -> None:
     assert names(validate(training_chart({"run": read_curves([line(1), line(2)])}))) == ["total"]
+
+
+def test_without_dev_scores_their_panel_is_not_there() -> None:
+    figure = validate(training_chart({"run": read_curves([line(1), line(2)])}))
+    assert "yaxis2" not in figure["layout"] and "yaxis3" in figure["layout"]

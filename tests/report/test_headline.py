@@ -52,3 +52,10 @@ def test_a_model_that_was_only_evaluated_is_named() -> None:
     run = make_run(roles=())
     run.records = [make_record("student").model_copy(update={"role": "model", "name": "all-MiniLM-L6-v2"})]
     assert sentence(run) == "all-MiniLM-L6-v2, 69.0 MB, STS mean 78.90"
+
+
+def test_a_lone_task_gives_its_metric_to_the_sentence() -> None:
+    run = make_run(roles=("teacher", "int8"), cost=False)
+    for record, score in zip(run.records, (80.0, 76.0)):
+        record.scores = {"retrieval/pydoc": {"mrr@10": score, "primary": "mrr@10"}}
+    assert sentence(run) == "3 layers, keeps 95.0 % of the teacher’s MRR@10"

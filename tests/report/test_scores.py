@@ -45,11 +45,11 @@ def test_titles() -> None:
 
 
 def test_the_mean_is_over_sts_test_sets_alone() -> None:
-    tasks = ["sts/12", "sts/stsb", "sts/stsb-dev", "retrieval/pydoc"]
-    assert summed_up(tasks) == ("STS mean", ["sts/12", "sts/stsb"])
-    assert summed_up(["retrieval/pydoc", "sts/stsb-dev"]) == ("pydoc", ["retrieval/pydoc"])
-    assert summed_up(["retrieval/a", "sts/12"]) == ("mean", ["retrieval/a", "sts/12"])
-    assert summed_up(["sts/stsb-dev"]) == ("STS-B dev", ["sts/stsb-dev"])
+    retrieval, sts = {"retrieval/pydoc": "mrr@10"}, dict.fromkeys(["sts/12", "sts/stsb", "sts/stsb-dev"], "spearman")
+    assert summed_up({**sts, **retrieval}) == ("STS mean", ["sts/12", "sts/stsb"])
+    assert summed_up({**retrieval, "sts/stsb-dev": "spearman"}) == ("pydoc MRR@10", ["retrieval/pydoc"])
+    assert summed_up({**retrieval, "sts/12": "spearman"}) == ("mean", ["retrieval/pydoc", "sts/12"])
+    assert summed_up({"sts/stsb-dev": "spearman"}) == ("STS-B dev Spearman", ["sts/stsb-dev"])
 
 
 def test_a_mean_with_a_hole_is_no_mean() -> None:

@@ -69,11 +69,27 @@ def test_the_best_is_sought_among_those_that_are_not_teachers() -> None:
     assert columns([alone], model_rows([alone]))[3].best(model_rows([alone])) is None
 
 
+def score_columns(run: Run) -> list[tuple[str, str, str]]:
+    found = columns([run], model_rows([run]))
+    return [(column.group, column.title, column.unit) for column in found if "× 100" in column.group]
+
+
 def test_metrics_that_differ_stand_in_their_columns() -> None:
     run = make_run(roles=("student",))
-    run.records[0].scores = {"retrieval/pydoc": {"mrr@10": 71.5, "recall@1": 63.0, "primary": "mrr@10"}}
-    found = [(column.title, column.unit) for column in columns([run], model_rows([run])) if column.group.startswith("Score")]
-    assert found == [("pydoc", "MRR@10"), ("pydoc", "recall@1")]
+    run.records[0].scores = {"retrieval/pydoc": {"mrr@10": 71.5}, "sts/12": {"spearman": 73.0}}
+    assert score_columns(run) == [
+        ("Score × 100", "pydoc", "MRR@10"), ("Score × 100", "STS12", "Spearman"), ("Score × 100", "mean", "of 2")
+    ]  # fmt: skip
+
+
+def test_a_lone_task_is_the_heading_of_its_measures() -> None:
+    run = make_run()
+    for record in run.records:
+        record.scores = {"retrieval/python-docs": {"mrr@10": 71.5, "recall@1": 63.0, "queries": 9, "primary": "mrr@10"}}
+    assert score_columns(run)[:2] == [("python-docs × 100", "MRR@10", ""), ("python-docs × 100", "recall@1", "")]
+    lines = printed([run], width=80)
+    assert max(map(len, lines)) <= 80 and "…" not in "".join(lines)
+    assert next(line for line in lines if "ONNX int8" in line).split()[2:] == ["17.2", "17.5", "71.50", "63.00", "1,990", "1.18"]
 
 
 def test_threads_get_a_column_when_they_differ() -> None:

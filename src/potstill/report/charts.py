@@ -53,12 +53,14 @@ def quality_chart(rows: Sequence[ModelRow], against: Against, score_title: str) 
     x_range, y_range = _x_range(xs, logarithmic), _y_range(ys)
     texts = _labels([row for row, _, _ in points])
     at = [math.log10(x) if logarithmic else x for x in xs]
-    labels = place_labels([(_part(x, x_range), _part(y, y_range)) for x, y in zip(at, ys)], texts)
+    lines = sorted({round(y, 2) for row, _, y in points if row.role == "teacher"})
+    spots = [(_part(x, x_range), _part(y, y_range)) for x, y in zip(at, ys)]
+    labels = place_labels(spots, texts, [_part(line, y_range) for line in lines])
     traces = [_trace(row, x, y, label, against, score_title) for (row, x, y), label in zip(points, labels)]
     x_axis = axis(title=against.title, range=x_range, showgrid=False, showline=True, ticks="outside")
     if logarithmic:
         x_axis.update(type="log", **log_ticks(10 ** x_range[0], 10 ** x_range[1]))
-    shapes = [_teacher_line(y) for y in sorted({round(y, 2) for row, _, y in points if row.role == "teacher"})]
+    shapes = [_teacher_line(line) for line in lines]
     y_axis = axis(title=score_title, range=y_range, nticks=6)
     return {"data": traces, "layout": layout(xaxis=x_axis, yaxis=y_axis, shapes=shapes, height=380, hovermode="closest")}
 

@@ -141,7 +141,10 @@ def _dev(points: Points, name: str, colour: str, labelled: bool) -> list[Figure]
 
 
 def _layout(titles: Mapping[str, str], losses: Sequence[float], devs: Sequence[float], stages: Sequence[tuple[float, str]]) -> Figure:
-    domains = {"y": [0.51, 0.92], "y2": [0.21, 0.43], "y3": [0.0, 0.13]}
+    # Each panel's share of the height, from the bottom; the rest is for headings, stage names and the legend.
+    height, domains = 600, {"y": [0.51, 0.92], "y2": [0.21, 0.43], "y3": [0.0, 0.13]}
+    if not devs:
+        height, domains = 460, {"y": [0.31, 0.9], "y3": [0.0, 0.17]}
     notes = [
         {"text": plain(text), "xref": "paper", "yref": "paper", "x": 0, "y": domains[name][1], "xanchor": "left", "yanchor": "bottom"}
         for name, text in titles.items()
@@ -158,10 +161,10 @@ def _layout(titles: Mapping[str, str], losses: Sequence[float], devs: Sequence[f
     for note in notes:
         note.update(showarrow=False, font={"size": 12, "color": MUTED})
     return layout(
-        height=600,
+        height=height,
         xaxis=axis(title="step", anchor="y3", showgrid=False, showline=True, ticks="outside", tickformat=",d", rangemode="tozero"),
         yaxis=axis(domain=domains["y"], **({"type": "log", **log_ticks(min(losses) / 2, max(losses) * 2)} if _logarithmic(losses) else {})),
-        yaxis2=axis(domain=domains["y2"], nticks=4, range=dev_range),
+        **({"yaxis2": axis(domain=domains["y2"], nticks=4, range=dev_range)} if devs else {}),
         yaxis3=axis(domain=domains["y3"], nticks=3, exponentformat="e", rangemode="tozero"),
         annotations=notes,
         shapes=shapes,

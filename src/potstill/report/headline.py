@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from potstill.report.numbers import fixed, significant
 from potstill.report.rows import ModelRow
-from potstill.report.scores import summed_up, task_metrics
+from potstill.report.scores import metric_title, summed_up, task_metrics
 from potstill.results import Run
 
 SHIPPED = ("int8", "onnx", "student", "model")
@@ -42,8 +42,9 @@ def headline(run: Run, name: str, rows: Sequence[ModelRow]) -> Headline:
     teacher = next((row for row in rows if row.role == "teacher"), None)
     if row is None:
         return Headline(name, "Nothing was made yet." if teacher is None else "Only the teacher was scored.", [])
-    title, summary = summed_up(task_metrics(run.records))
-    score_name = "mean score" if len(summary) > 1 else "score"
+    tasks = task_metrics(run.records)
+    title, summary = summed_up(tasks)
+    score_name = metric_title(tasks[summary[0]]) if len(summary) == 1 else "mean score"
     parts = [_layers(run)] if row.role != "model" else [row.name]
     if row.megabytes is not None:
         parts.append(f"{row.megabytes:,.1f} MB")

@@ -75,19 +75,20 @@ def further_measures(records: Iterable[Record]) -> list[str]:
     return list(dict.fromkeys(name for each in scores for name, value in each.items() if isinstance(value, float) and name != metric))
 
 
-def summed_up(tasks: Iterable[str]) -> tuple[str, list[str]]:
+def summed_up(tasks: Mapping[str, str]) -> tuple[str, list[str]]:
     """What one number says how good a model is: its title and the tasks that it is the mean of.
+
+    `tasks` is what `task_metrics` gives.
 
     Several STS test sets: their mean. Else the mean of all tasks, or the only one. Development
     sets count only where there is nothing else: a checkpoint may have been chosen by them.
     """
-    tasks = list(tasks)
-    tests = [task for task in tasks if not task.endswith(DEV)] or tasks
+    tests = [task for task in tasks if not task.endswith(DEV)] or list(tasks)
     sts = [task for task in tests if task.startswith(STS)]
     if len(sts) > 1:
         return "STS mean", sts
     if len(tests) == 1:
-        return task_title(tests[0]), tests
+        return f"{task_title(tests[0])} {metric_title(tasks[tests[0]])}", tests
     return "mean", tests
 
 

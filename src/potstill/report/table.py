@@ -49,10 +49,10 @@ def columns(runs: Sequence[Run], rows: Sequence[ModelRow]) -> list[Column]:
     title, summary = summed_up(tasks)
     several = len(summary) > 1
     speed = _speed_title(rows)
-    metrics = sorted({metric_title(metric) for metric in [*tasks.values(), *further]})
-    # One metric for all is said once, above: on every task it would only make the table wide.
-    said = len(metrics) == 1
-    score = f"Score × 100, {metrics[0]}" if said else "Score × 100"
+    metrics = sorted({metric_title(metric) for metric in tasks.values()})
+    # What all columns share is said once, above them: a lone task, or the one metric of all tasks.
+    alone, alike = len(tasks) == 1, len(metrics) == 1
+    score = f"{task_title(next(iter(tasks)))} × 100" if alone else f"Score × 100, {metrics[0]}" if alike else "Score × 100"
     found = [
         Column("Parameters", "embedding", "M", lambda row: row.embedding_parameters, fixed(1)),
         Column("Parameters", "encoder", "M", lambda row: row.encoder_parameters, fixed(1)),
@@ -61,8 +61,8 @@ def columns(runs: Sequence[Run], rows: Sequence[ModelRow]) -> list[Column]:
         *(
             Column(
                 score,
-                task_title(task),
-                "" if said else metric_title(metric),
+                metric_title(metric) if alone else task_title(task),
+                "" if alike else metric_title(metric),
                 lambda row, task=task: row.scores[task],  # type: ignore[misc]
                 fixed(2),
                 better=1,
@@ -71,7 +71,7 @@ def columns(runs: Sequence[Run], rows: Sequence[ModelRow]) -> list[Column]:
             for task, metric in tasks.items()
         ),
         *(
-            Column(score, task_title(next(iter(tasks))), metric_title(name), lambda row, name=name: row.measures[name], fixed(2), 1, True)  # type: ignore[misc]
+            Column(score, metric_title(name), "", lambda row, name=name: row.measures[name], fixed(2), 1, key=True)  # type: ignore[misc]
             for name in further
         ),
         *([Column(score, title, f"of {len(summary)}", lambda row: row.score, fixed(2), better=1, key=True)] if several else []),
@@ -107,7 +107,9 @@ def print_table(runs: Sequence[Run], console: Console) -> None:
         table.add_column("run", overflow="ellipsis", no_wrap=True, max_width=24)
     table.add_column("model", overflow="ellipsis", no_wrap=True, max_width=26)
     for column in shown:
-        table.add_column(escape(f"{column.title}\n{column.unit}"), justify="right", no_wrap=True)
+        # Where room is short names give way, never figures.
+        width = max(len(text) for text in (column.title, column.unit, *(column.text(row) for row in rows)))
+        table.add_column(escape(f"{column.title}\n{column.unit}"), justify="right", no_wrap=True, min_width=width)
     best = [column.best(rows) for column in shown]
     for number, row in enumerate(rows):
         cells = [column.text(row) for column in shown]

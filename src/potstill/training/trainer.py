@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from potstill.files import write_text
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput
 from potstill.progress import progress
+from potstill.results import METRICS_FILE, read_metrics
 from potstill.training.agreement import Encode
 from potstill.training.objective import Objective
 from potstill.training.precision import autocast
@@ -179,16 +180,16 @@ def train_stage(
     settings: Settings,
     *,
     name: str,
+    run: Path,
     folder: Path,
-    metrics: Path,
     resume: bool,
 ) -> None:
     """Train one stage; the student ends with the weights of its best checkpoint.
 
     Args:
         plan: every batch of the stage, rows of `texts`.
+        run: the run folder; the log's lines are appended to its metrics.jsonl.
         folder: where this stage's checkpoints go.
-        metrics: file to append the log's lines to.
         resume: go on at the newest whole checkpoint in `folder`, to the same weights as an unbroken run.
 
     Raises:
@@ -228,7 +229,7 @@ def train_stage(
     )
     model = Distillation(student, objective)
     with progress(f"train {name}", int(sum(map(len, plan)))) as advance:
-        flow = Flow(name, plan, every, metrics, _step(checkpoint) if checkpoint else 0, dev.name, advance)
+        flow = Flow(name, plan, every, run / METRICS_FILE, _step(checkpoint) if checkpoint else 0, dev.name, advance)
         trainer = StageTrainer(model, plan, texts, teacher, dev, args=arguments, callbacks=[flow])
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
@@ -256,20 +257,14 @@ def _step(checkpoint: Path) -> int:
 
 def _forget_after(metrics: Path, stage: str, step: int) -> float:
     """Drop the lines that a broken run wrote after the step at which it is taken up; return the seconds it had taken till there."""
-    if not metrics.is_file():
-        return 0.0
     kept, seconds = [], 0.0
-    for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            content: Mapping[str, Any] = json.loads(line)
-        except ValueError:  # the line that a kill cut off
-            continue
-        if content["stage"] != stage:
+    for line in read_metrics(metrics.parent):
+        if line["stage"] != stage:
             kept.append(line)
-        elif content["step"] <= step:
+        elif line["step"] <= step:
             kept.append(line)
-            seconds = content.get("seconds", seconds)
-    write_text(metrics, "".join(kept))
+            seconds = line.get("seconds", seconds)
+    write_text(metrics, "".join(json.dumps(line) + "\n" for line in kept))
     return seconds
 
 
