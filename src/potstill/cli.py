@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Optional
 
@@ -33,7 +35,7 @@ ThreadsOption = Annotated[Optional[int], typer.Option(min=1, help="Threads to pi
 
 
 def main() -> None:
-    """Entry point: a PotstillError is one line (or one a problem) and status 2, Ctrl-C is status 130."""
+    """Entry point: a PotstillError is one line (or one a problem) and status 2."""
     try:
         app()
     except PotstillError as error:
@@ -45,9 +47,6 @@ def main() -> None:
             raise
         print(f"error: this needs {error.name}, which is not installed; pip install 'potstill[train]'", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("stopped; the same command with --resume takes it up", file=sys.stderr)
-        sys.exit(130)
 
 
 @app.command()
@@ -75,7 +74,8 @@ def train(
     parsed = recipes.read(recipe, overrides or [])
     folder = out or Path("runs") / parsed.name
     _quiet()
-    distil(parsed, out=folder, resume=resume)
+    with _resumable():
+        distil(parsed, out=folder, resume=resume)
     _finished(folder)
 
 
@@ -203,7 +203,8 @@ def quickstart(
             f"[bold]texts[/]     {docs.sentences:,} sentences of docstrings and pydoc topics\n"
             f"[bold]task[/]      find a docstring's rest by its first line: {docs.held_out:,} held out of {docs.documents:,}"
         )
-    steps.train(data, run, overrides=tuple(overrides or ()), resume=resume)
+    with _resumable():
+        steps.train(data, run, overrides=tuple(overrides or ()), resume=resume)
     _finished(run)
     console.print("\n[bold]Three questions, answered by the int8 file without torch[/]")
     for answer in steps.answer(run, data):
@@ -211,6 +212,16 @@ def quickstart(
         for name, line, cosine in answer.found:
             console.print(f"  {cosine:.2f}  [cyan]{name}[/]  {line[:80]}", highlight=False, markup=True, overflow="ellipsis", no_wrap=True)
     console.print(f"\nNow open [bold]{run / 'report.html'}[/]")
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """Ctrl-C leaves status 130 and a word on how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("stopped; the same command with --resume takes it up", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _finished(folder: Path) -> None:

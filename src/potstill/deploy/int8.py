@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float32]
 
-STRENGTHS = (0.0, 0.5, 0.6, 0.7, 0.8)  # alpha: 0 leaves the input as it is, 1 makes all its channels equally wide
+STRENGTHS = (0.0, 0.7)  # alpha: 0 leaves the input as it is, 1 makes all its channels equally wide
 TOKENS = 2048  # rows of an input on which errors are measured
 ROWS = 16  # texts of a batch while inner tensors are watched
 TABLE = 1 << 16  # numbers: smaller tables are not worth two more operators

@@ -106,8 +106,11 @@ class StageTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         with autocast(self.args.device, self.args.bf16):
             value = self.dev.score(self.student.encode)
-        self.log({f"eval_{METRIC}": value})
-        return {f"eval_{METRIC}": value}
+        metrics = {f"eval_{METRIC}": value}
+        self.log(metrics)
+        # It takes the request back; without it the end of the stage would score the same weights again.
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self.parts_steps:
