@@ -138,6 +138,8 @@ def _train(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or torch.get_num_threads())
     cached = _cached_teacher(recipe, facts, device, bf16) if recipe.teacher.cache else None
     student = make_student(recipe, facts)
+    if training.dropout is not None:
+        student.set_dropout(training.dropout)
     tokens = tokenize(student.tokenizer, facts.texts, student.max_length, "tokenize")
     teacher: Teacher
     if cached is not None:

@@ -138,3 +138,12 @@ def test_a_hub_name_without_a_network_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(PotstillError, match="the hub cannot be reached"):
         load_encoder("nobody/such-a-model-exists")
+
+
+def test_without_dropout_training_mode_changes_nothing(tiny_encoder_dir):
+    model = load_encoder(tiny_encoder_dir).train()
+    batch = {"input_ids": torch.tensor([[2, 10, 11, 3]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
+    assert not torch.equal(model(**batch).embedding, model(**batch).embedding)
+    model.set_dropout(0.0)
+    assert torch.equal(model(**batch).embedding, model(**batch).embedding)
+    assert model.backbone.config.hidden_dropout_prob == 0.1

@@ -120,6 +120,12 @@ class EncoderModel(nn.Module):
     def device(self) -> torch.device:
         return next(self.parameters()).device
 
+    def set_dropout(self, probability: float) -> None:
+        """Dropout of every layer while training; the configuration, which later training starts from, keeps its own."""
+        for module in self.backbone.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = probability
+
     def parameter_counts(self) -> tuple[int, int]:
         """(parameters of the embedding tables, all others). BERT's own pooler, which no vector reads, is left out."""
         tables = sum(p.numel() for module in self.modules() if isinstance(module, nn.Embedding) for p in module.parameters())

@@ -1,0 +1,217 @@
+"""potstill against sentence-transformers on the same student and texts, as one JSON object.
+
+    python benchmarks/speed.py [--model FOLDER] [--threads 2] [--encode 4000] [--train 1600]
+
+FOLDER is a run folder, or an encoder that the 3-layer student is cut from (default: the wheel of
+the quickstart). Every measurement runs in a process of its own, with its threads pinned, the two
+sides in turn; of each side the best of REPEATS counts. What is compared:
+
+- encoding mixed sentences: potstill's runtime (int8, and fp32) / SentenceTransformer.encode at its defaults;
+- a step of embedding distillation with the teacher's vectors at hand: potstill's trainer as recipes run
+  it / SentenceTransformerTrainer with MSELoss at its defaults; same batch size, same texts;
+- resident memory of a process that loads the runtime and encodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+REPEATS = 2
+BATCH = 64
+WARM_STEPS = 3
+
+
+def sentences(count: int) -> list[str]:
+    from potstill.evaluation.sentences import mixed_sentences
+
+    return mixed_sentences(count, seed=1)
+
+
+def encode_sentence_transformers(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, float]:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    torch.set_num_threads(args.threads)
+    model = SentenceTransformer(str(student), device="cpu")
+    texts = sentences(args.encode)
+    model.encode(texts[:64])
+    started = time.perf_counter()
+    model.encode(texts)
+    return {"rate": args.encode / (time.perf_counter() - started)}
+
+
+def encode_runtime(student: Path, onnx: Path, args: argparse.Namespace, precision: str = "int8") -> dict[str, float]:
+    import resource
+
+    from potstill import Encoder
+
+    encoder = Encoder(onnx, precision=precision, threads=args.threads)  # type: ignore[arg-type]
+    texts = sentences(args.encode)
+    encoder.encode(texts[:64])
+    started = time.perf_counter()
+    encoder.encode(texts)
+    rate = args.encode / (time.perf_counter() - started)
+    return {"rate": rate, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}
+
+
+def encode_runtime_fp32(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, float]:
+    return encode_runtime(student, onnx, args, "fp32")
+
+
+def targets(rows: int, width: int) -> Any:
+    """Unit vectors that stand for the teacher's: what they say does not change what a step costs."""
+    import numpy as np
+
+    vectors = np.random.default_rng(0).normal(size=(rows, width)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def train_sentence_transformers(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, float]:
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.losses import MSELoss
+    from transformers import TrainerCallback
+
+    torch.set_num_threads(args.threads)
+    model = SentenceTransformer(str(student), device="cpu")
+    vectors = targets(args.train, model[0].auto_model.config.hidden_size)
+    data = Dataset.from_dict({"sentence": sentences(args.train), "label": vectors.tolist()})
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            times.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = SentenceTransformerTrainingArguments(
+            output_dir=folder, num_train_epochs=1, per_device_train_batch_size=BATCH, save_strategy="no", report_to="none", disable_tqdm=True
+        )
+        trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=data, loss=MSELoss(model), callbacks=[Clock()])
+        trainer.train()
+    return {"rate": BATCH * (len(times) - 1 - WARM_STEPS) / (times[-1] - times[WARM_STEPS])}
+
+
+def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, float]:
+    import numpy as np
+    import torch
+
+    from potstill.data.batches import tokenize, training_plan
+    from potstill.losses.base import make_loss
+    from potstill.models.encoder import load_encoder
+    from potstill.models.output import EncoderOutput
+    from potstill.training.objective import Objective, TermSpec
+    from potstill.training.precision import use_bf16
+    from potstill.training.trainer import Dev, Settings, train_stage
+
+    torch.set_num_threads(args.threads)
+    model = load_encoder(student)
+    tokens = tokenize(model.tokenizer, sentences(args.train), model.max_length)
+    plan = training_plan(tokens.lengths, batch_size=BATCH, batch_tokens=16384, epochs=1, seed=1)
+    vectors = targets(args.train, model.dimension)
+    times: list[tuple[float, int]] = []
+
+    def teacher(rows: np.ndarray, device: torch.device) -> EncoderOutput:
+        times.append((time.perf_counter(), len(rows)))
+        return EncoderOutput(embedding=torch.from_numpy(vectors[rows]))
+
+    cpu = torch.device("cpu")
+    settings = Settings(2e-5, 0.0, "linear", 0.0, 1.0, 1, use_bf16("auto", cpu), cpu, 1)
+    objective = Objective([TermSpec("embedding_mse", make_loss("embedding_mse", {}))], model.dimension, model.dimension)
+    with tempfile.TemporaryDirectory() as folder:
+        dev = Dev("none", lambda encode: 0.0)
+        train_stage(model, objective, tokens, teacher, plan, dev, settings, name="bench", run=Path(folder), folder=Path(folder) / "c", resume=False)
+    measured = times[WARM_STEPS:]
+    return {"rate": sum(rows for _, rows in measured[:-1]) / (measured[-1][0] - measured[0][0])}
+
+
+WORKERS = {
+    worker.__name__: worker
+    for worker in (encode_sentence_transformers, encode_runtime, encode_runtime_fp32, train_sentence_transformers, train_potstill)
+}
+
+
+def measure(worker: str, student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, float]:
+    pinned = {name: str(args.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")}
+    command = [sys.executable, __file__, "--worker", worker, "--student", str(student), "--onnx", str(onnx)]
+    command += ["--threads", str(args.threads), "--encode", str(args.encode), "--train", str(args.train)]
+    done = subprocess.run(command, env=os.environ | pinned | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{worker} failed:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def prepare(model: str | None, folder: Path) -> tuple[Path, Path]:
+    """(student, exported folder): those of a run, or a 3-layer cut made and exported here."""
+    if model and (Path(model) / "student").is_dir():
+        return Path(model) / "student", Path(model) / "onnx"
+    from potstill import export
+    from potstill.models.encoder import load_encoder
+    from potstill.models.transformer import choose_layers, cut_student
+    from potstill.quickstart import teacher_folder
+
+    source = load_encoder(model or teacher_folder())
+    layers = choose_layers(3, "uniform", source.backbone.config.num_hidden_layers)
+    cut_student(source, layers, pooling=source.pooling, normalize=True, max_length=128).save(folder / "student")
+    export(folder / "student", folder / "onnx", int8=True)
+    return folder / "student", folder / "onnx"
+
+
+def compare(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, Any]:
+    from potstill.results import machine, versions
+
+    best: dict[str, dict[str, float]] = {}
+    for _ in range(REPEATS):
+        for worker in WORKERS:
+            found = measure(worker, student, onnx, args)
+            if worker not in best or found["rate"] > best[worker]["rate"]:
+                best[worker] = found
+    rates = {worker: round(found["rate"], 1) for worker, found in best.items()}
+    return {
+        "encode": {
+            "sentences": args.encode,
+            "sentence_transformers_per_s": rates["encode_sentence_transformers"],
+            "runtime_int8_per_s": rates["encode_runtime"],
+            "runtime_fp32_per_s": rates["encode_runtime_fp32"],
+            "ratio_int8": round(rates["encode_runtime"] / rates["encode_sentence_transformers"], 2),
+            "ratio_fp32": round(rates["encode_runtime_fp32"] / rates["encode_sentence_transformers"], 2),
+        },
+        "train": {
+            "batch_size": BATCH,
+            "sentence_transformers_texts_per_s": rates["train_sentence_transformers"],
+            "potstill_texts_per_s": rates["train_potstill"],
+            "ratio": round(rates["train_potstill"] / rates["train_sentence_transformers"], 2),
+        },
+        "runtime_memory_mb": round(best["encode_runtime"]["memory_mb"]),
+        "threads": args.threads,
+        "machine": machine().model_dump(),
+        "versions": versions(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--encode", type=int, default=4000)
+    parser.add_argument("--train", type=int, default=1600)
+    for hidden in ("--worker", "--student", "--onnx"):
+        parser.add_argument(hidden, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        print(json.dumps(WORKERS[args.worker](Path(args.student), Path(args.onnx), args)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(compare(*prepare(args.model, Path(folder)), args), indent=2))
+
+
+if __name__ == "__main__":
+    main()
