@@ -61,3 +61,12 @@ def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "tiny-encoder"
     EncoderModel(BertModel(config), tokenizer, max_length=64).save(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_export_dir(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny encoder exported to fp32 ONNX (read-only)."""
+    from potstill.deploy.onnx import export_onnx
+    from potstill.models.encoder import load_encoder
+
+    return export_onnx(load_encoder(tiny_encoder_dir), tmp_path_factory.mktemp("exports") / "tiny", ["the river and the village"])

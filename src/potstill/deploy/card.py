@@ -90,17 +90,19 @@ def write_card(folder: str | Path, *, name: str, teacher: str, records: Sequence
 
 def _scores(records: Sequence[Mapping[str, Any]]) -> str:
     """Models × tasks, each task by the first number that it reports, with size and speed where they were measured."""
-    tasks = list(dict.fromkeys(task for record in records for task in record.get("scores") or {}))
+    scores = [record.get("scores") or {} for record in records]
+    tasks = list(dict.fromkeys(task for row in scores for task in row if _primary(row[task]) is not None))
     if not records:
         return ""
     heads = ["Model", *tasks, "Parameters", "MB", "Sentences/s"]
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-    for record in records:
+    for record, row in zip(records, scores, strict=True):
         cost = record.get("cost") or {}
         cells = [str(record.get("name", ""))]
-        cells += [_number(_primary((record.get("scores") or {}).get(task)), "{:.2f}") for task in tasks]
-        size = cost.get("bytes")
-        cells += [_number(cost.get("parameters"), "{:,.0f}"), _number(size and size / 1e6, "{:.1f}"), _number(cost.get("sentences_per_second"), "{:,.0f}")]
+        cells += [_number(_primary(row.get(task)), "{:.2f}") for task in tasks]
+        megabytes = cost["bytes"] / 1e6 if "bytes" in cost else None
+        cells += [_number(cost.get("parameters"), "{:,.0f}"), _number(megabytes, "{:.1f}")]
+        cells.append(_number(cost.get("sentences_per_second"), "{:,.0f}"))
         lines.append(cells)
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     threads = sorted({record["cost"]["threads"] for record in records if record.get("cost")})

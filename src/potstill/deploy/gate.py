@@ -81,7 +81,7 @@ class Gate:
             "speedup": limits.min_speedup,
         }
         # `not >=`: what is not a number fails.
-        failed = [f"{name} {row[name]:.4f} below {limit:g}" for name, limit in least.items() if not row[name] >= limit]
+        failed = [f"{name} {row[name]:.5g} below {limit:g}" for name, limit in least.items() if not row[name] >= limit]
         if row["drop"] is not None and not row["drop"] <= limits.max_drop:
             failed.append(f"drop {row['drop']:.2f} above {limits.max_drop:g}")
         return failed

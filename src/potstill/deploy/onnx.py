@@ -18,6 +18,7 @@ import numpy as np
 from potstill.deploy.quiet import quiet
 from potstill.errors import PotstillError
 from potstill.files import require_space, write_aside
+from potstill.progress import progress
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import ATTENTION_MASK, CARD, INPUT_IDS, MODEL, OUTPUT, TOKENIZER, Card
 
@@ -55,11 +56,13 @@ def export_onnx(model: EncoderModel, folder: str | Path, texts: Sequence[str], *
     plain = copy.deepcopy(model).cpu().float().eval()
     # Written out, attention becomes fewer operators than the fused form taken apart again.
     plain.backbone.set_attn_implementation("eager")
-    with write_aside(folder) as aside:
+    with write_aside(folder) as aside, progress("ONNX", 2, "steps") as advance:
         aside.mkdir()
         _write_graph(plain, aside / MODEL, str(folder))
         _write_description(plain, aside, teacher)
+        advance(1, "checking against torch")
         _check(plain, aside, texts, str(folder))
+        advance(1)
     return folder
 
 

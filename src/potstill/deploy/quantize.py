@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from potstill.deploy.calibration import calibrate
 from potstill.deploy.gate import Gate, Limits, Score
-from potstill.deploy.int8 import analyse, write_int8
+from potstill.deploy.int8 import write_int8
 from potstill.errors import PotstillError
 from potstill.files import require_space, write_aside
 from potstill.progress import progress
@@ -21,6 +22,7 @@ from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import CARD, MODEL, QUANTIZED, TOKENIZER, exported_folder
 
 SENSITIVE = 6  # one MatMul in so many is spared
+WEIGHT_LEVELS, REDUCED_LEVELS = 127, 63  # greatest weight, of 8 and of 7 bits
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def quantize_int8(
 
     Args:
         folder: holds model.onnx.
-        texts: like those that will be encoded: the weights are fitted to them and the gate reads them.
+        texts: like those that will be encoded. Every other one sets the ranges of the int8 inputs,
+            the gate measures on the rest.
         score: a task's score of an encoder, higher is better.
         max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup: see gate.Limits.
         threads: of the gate's measurements.
@@ -67,30 +70,27 @@ def quantize_int8(
     Raises:
         PotstillError: no setting passes, with the figures of all; or the folder is broken. It is left as it was.
     """
-    if not texts:
-        raise PotstillError("texts", "the int8 gate needs texts and got none", "give it a few hundred like those to be encoded")
+    if len(texts) < 2:
+        raise PotstillError(
+            "texts", f"the int8 gate needs two texts at least and got {len(texts)}", "give it a few hundred like those to be encoded"
+        )
     folder = exported_folder(folder)
     reference = Encoder(folder, precision="fp32", threads=threads)
     require_space(folder, 2 * reference.file.stat().st_size, "quantisation")
-    gate = Gate(reference, texts, score, Limits(max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup))
-    reduce_range = needs_reduced_range()
+    gate = Gate(reference, texts[1::2], score, Limits(max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup))
+    levels = REDUCED_LEVELS if products_overflow() else WEIGHT_LEVELS
     rows: list[dict[str, Any]] = []
     with progress("int8", len(LADDER) + 1, "settings") as advance, tempfile.TemporaryDirectory(dir=folder, prefix=".int8-") as scratch:
         place = Path(scratch)
         for name in (CARD, TOKENIZER):
             shutil.copy(folder / name, place / name)
-        analysis = analyse(folder / MODEL, reference, texts, reduce_range)
-        worst = analysis.sensitive[: -(-len(analysis.sensitive) // SENSITIVE)]
+        calibration = calibrate(folder / MODEL, reference, texts[::2], levels)
+        ranked = calibration.sensitive()
+        worst = ranked[: -(-len(ranked) // SENSITIVE)]
         advance(1)
         for setting in LADDER:
-            write_int8(
-                folder / MODEL,
-                place / QUANTIZED,
-                analysis,
-                spared=worst if setting.spare else (),
-                embedding=setting.embedding,
-                reduce_range=reduce_range,
-            )
+            spared = worst if setting.spare else ()
+            write_int8(folder / MODEL, place / QUANTIZED, calibration, levels, spared=spared, embedding=setting.embedding)
             rows.append(gate.measure(setting.name, Encoder(place, precision="int8", threads=threads)))
             advance(1, setting.name)
             if rows[-1]["passed"]:
@@ -101,9 +101,9 @@ def quantize_int8(
     raise PotstillError(folder, f"no int8 setting passes the gate: {tried}", "widen the limits, or ship the fp32 file")
 
 
-def needs_reduced_range() -> bool:
-    """Whether products of 8-bit numbers overflow here: x86 before VNNI adds two of them in 16 bits.
+def products_overflow() -> bool:
+    """Whether sums of 8-bit products overflow here: x86 before VNNI adds two of them in 16 bits.
 
-    The weights then get 7 bits, and the file is right on newer processors too.
+    Weights of 7 bits avoid that; such a file is right on newer processors too.
     """
     return platform.machine().lower() in ("x86_64", "amd64", "x86", "i686") and not any("vnni" in flag for flag in cpu_flags())

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import onnxruntime
@@ -16,12 +16,12 @@ from tokenizers import Tokenizer
 from potstill.errors import PotstillError, shown
 from potstill.progress import progress
 from potstill.runtime.batching import length_batches
-from potstill.runtime.folder import ATTENTION_MASK, INPUT_IDS, OUTPUT, TOKEN_TYPES, TOKENIZER, exported_folder, model_file, read_card
+from potstill.runtime.folder import AGAIN, ATTENTION_MASK, INPUT_IDS, OUTPUT, TOKEN_TYPES, TOKENIZER, exported_folder, model_file, read_card
 
 Vectors = NDArray[np.float32]
 
 # Small batches are the fast ones here: what passes from one operator to the next stays in the processor's cache.
-BATCH_TOKENS = 2048
+TOKENS_PER_THREAD = 512
 # Texts tokenized in one call. An encoding takes kilobytes until its ids are copied out.
 PIECE = 1024
 # onnxruntime's fused skip + normalisation runs several times slower on the CPU than the two operators that it replaces.
@@ -48,15 +48,17 @@ class Encoder:
         self.max_length, self.dimension, self._pad_id = card.max_length, card.dimension, card.pad_id
         self.file = model_file(folder, precision)
         self._tokenizer = _tokenizer(folder / TOKENIZER, card.max_length)
-        self._session = _session(self.file, threads or _usable_cores(), card.dimension)
+        self.threads = threads or _usable_cores()
+        self._session = open_session(self.file, self.threads)
+        _check_graph(self._session, self.file, card.dimension)
         self._inputs = {entry.name for entry in self._session.get_inputs()}
 
-    def encode(self, texts: Sequence[str], batch_tokens: int = BATCH_TOKENS, title: str = "") -> Vectors:
+    def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> Vectors:
         """Vectors of `texts`, in their order: float32 (n, dimension).
 
         Args:
             texts: any number of them; longer ones are cut to `max_length` tokens.
-            batch_tokens: padded tokens that go through the model together, at most.
+            batch_tokens: padded tokens that go through the model together, at most; default 512 a thread.
             title: of a progress bar; none without it.
         """
         if isinstance(texts, str):
@@ -64,7 +66,7 @@ class Encoder:
         vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
         with progress(title, len(texts)) as advance:
             ids, offsets = self._tokenize(texts)
-            for rows in length_batches(np.diff(offsets), batch_tokens):
+            for rows in length_batches(np.diff(offsets), batch_tokens or TOKENS_PER_THREAD * self.threads):
                 (vectors[rows],) = self._session.run([OUTPUT], self._pad(ids, offsets, rows))
                 advance(len(rows))
         return vectors
@@ -79,7 +81,10 @@ class Encoder:
         return self._unit(a) @ self._unit(b).T
 
     def _unit(self, side: Sequence[str] | Vectors) -> Vectors:
-        vectors = np.atleast_2d(side).astype(np.float32) if isinstance(side, np.ndarray) else self.encode(side)
+        if isinstance(side, np.ndarray) and side.dtype.kind == "f":
+            vectors = np.atleast_2d(side).astype(np.float32)
+        else:
+            vectors = self.encode(cast("Sequence[str]", side))
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
     def _tokenize(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -112,31 +117,40 @@ def _usable_cores() -> int:
 
 def _tokenizer(file: Path, max_length: int) -> Tokenizer:
     if not file.is_file():
-        raise PotstillError(file, "no such file", "export the model again: it goes nowhere without its tokenizer")
+        raise PotstillError(file, "no such file", AGAIN)
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
-        raise PotstillError(file, f"is not a tokenizer ({error})", "export the model again") from error
+        raise PotstillError(file, f"is not a tokenizer ({shown(str(error), 160)})", AGAIN) from error
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
     return tokenizer
 
 
-def _session(file: Path, threads: int, dimension: int) -> onnxruntime.InferenceSession:
+def open_session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+    """An ONNX file on the CPU, with pinned threads.
+
+    Raises:
+        PotstillError: onnxruntime does not take the file.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.log_severity_level = 3
+    # A pattern is kept for each shape, and here nearly every batch has a new one: 50 MB for no gain.
+    options.enable_mem_pattern = False
+    # Threads that wait by spinning take the core from whoever else works: a third slower on a busy machine.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS)
+        return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS)
     except Exception as error:  # onnxruntime has a class for each of a dozen reasons, with no parent of their own
-        raise PotstillError(file, f"cannot be loaded by onnxruntime ({shown(str(error), 160)})", "export the model again") from error
+        raise PotstillError(file, f"cannot be loaded by onnxruntime ({shown(str(error), 160)})", AGAIN) from error
+
+
+def _check_graph(session: onnxruntime.InferenceSession, file: Path, dimension: int) -> None:
     outputs = {entry.name: entry.shape for entry in session.get_outputs()}
     unknown = {entry.name for entry in session.get_inputs()} - {INPUT_IDS, ATTENTION_MASK, TOKEN_TYPES}
     if OUTPUT not in outputs or unknown:
-        raise PotstillError(file, f"is not a text encoder with the output {OUTPUT} (it has {', '.join(outputs)})", "export the model again")
+        raise PotstillError(file, f"is not a text encoder with the output {OUTPUT} (it has {', '.join(outputs)})", AGAIN)
     width = outputs[OUTPUT][-1]
     if isinstance(width, int) and width != dimension:
-        raise PotstillError(
-            file, f"gives vectors of {width} numbers and the folder's description says {dimension}", "export the model again"
-        )
-    return session
+        raise PotstillError(file, f"gives vectors of {width} numbers and the folder's description says {dimension}", AGAIN)

@@ -121,7 +121,7 @@ def read_card(path: str | Path) -> Card:
     _require(file, content, "task", content.get("task") == "embed", "must be 'embed'")
     values: dict[str, Any] = {}
     for name, (kind, least) in FIELDS.items():
-        value = content.get(name)
+        value: Any = content.get(name)
         # type() and not isinstance: True is an int to Python.
         _require(file, content, name, type(value) is kind, f"must be {kind.__name__}")
         if kind is int:

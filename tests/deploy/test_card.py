@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from potstill.deploy.card import write_card
+from potstill.runtime.folder import MODEL, QUANTIZED
+
+COST = {"parameters": 17_241_984, "bytes": 17_846_766, "threads": 2, "sentences_per_second": 1234.5}
+RECORDS = [
+    {"name": "teacher", "scores": {"sts/stsb": {"spearman": 83.42, "pearson": 80.0}}, "cost": None},
+    {"name": "int8 | small", "scores": {"sts/stsb": {"spearman": 80.1}, "cost": {}}, "cost": COST},
+]
+
+
+def test_an_export_is_told_with_its_scores(tmp_path):
+    (tmp_path / MODEL).touch()
+    (tmp_path / QUANTIZED).touch()
+    write_card(tmp_path, name="pocket", teacher="/home/someone/models/all-mpnet-base-v2", records=RECORDS)
+    text = (tmp_path / "README.md").read_text()
+    assert "# pocket" in text and "distilled from all-mpnet-base-v2" in text and "/home" not in text
+    assert "from potstill import Encoder" in text and 'dtype: "q8"' in text and "SentenceTransformer" not in text
+    assert "| Model | sts/stsb | Parameters | MB | Sentences/s |" in text and "| teacher | 83.42 |  |  |  |" in text
+    assert "| int8 \\| small | 80.10 |" in text and "| 17,241,984 | 17.8 | 1,234 |" in text
+    assert "state yours" in text
+
+
+def test_a_student_is_told_without_scores(tmp_path):
+    write_card(tmp_path, name="pocket", teacher="sentence-transformers/all-mpnet-base-v2")
+    text = (tmp_path / "README.md").read_text()
+    assert "SentenceTransformer" in text and "potstill import Encoder" not in text and "## Scores" not in text
+    assert "distilled from sentence-transformers/all-mpnet-base-v2" in text

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from potstill.errors import PotstillError
+from potstill.runtime.encoder import Encoder
+from potstill.runtime.folder import CARD, MODEL, QUANTIZED, TOKENIZER
+
+TEXTS = ["the river and the village", "a", "", "rivers " * 40, "village, 1 village", "the"]
+
+
+def test_nothing_of_torch_is_imported(tiny_export_dir):
+    script = f"""
+import sys
+import potstill
+from potstill.runtime.encoder import Encoder
+assert potstill.Encoder is Encoder
+encoder = potstill.Encoder({str(tiny_export_dir)!r})
+assert encoder.encode(["the river"]).shape == (1, 32)
+heavy = {{"torch", "transformers", "onnx", "scipy", "sklearn", "pydantic"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_results_come_back_in_order(tiny_export_dir):
+    encoder = Encoder(tiny_export_dir, threads=1)
+    vectors = encoder.encode(TEXTS, batch_tokens=20)
+    assert (vectors.dtype, vectors.shape) == (np.float32, (len(TEXTS), encoder.dimension))
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        np.testing.assert_allclose(encoder.encode([text])[0], vector, atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_neighbours_and_padding_change_nothing(tiny_export_dir):
+    encoder = Encoder(tiny_export_dir, threads=1)
+    np.testing.assert_allclose(encoder.encode(TEXTS, batch_tokens=1 << 20), encoder.encode(TEXTS, batch_tokens=1), atol=1e-5)
+
+
+def test_no_texts(tiny_export_dir):
+    encoder = Encoder(tiny_export_dir)
+    assert encoder.encode([]).shape == (0, encoder.dimension)
+    assert encoder.similarity([], ["a"]).shape == (0, 1)
+
+
+def test_long_texts_are_cut(tiny_export_dir):
+    encoder = Encoder(tiny_export_dir)
+    letters = "river " * (encoder.max_length - 2)
+    np.testing.assert_array_equal(encoder.encode([letters]), encoder.encode([letters + "village " * 50]))
+    assert encoder.feeds([letters * 9])["input_ids"].shape == (1, encoder.max_length)
+
+
+def test_similarity_is_the_cosine(tiny_export_dir):
+    encoder = Encoder(tiny_export_dir)
+    found = encoder.similarity(TEXTS[:3], 7 * encoder.encode(TEXTS[:3]))
+    assert (found.dtype, found.shape) == (np.float32, (3, 3))
+    np.testing.assert_allclose(np.diag(found), 1, atol=1e-5)
+    np.testing.assert_allclose(found, found.T, atol=1e-5)
+
+
+def test_one_text_is_no_list(tiny_export_dir):
+    with pytest.raises(TypeError, match=r"encode\(\[text\]\)"):
+        Encoder(tiny_export_dir).encode("the river")
+
+
+def test_threads_are_checked(tiny_export_dir):
+    with pytest.raises(PotstillError, match="threads: must be at least 1, got 0"):
+        Encoder(tiny_export_dir, threads=0)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        (TOKENIZER, None, "no such file"),
+        (TOKENIZER, b"{}", "is not a tokenizer"),
+        (CARD, None, "no such file"),
+        (CARD, b"nonsense", "is not JSON"),
+        (MODEL, None, "has no model"),
+        (MODEL, b"", "cannot be loaded by onnxruntime"),
+        (MODEL, b"not a graph", "cannot be loaded by onnxruntime"),
+        (QUANTIZED, b"\x08\x07" * 99, "cannot be loaded by onnxruntime"),
+    ],
+)
+def test_a_broken_folder_is_one_line(exported, capfd, file, content, said):
+    (exported / file).unlink(missing_ok=True)
+    if content is not None:
+        (exported / file).write_bytes(content)
+    with pytest.raises(PotstillError, match=said) as caught:
+        Encoder(exported)
+    assert "\n" not in str(caught.value) and str(exported) in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_description_of_another_model_is_seen(exported):
+    content = json.loads((exported / CARD).read_text())
+    (exported / CARD).write_text(json.dumps(content | {"dimension": 33}))
+    with pytest.raises(PotstillError, match="vectors of 32 numbers and the folder's description says 33"):
+        Encoder(exported)
+
+
+def test_another_graph_is_seen(exported):
+    import onnx
+
+    model = onnx.load(str(exported / MODEL))
+    model.graph.output[0].name = "logits"
+    model.graph.node[-1].output[0] = "logits"
+    onnx.save(model, str(exported / MODEL))
+    with pytest.raises(PotstillError, match="output sentence_embedding \\(it has logits\\)"):
+        Encoder(exported)
+
+
+def test_token_types_are_fed_to_a_graph_that_wants_them(exported):
+    import onnx
+
+    model = onnx.load(str(exported / MODEL))
+    expected = Encoder(exported).encode(TEXTS)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("token_type_ids", onnx.TensorProto.INT64, ["batch", "length"]))
+    onnx.save(model, str(exported / MODEL))
+    np.testing.assert_array_equal(Encoder(exported).encode(TEXTS), expected)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from potstill.errors import PotstillError
+from potstill.runtime.folder import CARD, MODEL, QUANTIZED, Card, exported_folder, model_file, read_card
+
+GOOD = Card(
+    pooling="mean", normalize=True, max_length=64, dimension=32, parameters=900, embedding_parameters=300, pad_id=1, teacher="a-teacher"
+)
+
+
+def test_what_is_written_is_read(tmp_path):
+    GOOD.write(tmp_path)
+    assert read_card(tmp_path) == GOOD
+    content = json.loads((tmp_path / CARD).read_text())
+    assert (content["format"], content["task"]) == (1, "embed")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"format": 2}, "format is 2 and must be 1"),
+        ({"task": "sing"}, "task is 'sing'"),
+        ({"max_length": 0}, "max_length is 0 and must be at least 1"),
+        ({"dimension": "32"}, "dimension is '32' and must be int"),
+        ({"normalize": 1}, "normalize is 1 and must be bool"),
+        ({"parameters": True}, "parameters is True and must be int"),
+        ({"teacher": 3}, "teacher is 3 and must be text"),
+        ({"pooling": None}, "pooling is None and must be str"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path, change, said):
+    GOOD.write(tmp_path)
+    content = json.loads((tmp_path / CARD).read_text())
+    (tmp_path / CARD).write_text(json.dumps(content | change))
+    with pytest.raises(PotstillError, match=said) as caught:
+        read_card(tmp_path)
+    assert str(tmp_path / CARD) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"{", "is not JSON"), (b"\xff\xfe{}", "is not JSON"), (b"[]", "must hold an object"), (b"{}", "format is missing")],
+)
+def test_a_broken_file_is_one_line(tmp_path, content, said):
+    (tmp_path / CARD).write_bytes(content)
+    with pytest.raises(PotstillError, match=said) as caught:
+        read_card(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_folder_stands_for_its_export(tmp_path):
+    (tmp_path / "onnx").mkdir()
+    (tmp_path / "onnx" / MODEL).touch()
+    assert exported_folder(tmp_path) == tmp_path / "onnx"
+
+
+def test_what_is_no_exported_folder(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for name, said in (("file", "is a file"), ("empty", "holds neither"), ("missing", "no such folder")):
+        with pytest.raises(PotstillError, match=said):
+            exported_folder(tmp_path / name)
+
+
+def test_auto_prefers_int8(tmp_path):
+    (tmp_path / MODEL).touch()
+    assert model_file(tmp_path).name == MODEL
+    with pytest.raises(PotstillError, match="choose precision 'fp32'"):
+        model_file(tmp_path, "int8")
+    (tmp_path / QUANTIZED).touch()
+    assert model_file(tmp_path).name == QUANTIZED
+    assert model_file(tmp_path, "fp32").name == MODEL
+    with pytest.raises(PotstillError, match="did you mean 'int8'"):
+        model_file(tmp_path, "int")

@@ -1,0 +1,192 @@
+"""The command: quick to answer, exact about mistakes, and nothing left behind after one."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from potstill import cli
+
+
+def call(capsys, *arguments):
+    """Run the command in this process: (status, standard output, standard error)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["potstill", *map(str, arguments)])
+        try:
+            cli.main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_help_answers_in_half_a_second_and_loads_nothing_heavy():
+    subprocess.run([sys.executable, "-m", "potstill.cli", "--help"], capture_output=True, check=True)  # compiled once
+    quickest = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "potstill.cli", "--help"], capture_output=True, text=True, check=True)
+        quickest = min(quickest, time.perf_counter() - started)
+    assert quickest < 0.5 and all(name in done.stdout for name in ("check", "train", "evaluate", "export", "encode", "compare", "list", "quickstart"))
+    code = "import sys, potstill.cli; print([m for m in ('torch', 'transformers', 'numpy', 'onnxruntime', 'rich.progress') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "word"), [("recipes", "embed/python-docs"), ("losses", "similarity_mse"), ("poolings", "mean"), ("tasks", "sts/stsb-dev")]
+)
+def test_list(capsys, kind, word):
+    status, out, _ = call(capsys, "list", kind)
+    assert status == 0 and word in out
+
+
+def test_list_of_an_unknown_kind(capsys):
+    assert call(capsys, "list", "loses")[::2] == (2, "error: list: unknown kind 'loses'; did you mean 'losses'?\n")
+
+
+@pytest.fixture
+def work(tmp_path, monkeypatch, tiny_encoder_dir):
+    """A working folder with a good recipe, its texts and a copy of the tiny teacher."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    shutil.copytree(tiny_encoder_dir, "teacher")
+    Path("texts.txt").write_text("".join(f"text number {n}\n" for n in range(64)))
+    recipe = {
+        "name": "tiny",
+        "data": {"texts": ["texts.txt"]},
+        "teacher": {"model": "teacher"},
+        "student": {"layers": 2},
+        "stages": [{"name": "embed", "terms": [{"loss": "embedding_mse"}]}],
+        "evaluate": [],
+    }
+    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return tmp_path
+
+
+def test_check_says_what_a_run_would_do(work, capsys):
+    status, out, _ = call(capsys, "check", "recipe.yaml")
+    assert status == 0
+    for words in ("58 to train on, 6 held out" if "58 to" in out else "56 to train on, 8 held out", "layers 2, 4 of 4", "embedding_mse", "agreement"):
+        assert words in out
+    assert sorted(path.name for path in work.iterdir()) == ["recipe.yaml", "teacher", "texts.txt"]
+
+
+def texts(content):
+    return lambda work: Path("texts.txt").write_bytes(content)
+
+
+def without_tokenizer(work):
+    Path("teacher/tokenizer.json").unlink()
+
+
+def only_a_pickle(work):
+    Path("teacher/model.safetensors").rename("teacher/pytorch_model.bin")
+
+
+def broken_gzip(work):
+    packed = gzip.compress(b"a text\n" * 5000)
+    Path("texts.txt.gz").write_bytes(packed[: len(packed) // 2])
+
+
+def sts_folder(score="1.0", line="one\ttwo"):
+    def write(work):
+        folder = Path("senteval/STS/STS12-en-test")
+        folder.mkdir(parents=True)
+        (folder / "STS.input.MSRpar.txt").write_text(f"a\tb\n{line}\n")
+        (folder / "STS.gs.MSRpar.txt").write_text(f"2.0\n{score}\n")
+
+    return write
+
+
+BAD = {
+    "a misspelt key": (None, ["--set", "training.learnin_rate=1"], "training.learnin_rate: unknown key; did you mean 'learning_rate'?"),
+    "a misspelt option of a loss": (None, ["--set", "stages.0.terms.0.wieght=1"], "wieght: unknown key for loss 'embedding_mse'; did you mean 'weight'?"),
+    "an unknown loss": (None, ["--set", "stages.0.terms.0.loss=embeding_mse"], "did you mean 'embedding_mse'?"),
+    "an unknown pooling": (None, ["--set", "student.pooling=men"], "did you mean 'mean'?"),
+    "an unknown task": (None, ["--set", "evaluate=[sts/stbs]"], "did you mean 'sts/stsb'?"),
+    "a missing file": (None, ["--set", "data.texts=[nowhere.txt]"], "nowhere.txt: does not exist"),
+    "an empty file": (texts(b""), [], "texts.txt: is empty"),
+    "a line of 10 MB": (texts(b"x" * 10_000_000 + b"\n"), [], "texts.txt:1: "),
+    "invalid UTF-8": (texts(b"good\n\xff\xfe bad\n"), [], "texts.txt:2: "),
+    "a NUL byte": (texts(b"good\nbad \x00 byte\n"), [], "texts.txt:2: "),
+    "no text after trimming": (texts(b"   \n\n \n"), [], "holds no text"),
+    "too few texts": (texts(b"one\ntwo\n"), [], "2 different texts"),
+    "rows of unequal width": (
+        texts(b"a\tb\nc\n"), ["--set", "data.texts=[{path: texts.txt, format: tsv}]"], "texts.txt:2: "),
+    "half a gzip": (broken_gzip, ["--set", "data.texts=[texts.txt.gz]"], "texts.txt.gz"),
+    "a score that is no number": (sts_folder(score="three"), ["--set", "evaluate=[sts/12]"], "STS.gs.MSRpar.txt:2: "),
+    "a pair of one sentence": (sts_folder(line="alone"), ["--set", "evaluate=[sts/12]"], "STS.input.MSRpar.txt:2: "),
+    "a layer that the teacher lacks": (None, ["--set", "student.layers=[1, 9]"], "the model has no layer 9; layers count from 1 to 4"),
+    "too many layers": (None, ["--set", "student.layers=5"], "5 layers asked of a model that has 4"),
+    "a width that heads do not divide": (
+        None, ["--set", "student.width=30", "--set", "student.heads=4", "--set", "student.ffn=64"], "width 30 is not divisible by heads 4"),
+    "widths that differ without a projection": (
+        None, ["--set", "student.width=16", "--set", "student.heads=4", "--set", "student.ffn=64"], "add project: linear"),
+    "a model without a tokenizer": (without_tokenizer, [], "has no tokenizer"),
+    "a model with only a pickle": (only_a_pickle, [], "only pickled weights (pytorch_model.bin)"),
+    "a hub name without a network": (None, ["--set", "teacher.model=nobody/nothing"], "the hub cannot be reached"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line_and_leaves_nothing(work, capsys, case):
+    spoil, overrides, words = BAD[case]
+    if spoil:
+        spoil(work)
+    before = sorted(work.rglob("*"))
+    status, _, err = call(capsys, "train", "recipe.yaml", *overrides)
+    assert status == 2
+    assert words in err
+    assert all(line.startswith("error: ") and len(line) < 400 for line in err.splitlines()) and len(err.splitlines()) == 1
+    assert sorted(work.rglob("*")) == before
+
+
+def test_several_mistakes_are_told_together(work, capsys):
+    Path("texts.txt").unlink()
+    status, _, err = call(capsys, "check", "recipe.yaml", "--set", "student.layers=9", "--set", "stages.0.terms.0.loss=nothing")
+    assert status == 2 and len(err.splitlines()) == 3
+
+
+def test_a_disk_without_room_is_told_before_any_work(work, capsys, monkeypatch):
+    usage = shutil.disk_usage(work)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    status, _, err = call(capsys, "train", "recipe.yaml")
+    assert status == 2 and "are free" in err and not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "nowhere", "--tasks", "cost"], "no such folder"),
+        (["evaluate", "teacher", "--tasks", "sts/stsb"], "sts-test.csv"),
+        (["evaluate", "teacher", "--tasks", "stsb"], "unknown task 'stsb'"),
+        (["encode", "teacher", "nothing.txt", "--out", "v.npy"], "nothing.txt: does not exist"),
+        (["export", "nowhere", "--out", "exported"], "no such folder"),
+        (["export", "teacher", "--out", "texts.txt"], "texts.txt"),
+        (["compare", "nowhere", "--html", "page.html"], "nowhere"),
+        (["train", "embed/python-dosc"], "did you mean 'embed/python-docs'?"),
+        (["train", "recipe.yaml", "--out", "texts.txt"], "is a file"),
+    ],
+)
+def test_every_command_refuses_in_one_line(work, capsys, arguments, words):
+    before = sorted(work.rglob("*"))
+    status, _, err = call(capsys, *arguments)
+    assert status == 2 and words in err and len(err.splitlines()) == 1
+    assert sorted(work.rglob("*")) == before
+
+
+def test_what_is_not_installed_is_named_with_the_command_that_installs_it(work):
+    """Without the training packages the runtime works and `train` says what is missing."""
+    blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'scipy', 'jinja2', 'plotly', 'onnx', 'datasets')));"
+    code = blocked + "sys.argv = ['potstill', 'train', 'recipe.yaml']; from potstill.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2 and "pip install 'potstill[train]'" in done.stderr and len(done.stderr.splitlines()) == 1
