@@ -93,7 +93,12 @@ def train_sentence_transformers(student: Path, onnx: Path, args: argparse.Namesp
 
     with tempfile.TemporaryDirectory() as folder:
         arguments = SentenceTransformerTrainingArguments(
-            output_dir=folder, num_train_epochs=1, per_device_train_batch_size=BATCH, save_strategy="no", report_to="none", disable_tqdm=True
+            output_dir=folder,
+            num_train_epochs=1,
+            per_device_train_batch_size=BATCH,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
         )
         trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=data, loss=MSELoss(model), callbacks=[Clock()])
         trainer.train()
@@ -127,8 +132,8 @@ def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[
     settings = Settings(2e-5, 0.0, "linear", 0.0, 1.0, 1, use_bf16("auto", cpu), cpu, 1)
     objective = Objective([TermSpec("embedding_mse", make_loss("embedding_mse", {}))], model.dimension, model.dimension)
     with tempfile.TemporaryDirectory() as folder:
-        dev = Dev("none", lambda encode: 0.0)
-        train_stage(model, objective, tokens, teacher, plan, dev, settings, name="bench", run=Path(folder), folder=Path(folder) / "c", resume=False)
+        dev, run = Dev("none", lambda encode: 0.0), Path(folder)
+        train_stage(model, objective, tokens, teacher, plan, dev, settings, name="bench", run=run, folder=run / "c", resume=False)
     measured = times[WARM_STEPS:]
     return {"rate": sum(rows for _, rows in measured[:-1]) / (measured[-1][0] - measured[0][0])}
 

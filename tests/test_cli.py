@@ -35,8 +35,9 @@ def test_help_answers_in_half_a_second_and_loads_nothing_heavy():
         started = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "potstill.cli", "--help"], capture_output=True, text=True, check=True)
         quickest = min(quickest, time.perf_counter() - started)
-    assert quickest < 0.5 and all(name in done.stdout for name in ("check", "train", "evaluate", "export", "encode", "compare", "list", "quickstart"))
-    code = "import sys, potstill.cli; print([m for m in ('torch', 'transformers', 'numpy', 'onnxruntime', 'rich.progress') if m in sys.modules])"
+    commands = ("check", "train", "evaluate", "export", "encode", "compare", "list", "quickstart")
+    assert quickest < 0.5 and all(name in done.stdout for name in commands)
+    code = "import sys, potstill.cli; print([m for m in ('torch', 'transformers', 'numpy', 'onnxruntime') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
@@ -75,7 +76,7 @@ def work(tmp_path, monkeypatch, tiny_encoder_dir):
 def test_check_says_what_a_run_would_do(work, capsys):
     status, out, _ = call(capsys, "check", "recipe.yaml")
     assert status == 0
-    for words in ("58 to train on, 6 held out" if "58 to" in out else "56 to train on, 8 held out", "layers 2, 4 of 4", "embedding_mse", "agreement"):
+    for words in ("56 to train on, 8 held out", "layers 2, 4 of 4", "embedding_mse", "agreement"):
         assert words in out
     assert sorted(path.name for path in work.iterdir()) == ["recipe.yaml", "teacher", "texts.txt"]
 
@@ -109,7 +110,7 @@ def sts_folder(score="1.0", line="one\ttwo"):
 
 BAD = {
     "a misspelt key": (None, ["--set", "training.learnin_rate=1"], "training.learnin_rate: unknown key; did you mean 'learning_rate'?"),
-    "a misspelt option of a loss": (None, ["--set", "stages.0.terms.0.wieght=1"], "wieght: unknown key for loss 'embedding_mse'; did you mean 'weight'?"),
+    "a misspelt option of a loss": (None, ["--set", "stages.0.terms.0.wieght=1"], "unknown key for loss 'embedding_mse'; did you mean 'weight'?"),
     "an unknown loss": (None, ["--set", "stages.0.terms.0.loss=embeding_mse"], "did you mean 'embedding_mse'?"),
     "an unknown pooling": (None, ["--set", "student.pooling=men"], "did you mean 'mean'?"),
     "an unknown task": (None, ["--set", "evaluate=[sts/stbs]"], "did you mean 'sts/stsb'?"),

@@ -7,17 +7,17 @@ import os
 import shutil
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
 from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import COST, evaluate, load_tasks
-from potstill.evaluation.subject import STUDENT
 from potstill.files import write_aside, write_text
 from potstill.preflight import AGREEMENT, Facts, preflight
 from potstill.results import REPORT_FILE, Record, Run, read_metrics
-from potstill.runtime.folder import ONNX
+from potstill.runtime.folder import ONNX, STUDENT
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 RECIPE = "recipe.yaml"
 CHECKPOINTS = "checkpoints"
 GATE = "gate.json"
+SAMPLE = 512  # texts that an export without texts of its own is checked and calibrated on
+SAMPLE_PACKAGES = ("email", "logging", "unittest", "asyncio", "concurrent", "importlib", "http", "json", "argparse", "pathlib", "decimal")
 
 
 def distil(
@@ -74,24 +76,28 @@ def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Seq
     """Export a model folder (or a run's student) to ONNX, and to int8 behind the gate.
 
     Args:
-        texts: what parity and the gate are checked on; default sentences made in code.
+        texts: like those to be encoded: parity, calibration and the gate read them. Default: prose out
+            of the standard library's docstrings.
 
     Raises:
-        PotstillError: the model cannot be loaded, parity is not reached, or no int8 setting passes.
+        PotstillError: the model cannot be loaded, parity is not reached, `out` holds something else,
+            or no int8 setting passes.
     """
-    from potstill.deploy.onnx import export_onnx
+    from potstill.data.docstrings import collect_docstrings
+    from potstill.data.prose import sentences
+    from potstill.deploy.onnx import export_onnx, require_replaceable
     from potstill.deploy.quantize import quantize_int8
-    from potstill.evaluation.sentences import mixed_sentences
     from potstill.models.encoder import load_encoder
 
-    source = Path(model) / STUDENT if (Path(model) / STUDENT).is_dir() else model
-    sample = list(texts) or mixed_sentences(256)
-    limits = recipes.Int8()
+    out = Path(out)
+    require_replaceable(out)
+    source = load_encoder(Path(model) / STUDENT if (Path(model) / STUDENT).is_dir() else model)
+    sample = list(texts) or list(islice(sentences(found.text for found in collect_docstrings(SAMPLE_PACKAGES)), SAMPLE))
     with write_aside(out) as aside:  # a refused int8 file leaves no half-made folder behind
-        export_onnx(load_encoder(source), aside, sample)
+        export_onnx(source, aside, sample)
         if int8:
-            quantize_int8(aside, texts=sample, score=None, threads=threads, **limits.model_dump())
-    return Path(out)
+            quantize_int8(aside, texts=sample, score=None, threads=threads, **recipes.Int8().model_dump())
+    return out
 
 
 def compare(folders: Sequence[str | Path], html: str | Path) -> None:

@@ -50,7 +50,5 @@ def test_every_distinct_text_is_encoded_once() -> None:
 def test_published_scores_of_minilm(minilm_dir: Any, data_dir: Any) -> None:
     from potstill.models.encoder import load_encoder
 
-    model = load_encoder(minilm_dir)
-    # Small batches stay in the processor's cache: on two cores this is the longest test.
-    scores = score([load_task(name, data_dir) for name in PUBLISHED], lambda texts: model.encode(texts, batch_tokens=2048))
+    scores = score([load_task(name, data_dir) for name in PUBLISHED], load_encoder(minilm_dir).encode)
     assert {name: found["spearman"] for name, found in scores.items()} == pytest.approx(PUBLISHED, abs=0.02)

@@ -46,8 +46,7 @@ def export_onnx(model: EncoderModel, folder: str | Path, texts: Sequence[str], *
             is too large, or gives other vectors than torch beyond TOLERANCE.
     """
     folder = Path(folder)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).is_file()):
-        raise PotstillError(folder, "exists and is no exported folder", "choose another place, or remove it")
+    require_replaceable(folder)
     size = 4 * sum(model.parameter_counts())
     if size > LIMIT:
         raise PotstillError(folder, f"the model takes {size / 1e9:.1f} GB and one ONNX file holds 2", "export a smaller student")
@@ -64,6 +63,12 @@ def export_onnx(model: EncoderModel, folder: str | Path, texts: Sequence[str], *
         _check(plain, aside, texts, str(folder))
         advance(1)
     return folder
+
+
+def require_replaceable(folder: Path) -> None:
+    """Raise a PotstillError where an export would replace a file, or a folder that holds something else."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).is_file()):
+        raise PotstillError(folder, "exists and is no exported folder", "choose another place, or remove it")
 
 
 def _write_graph(model: EncoderModel, file: Path, place: str) -> None:

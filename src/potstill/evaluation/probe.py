@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS")
 
-ALONE = 200  # sentences, one at a time
-FEWEST_ALONE = 20
-ALONE_SECONDS = 2.5
-PASSES = 3
-PASS_SECONDS = 1.2
-PASS_SENTENCES = (32, 2048)  # fewest and most of a pass
+# As many sentences for every model: fewer together leave more padding in a batch, so that a slow
+# model, given fewer for the sake of time, would look slower still.
+ALONE = 100
+TOGETHER = 256
+PASSES = 10
+PASSES_SECONDS = 4.0  # no further pass begins after that
 
 
 def pin(threads: int) -> None:
@@ -33,31 +33,24 @@ def pin(threads: int) -> None:
 
 
 def measure(subject: Subject, threads: int) -> Cost:
-    """Time and weigh a model: at most about ten seconds, whatever its size.
+    """Time and weigh a model: some seconds for a small one, up to twenty for a BERT-base on one slow core.
 
-    The throughput is the best of three passes: another process can only ever slow one down.
+    The throughput is the best of some passes: another process can only ever slow one down.
     """
     import numpy as np
 
     from potstill.evaluation.sentences import mixed_sentences
     from potstill.results import Cost
 
-    sentences = mixed_sentences(PASS_SENTENCES[1])
-    # Warm-up: first calls allocate and choose kernels. Twice, as the second one tells the speed.
-    subject.encode(sentences[: PASS_SENTENCES[0]])
-    per_second = PASS_SENTENCES[0] / _seconds(subject, sentences[: PASS_SENTENCES[0]])
-
+    sentences = mixed_sentences(TOGETHER)
+    # Warm-up: first calls allocate and choose kernels.
+    subject.encode(sentences[:16])
     for sentence in sentences[:5]:
         subject.encode([sentence])
-    alone: list[float] = []
-    started = time.perf_counter()
-    for sentence in sentences[:ALONE]:
-        alone.append(1000 * _seconds(subject, [sentence]))
-        if len(alone) >= FEWEST_ALONE and time.perf_counter() - started > ALONE_SECONDS:
-            break
-
-    size = int(min(max(per_second * PASS_SECONDS, PASS_SENTENCES[0]), PASS_SENTENCES[1]))
-    fastest = min(_seconds(subject, sentences[:size]) for _ in range(PASSES))
+    alone = [1000 * _seconds(subject, [sentence]) for sentence in sentences[:ALONE]]
+    passes: list[float] = []
+    while len(passes) < PASSES and sum(passes) < PASSES_SECONDS:
+        passes.append(_seconds(subject, sentences))
     return Cost(
         parameters=subject.parameters,
         embedding_parameters=subject.embedding_parameters,
@@ -66,7 +59,7 @@ def measure(subject: Subject, threads: int) -> Cost:
         threads=threads,
         latency_p50_ms=round(float(np.percentile(alone, 50)), 3),
         latency_p95_ms=round(float(np.percentile(alone, 95)), 3),
-        sentences_per_second=round(size / fastest, 1),
+        sentences_per_second=round(TOGETHER / min(passes), 1),
         peak_memory_mb=round(peak_memory() / 1e6, 1),
     )
 

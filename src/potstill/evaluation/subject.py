@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from potstill.errors import PotstillError
 from potstill.results import RESULTS_FILE
-from potstill.runtime.folder import CARD, MODEL, QUANTIZED, RUN_ONNX, read_card
-
-STUDENT = "student"
+from potstill.runtime.folder import CARD, MODEL, ONNX, QUANTIZED, STUDENT, read_card
 
 
 @dataclass(frozen=True)
@@ -63,12 +61,12 @@ def open_subject(name: str | Path, precision: str = "auto", threads: int | None 
     # A hub folder too may hold onnx/, in a form of its own; its config.json tells it from a run.
     if (folder / "config.json").is_file():
         return _open_torch(str(folder), _folder_name(folder), "student" if folder.name == STUDENT else "model", precision, threads)
-    if _is_exported(folder / RUN_ONNX):
-        return _open_onnx(folder / RUN_ONNX, _folder_name(folder), precision, threads)
+    if _is_exported(folder / ONNX):
+        return _open_onnx(folder / ONNX, _folder_name(folder), precision, threads)
     if (folder / STUDENT).is_dir():
         return _open_torch(str(folder / STUDENT), _folder_name(folder), "student", precision, threads)
     if (folder / RESULTS_FILE).is_file():
-        raise PotstillError(name, f"is a run folder without {RUN_ONNX}/ and {STUDENT}/", "train it again, or name its model's folder")
+        raise PotstillError(name, f"is a run folder without {ONNX}/ and {STUDENT}/", "train it again, or name its model's folder")
     raise PotstillError(name, "holds no model: neither config.json nor model.onnx", "name a run, model or exported ONNX folder")
 
 
@@ -136,7 +134,7 @@ def _is_exported(folder: Path) -> bool:
 def _folder_name(folder: Path) -> str:
     """The folder's name, with its run's where the name alone says nothing."""
     folder = folder.absolute()
-    return f"{folder.parent.name}/{folder.name}" if folder.name in (RUN_ONNX, STUDENT) else folder.name
+    return f"{folder.parent.name}/{folder.name}" if folder.name in (ONNX, STUDENT) else folder.name
 
 
 def _sizes(folder: Path, patterns: Sequence[str]) -> dict[str, int]:

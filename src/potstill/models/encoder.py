@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 EMBEDDING = frozenset({"embedding"})
+# What passes between layers should stay in the processor's cache: BERT-base in bf16 encodes three times as
+# fast with 1024 tokens a batch as with 16384. A GPU wants the opposite.
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 65536
 
 
 class EncoderModel(nn.Module):
@@ -96,12 +99,13 @@ class EncoderModel(nn.Module):
         return nn.functional.normalize(vectors.float(), dim=-1) if self.normalize else vectors
 
     @torch.no_grad()
-    def encode(self, texts: Sequence[str], batch_tokens: int = 16384, title: str = "") -> np.ndarray:
+    def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> np.ndarray:
         """Vectors of `texts`, in their order: float32 (n, dimension).
 
         Texts are sorted by length and batched to at most `batch_tokens` padded tokens, in eval
         mode. With a `title` a progress bar is shown.
         """
+        batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS)
         tokens = tokenize(self.tokenizer, texts, self.max_length)
         vectors = np.zeros((len(tokens), self.dimension), dtype=np.float32)
         was_training = self.training

@@ -16,7 +16,6 @@ TOKENIZER = "tokenizer.json"
 CARD = "potstill.json"
 README = "README.md"
 ONNX, STUDENT = "onnx", "student"  # a run folder's exported folder, and its torch model
-RUN_ONNX = ONNX
 
 INPUT_IDS, ATTENTION_MASK, TOKEN_TYPES = "input_ids", "attention_mask", "token_type_ids"
 OUTPUT = "sentence_embedding"
