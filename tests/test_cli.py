@@ -110,7 +110,7 @@ def sts_folder(score="1.0", line="one\ttwo"):
 
 BAD = {
     "a misspelt key": (None, ["--set", "training.learnin_rate=1"], "training.learnin_rate: unknown key; did you mean 'learning_rate'?"),
-    "a misspelt option of a loss": (None, ["--set", "stages.0.terms.0.wieght=1"], "unknown key for loss 'embedding_mse'; did you mean 'weight'?"),
+    "a misspelt option": (None, ["--set", "stages.0.terms.0.wieght=1"], "unknown key for loss 'embedding_mse'; did you mean 'weight'?"),
     "an unknown loss": (None, ["--set", "stages.0.terms.0.loss=embeding_mse"], "did you mean 'embedding_mse'?"),
     "an unknown pooling": (None, ["--set", "student.pooling=men"], "did you mean 'mean'?"),
     "an unknown task": (None, ["--set", "evaluate=[sts/stbs]"], "did you mean 'sts/stsb'?"),

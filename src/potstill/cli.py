@@ -97,9 +97,10 @@ def list_(
 
         rows = {name: (function.__doc__ or "").partition("\n")[0] for name, function in POOLINGS.items()}
     elif kind == "tasks":
+        from potstill.evaluation.evaluate import COST
         from potstill.tasks.base import task_names
 
-        rows = task_names()
+        rows = task_names() | {COST: "parameters, bytes, latency, throughput, memory, in a fresh process"}
     else:
         raise PotstillError("list", f"unknown kind {kind!r}", did_you_mean(kind, ("recipes", "losses", "poolings", "tasks")))
     _pairs(kind, list(rows.items()))

@@ -54,7 +54,7 @@ class TokenizedTexts:
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int, title: str = "") -> TokenizedTexts:
     """Tokenize all texts, each cut to `max_length` tokens with its special tokens kept.
 
-    Works on a copy of the tokenizer, whose truncation and padding stay as the caller set them.
+    The tokenizer's truncation and padding stay as the caller set them: where they differ, a copy is used.
 
     Args:
         title: what the progress bar says.
@@ -67,9 +67,11 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int, title:
         raise PotstillError(
             "max_length", f"{max_length} leaves no room for a text beside {special} special tokens", f"choose at least {special + 1}"
         )
-    tokenizer = Tokenizer.from_str(tokenizer.to_str())
-    tokenizer.enable_truncation(max_length)
-    tokenizer.no_padding()
+    if tokenizer.padding is not None or (tokenizer.truncation or {}).get("max_length") != max_length:
+        # The copy takes milliseconds, as long as encoding one sentence: not for a tokenizer that is right already.
+        tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        tokenizer.enable_truncation(max_length)
+        tokenizer.no_padding()
     pieces: list[np.ndarray] = []
     lengths = np.zeros(len(texts), dtype=np.int64)
     with progress(title or "tokenizing", len(texts)) as advance:
