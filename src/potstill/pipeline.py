@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -13,19 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
 from potstill.errors import PotstillError
-from potstill.evaluation.evaluate import COST, evaluate, load_tasks
+from potstill.evaluation.evaluate import COST, evaluate
 from potstill.files import write_aside, write_text
-from potstill.preflight import AGREEMENT, Facts, preflight
+from potstill.preflight import Facts, preflight
 from potstill.results import REPORT_FILE, Record, Run, read_metrics
 from potstill.runtime.folder import ONNX, STUDENT
+from potstill.teach import CHECKPOINTS, dev_score, make_student, teach
 
 if TYPE_CHECKING:
-    from potstill.models.encoder import EncoderModel
-    from potstill.training.teacher import CachedTeacher
     from potstill.training.trainer import Dev
 
 RECIPE = "recipe.yaml"
-CHECKPOINTS = "checkpoints"
 GATE = "gate.json"
 SAMPLE = 512  # texts that an export without texts of its own is checked and calibrated on
 SAMPLE_PACKAGES = ("email", "logging", "unittest", "asyncio", "concurrent", "importlib", "http", "json", "argparse", "pathlib", "decimal")
@@ -64,7 +61,7 @@ def distil(
         write_text(folder / RECIPE, recipes.resolved(recipe))
     dev: Dev | None = None
     if not (folder / STUDENT).is_dir():
-        dev = _train(recipe, facts, folder, resume)
+        dev = teach(recipe, facts, folder, resume)
     if recipe.export.onnx:
         _export_run(recipe, facts, folder, dev)
     run = _measure(recipe, facts, folder)
@@ -125,138 +122,6 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
         )
 
 
-def _train(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> Dev:
-    """Teach the student, stage by stage, and save it. Returns what chose its checkpoints."""
-    import torch
-    from transformers import set_seed
-
-    from potstill.data.batches import tokenize, training_plan
-    from potstill.losses.base import make_loss
-    from potstill.models.encoder import load_encoder
-    from potstill.training.objective import Objective, TermSpec
-    from potstill.training.precision import choose_device, use_bf16
-    from potstill.training.teacher import LiveTeacher, Teacher
-    from potstill.training.trainer import Settings, train_stage
-
-    training = recipe.training
-    device = choose_device(training.device)
-    bf16 = use_bf16(training.precision, device)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or torch.get_num_threads())
-    cached = _cached_teacher(recipe, facts, device, bf16) if recipe.teacher.cache else None
-    student = make_student(recipe, facts)
-    if training.dropout is not None:
-        student.set_dropout(training.dropout)
-    tokens = tokenize(student.tokenizer, facts.texts, student.max_length, "tokenize")
-    teacher: Teacher
-    if cached is not None:
-        teacher, teacher_width = cached, cached.dimension
-    else:
-        model = load_encoder(facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length).to(device)
-        teacher, teacher_width = (
-            LiveTeacher(model, tokenize(model.tokenizer, facts.texts, model.max_length, "tokenize"), bf16=bf16),
-            model.dimension,
-        )
-    dev = _dev(recipe, facts, cached)
-    settings = Settings(
-        learning_rate=training.learning_rate,
-        warmup=training.warmup,
-        schedule=training.schedule,
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
-        seed=training.seed,
-        bf16=bf16,
-        device=device,
-        evaluations=training.evaluations,
-    )
-    plan = training_plan(
-        tokens.lengths, batch_size=training.batch_size, batch_tokens=training.batch_tokens, epochs=training.epochs, seed=training.seed
-    )
-    start = 0.0
-    for number, stage in enumerate(recipe.stages):
-        end = start + stage.share
-        steps = plan[round(start * len(plan)) : round(end * len(plan))]
-        start = end
-        stage_folder = folder / CHECKPOINTS / f"{number}-{stage.name}"
-        set_seed(training.seed + number)
-        terms = [
-            TermSpec(term.loss, make_loss(term.loss, term.model_extra or {}), term.weight, term.project == "linear") for term in stage.terms
-        ]
-        objective = Objective(terms, student.dimension, teacher_width)
-        train_stage(
-            student,
-            objective,
-            tokens,
-            teacher,
-            steps,
-            dev,
-            settings,
-            name=stage.name,
-            folder=stage_folder,
-            run=folder,
-            resume=resume,
-        )
-    student.save(folder / STUDENT)
-    return dev
-
-
-def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
-    """The student as it is before training: the same for the same recipe and seed."""
-    from potstill.models.encoder import load_encoder
-    from potstill.models.transformer import build_student, cut_student
-
-    wanted = recipe.student
-    source = load_encoder(facts.student_folder)
-    pooling = wanted.pooling or source.pooling
-    if wanted.width is not None:
-        return build_student(
-            source,
-            layers=facts.layers[0],
-            width=wanted.width,
-            heads=wanted.heads,  # type: ignore[arg-type]  # the recipe's check saw that all four are there
-            ffn=wanted.ffn,  # type: ignore[arg-type]
-            pooling=pooling,
-            normalize=wanted.normalize,
-            max_length=wanted.max_length,
-            seed=recipe.training.seed,
-        )
-    return cut_student(source, facts.layers, pooling=pooling, normalize=wanted.normalize, max_length=wanted.max_length)
-
-
-def _cached_teacher(recipe: recipes.Recipe, facts: Facts, device: Any, bf16: bool) -> CachedTeacher:
-    """The teacher's vectors of the training texts, then of the held-out ones; computed only where no cache holds them."""
-    from potstill.models.encoder import load_encoder
-    from potstill.training.teacher import MANIFEST, CachedTeacher, build_cache, cache_place
-
-    texts = [*facts.texts, *facts.held_out]
-    settings = {"pooling": recipe.teacher.pooling, "max_length": recipe.teacher.max_length, "bf16": bf16}
-    place = cache_place(facts.teacher_folder, texts, settings)
-    if (place / MANIFEST).is_file():
-        return CachedTeacher(place)
-    model = load_encoder(facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length)
-    return build_cache(place, model.to(device), texts, bf16)
-
-
-def _dev(recipe: recipes.Recipe, facts: Facts, cached: CachedTeacher | None = None) -> Dev:
-    """What chooses the best checkpoint, and what int8 must not lose: a dev task, or agreement with the teacher."""
-    import numpy as np
-
-    from potstill.models.encoder import load_encoder
-    from potstill.training.agreement import Agreement
-    from potstill.training.trainer import Dev
-
-    name = recipe.training.select
-    if name != AGREEMENT:
-        task = load_tasks([name], recipe.data.dir)[0]
-        return Dev(name, lambda encode: float(task.evaluate(encode)[task.primary]))
-    if cached is not None:
-        vectors = cached.vectors(np.arange(len(facts.texts), len(facts.texts) + len(facts.held_out)))
-    else:
-        vectors = load_encoder(facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length).encode(
-            facts.held_out
-        )
-    return Dev(name, Agreement(facts.held_out, vectors))
-
-
 def _export_run(recipe: recipes.Recipe, facts: Facts, folder: Path, dev: Dev | None) -> None:
     """Write onnx/, with the int8 file where a setting passes the gate. The gate's rows go beside it."""
     from potstill.deploy.onnx import export_onnx
@@ -266,7 +131,7 @@ def _export_run(recipe: recipes.Recipe, facts: Facts, folder: Path, dev: Dev | N
     if (folder / ONNX).is_dir():
         return
     limits = recipe.export.limits
-    scorer = dev or _dev(recipe, facts)
+    scorer = dev or dev_score(recipe, facts)
     with write_aside(folder / ONNX) as aside:
         export_onnx(load_encoder(folder / STUDENT), aside, facts.held_out[:256], teacher=recipe.teacher.model)
         if limits is not None:
