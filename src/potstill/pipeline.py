@@ -148,7 +148,7 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
 
     names, where = recipe.evaluate, recipe.data.dir
     records = [
-        evaluate(facts.teacher_folder, names, where, name=recipe.teacher.model.rstrip("/").rpartition("/")[2], role="teacher"),
+        evaluate(facts.teacher_folder, names, where, name=_short(recipe.teacher.model), role="teacher"),
         _undistilled(recipe, facts, folder),
         evaluate(folder / STUDENT, names, where, name="student", role="student"),
     ]
@@ -172,6 +172,12 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
     run.write(folder)
     write_report([folder], folder / REPORT_FILE)
     return run
+
+
+def _short(model: str) -> str:
+    """A model's name for a table: the last part of its path, or the one before where that says nothing."""
+    *_, before, last = ("", *Path(model).parts)
+    return before if last in (STUDENT, ONNX, "model") and before else last
 
 
 def _undistilled(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Record:

@@ -92,6 +92,9 @@ def test_poolings_against_plain_loops_and_the_specification():
         torch.testing.assert_close(POOLINGS["mean"](tokens, mask)[b], sum(real) / len(real))
         torch.testing.assert_close(POOLINGS["max"](tokens, mask)[b], torch.tensor([max(float(t[d]) for t in real) for d in range(2)]))
         torch.testing.assert_close(POOLINGS["cls"](tokens, mask)[b], real[0])
+    # METHODS.md, EX-POOL: two real tokens and one of padding, all nines
+    last, real = torch.tensor([[[1.0, 1], [5, 3], [9, 9]]]), torch.tensor([[1, 1, 0]])
+    assert POOLINGS["mean"](last, real).tolist() == [[3, 2]] and POOLINGS["max"](last, real).tolist() == [[5, 3]]
     with pytest.raises(PotstillError, match="did you mean 'mean'"):
         pooling_function("maen")
 
