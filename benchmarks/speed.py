@@ -49,9 +49,8 @@ def encode_sentence_transformers(student: Path, onnx: Path, args: argparse.Names
 
 
 def encode_runtime(student: Path, onnx: Path, args: argparse.Namespace, precision: str = "int8") -> dict[str, float]:
-    import resource
-
     from potstill import Encoder
+    from potstill.evaluation.probe import peak_memory
 
     encoder = Encoder(onnx, precision=precision, threads=args.threads)  # type: ignore[arg-type]
     texts = sentences(args.encode)
@@ -59,7 +58,7 @@ def encode_runtime(student: Path, onnx: Path, args: argparse.Namespace, precisio
     started = time.perf_counter()
     encoder.encode(texts)
     rate = args.encode / (time.perf_counter() - started)
-    return {"rate": rate, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}
+    return {"rate": rate, "memory_mb": peak_memory() / 1e6}
 
 
 def encode_runtime_fp32(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, float]:
@@ -99,6 +98,7 @@ def train_sentence_transformers(student: Path, onnx: Path, args: argparse.Namesp
             save_strategy="no",
             report_to="none",
             disable_tqdm=True,
+            use_cpu=True,
         )
         trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=data, loss=MSELoss(model), callbacks=[Clock()])
         trainer.train()

@@ -37,6 +37,12 @@ def test_a_folder_replaces_the_old_one_whole_or_not_at_all(tmp_path: Path) -> No
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
+def test_a_folder_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    with pytest.raises(PotstillError, match="cannot be written"):
+        write_text(tmp_path, "text")
+    assert tmp_path.is_dir() and list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(PotstillError, match="no space is left"), write_aside(tmp_path / "file") as aside:
         aside.write_text("half")

@@ -182,6 +182,27 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(unbroken, tiny_
     assert set(steps) == {(line["stage"], line["step"], "dev" in line) for line in read_metrics(unbroken)}
 
 
+def test_a_refusal_of_the_gate_keeps_the_student_and_wider_limits_take_it_up(tiny_encoder_dir, tmp_path):
+    write_recipe(tmp_path, tiny_encoder_dir, evaluate=[])
+    refused = run(tmp_path, "train", "recipe.yaml", "--set", "training.epochs=0.2", "--set", "export.int8.min_cosine_mean=1.0")
+    folder = tmp_path / "runs" / "tiny"
+    assert refused.returncode == 2 and "runs/tiny/onnx" in refused.stderr and "cosine_mean" in refused.stderr
+    assert len(refused.stderr.splitlines()) == 1
+    assert (folder / "student").is_dir() and not (folder / "onnx").exists() and not (folder / "results.json").exists()
+    before = digest(folder / "student" / "model.safetensors")
+    widened = run(tmp_path, "train", "recipe.yaml", "--set", "training.epochs=0.2", "--resume")
+    assert widened.returncode == 0, widened.stderr
+    assert digest(folder / "student" / "model.safetensors") == before and (folder / "onnx" / "model_quantized.onnx").is_file()
+
+
+def test_resume_leaves_a_foreign_folder_alone(tiny_encoder_dir, tmp_path):
+    write_recipe(tmp_path, tiny_encoder_dir, **BARE)
+    (tmp_path / "project" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "project" / "checkpoints" / "mine").touch()
+    refused = run(tmp_path, "train", "recipe.yaml", "--out", "project", "--resume")
+    assert refused.returncode == 2 and "no run" in refused.stderr and (tmp_path / "project" / "checkpoints" / "mine").exists()
+
+
 def test_cached_and_live_teachers_train_the_same_student(tiny_encoder_dir, tmp_path):
     from safetensors.numpy import load_file
 

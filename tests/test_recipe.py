@@ -50,6 +50,9 @@ def test_a_union_is_reported_once_where_it_is_wrong() -> None:
     assert problems(plain(data={"texts": [{"path": "a", "colums": [1]}]})) == [
         "recipe: data.texts.0.colums: unknown key; did you mean 'columns'?"
     ]
+    assert problems(plain(Int8=1)) == [
+        "recipe: Int8: unknown key; known: data, evaluate, export, name, stages, student, task, teacher, training"
+    ]
     assert problems(plain(export={"int8": {"max_dro": 1}})) == ["recipe: export.int8.max_dro: unknown key; did you mean 'max_drop'?"]
 
 
@@ -85,7 +88,14 @@ def test_overrides_reach_maps_lists_and_numbers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("override", "words"),
-    [("training", "a.b=c"), ("stages.7.name=x", "a list of 1"), ("name.x.y=1", "unknown key|string"), ("a=[", "not YAML")],
+    [
+        ("training", "a.b=c"),
+        ("stages.7.name=x", "a list of 1"),
+        ("name.x.y=1", "unknown key|string"),
+        ("a=[", "not YAML"),
+        ("name=2024-99-99", "not YAML"),
+        ("stages.².name=x", "a list of 1"),
+    ],
 )
 def test_overrides_that_lead_nowhere(tmp_path: Path, override: str, words: str) -> None:
     path = tmp_path / "recipe.yaml"

@@ -188,13 +188,14 @@ def quickstart(
 ) -> None:
     """Distil a search encoder for this machine's Python documentation, offline, in minutes."""
     from rich.console import Console
+    from rich.markup import escape
 
     from potstill import quickstart as steps
 
     console = Console()
     _quiet()
-    teacher = steps.teacher_folder()
-    console.print(f"[bold]teacher[/]   the real all-MiniLM-L6-v2, checksum right\n[dim]{teacher}[/]")
+    steps.teacher_folder()  # checked before anything is collected
+    console.print("[bold]teacher[/]   the real all-MiniLM-L6-v2, checksum right")
     data, run = out / "data", out / "run"
     if not (resume and data.is_dir()):
         if run.exists() and not resume:
@@ -207,12 +208,12 @@ def quickstart(
     with _resumable():
         steps.train(data, run, overrides=tuple(overrides or ()), resume=resume)
     _finished(run)
-    console.print("\n[bold]Three questions, answered by the int8 file without torch[/]")
+    console.print("\n[bold]Three questions, answered by the exported file without torch[/]")
     for answer in steps.answer(run, data):
-        console.print(f"\n[bold]{answer.question}[/]", highlight=False)
+        console.print(f"\n[bold]{escape(answer.question)}[/]", highlight=False)
         for name, line, cosine in answer.found:
-            console.print(f"  {cosine:.2f}  [cyan]{name}[/]  {line[:80]}", highlight=False, markup=True, overflow="ellipsis", no_wrap=True)
-    console.print(f"\nNow open [bold]{run / 'report.html'}[/]")
+            console.print(f"  {cosine:.2f}  [cyan]{escape(name)}[/]  {escape(line)}", highlight=False, overflow="ellipsis", no_wrap=True)
+    print(f"\nNow open {run / 'report.html'}")
 
 
 @contextmanager
@@ -237,13 +238,14 @@ def _finished(folder: Path) -> None:
 
 def _pairs(title: str, rows: list[tuple[str, str]]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
     table.add_column(style="cyan", no_wrap=True)
     table.add_column(overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console().print(table)
 
 

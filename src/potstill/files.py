@@ -25,12 +25,14 @@ def write_aside(target: str | Path) -> Iterator[Path]:
     Raises:
         PotstillError: the disk is full or the place cannot be written.
     """
-    target = Path(target)
+    target = Path(target).absolute()
     # uuid: two processes that write the same target must not share the path aside.
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         yield aside
+        if target.is_dir() and not aside.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
         if target.is_dir() and aside.is_dir():
             old = target.with_name(aside.name + ".old")
             os.replace(target, old)
@@ -41,7 +43,7 @@ def write_aside(target: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise PotstillError(target, "no space is left on the disk", "free some, or choose another folder") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
+        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
             raise PotstillError(target, f"cannot be written ({error.strerror})", "choose another place") from error
         raise
     finally:

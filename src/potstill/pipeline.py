@@ -57,8 +57,7 @@ def distil(
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     _claim(folder, recipe, resume)
     facts = preflight(recipe)
-    if not (folder / RECIPE).is_file():
-        write_text(folder / RECIPE, recipes.resolved(recipe))
+    write_text(folder / RECIPE, recipes.resolved(recipe))
     dev: Dev | None = None
     if not (folder / STUDENT).is_dir():
         dev = teach(recipe, facts, folder, resume)
@@ -90,10 +89,13 @@ def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Seq
     require_replaceable(out)
     source = load_encoder(Path(model) / STUDENT if (Path(model) / STUDENT).is_dir() else model)
     sample = list(texts) or list(islice(sentences(found.text for found in collect_docstrings(SAMPLE_PACKAGES)), SAMPLE))
-    with write_aside(out) as aside:  # a refused int8 file leaves no half-made folder behind
-        export_onnx(source, aside, sample)
-        if int8:
-            quantize_int8(aside, texts=sample, score=None, threads=threads, **recipes.Int8().model_dump())
+    try:
+        with write_aside(out) as aside:  # a refused int8 file leaves no half-made folder behind
+            export_onnx(source, aside, sample)
+            if int8:
+                quantize_int8(aside, texts=sample, score=None, threads=threads, **recipes.Int8().model_dump())
+    except PotstillError as error:  # said of the folder aside, which is gone
+        raise PotstillError(out, error.problem, error.remedy) from error
     return out
 
 
@@ -105,7 +107,12 @@ def compare(folders: Sequence[str | Path], html: str | Path) -> None:
 
 
 def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
-    """Refuse a folder that holds another run; with `resume`, one whose recipe differs."""
+    """Refuse a folder that holds something else.
+
+    With `resume` only the export's limits and the tasks may differ from the recipe that the run was
+    begun with: neither changes the student, and a gate that refused is widened this way. What was
+    exported under other limits goes, and so do the halves that a kill left.
+    """
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -114,12 +121,26 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
     if not resume:
         if any(folder.iterdir()):
             raise PotstillError(folder, "holds a run already", "add --resume to go on with it, or choose another --out")
-    elif mine.is_file() and mine.read_text(encoding="utf-8") != recipes.resolved(recipe):
+        return
+    if not mine.is_file():
+        if any(folder.iterdir()):
+            raise PotstillError(folder, "holds something that is no run", "choose another --out")
+        return
+    before = recipes.read(str(mine))
+    if _decides_student(before) != _decides_student(recipe):
         raise PotstillError(
             mine,
             "this run was begun with another recipe",
             f"resume with that one (potstill train {mine} --out {folder} --resume), or choose another --out",
         )
+    if before.export != recipe.export:
+        shutil.rmtree(folder / ONNX, ignore_errors=True)
+    for half in folder.glob(".*.part*"):
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def _decides_student(recipe: recipes.Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"export", "evaluate"})
 
 
 def _export_run(recipe: recipes.Recipe, facts: Facts, folder: Path, dev: Dev | None) -> None:
@@ -131,14 +152,17 @@ def _export_run(recipe: recipes.Recipe, facts: Facts, folder: Path, dev: Dev | N
     if (folder / ONNX).is_dir():
         return
     limits = recipe.export.limits
-    scorer = dev or dev_score(recipe, facts)
-    with write_aside(folder / ONNX) as aside:
-        export_onnx(load_encoder(folder / STUDENT), aside, facts.held_out[:256], teacher=recipe.teacher.model)
-        if limits is not None:
-            rows = quantize_int8(
-                aside, texts=facts.held_out[:512], score=lambda encoder: scorer.score(encoder.encode), **limits.model_dump()
-            )
-            write_text(aside / GATE, json.dumps(rows, indent=2) + "\n")
+    # Every so many of the held-out texts, which are in the files' order: each source has its part.
+    sample = facts.held_out[:: max(1, len(facts.held_out) // SAMPLE)][:SAMPLE]
+    try:
+        with write_aside(folder / ONNX) as aside:
+            export_onnx(load_encoder(folder / STUDENT), aside, sample, teacher=_teacher_name(recipe))
+            if limits is not None:
+                judge = dev or dev_score(recipe, facts)
+                rows = quantize_int8(aside, texts=sample, score=lambda encoder: judge.score(encoder.encode), **limits.model_dump())
+                write_text(aside / GATE, json.dumps(rows, indent=2) + "\n")
+    except PotstillError as error:  # said of the folder aside, which is gone
+        raise PotstillError(folder / ONNX, error.problem, error.remedy) from error
 
 
 def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
@@ -148,7 +172,15 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
 
     names, where = recipe.evaluate, recipe.data.dir
     records = [
-        evaluate(facts.teacher_folder, names, where, name=_short(recipe.teacher.model), role="teacher"),
+        evaluate(
+            facts.teacher_folder,
+            names,
+            where,
+            name=_teacher_name(recipe),
+            role="teacher",
+            pooling=recipe.teacher.pooling,
+            max_length=recipe.teacher.max_length,
+        ).model_copy(update={"model": recipe.teacher.model}),
         _undistilled(recipe, facts, folder),
         evaluate(folder / STUDENT, names, where, name="student", role="student"),
     ]
@@ -168,16 +200,21 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
     )
     for part in (STUDENT, ONNX):
         if (folder / part).is_dir():
-            write_card(folder / part, name=recipe.name, teacher=recipe.teacher.model, records=[record.model_dump() for record in records])
+            write_card(
+                folder / part,
+                name=recipe.name,
+                teacher=_teacher_name(recipe),
+                records=[record.model_dump() for record in records],
+                normalize=recipe.student.normalize,
+            )
     run.write(folder)
     write_report([folder], folder / REPORT_FILE)
     return run
 
 
-def _short(model: str) -> str:
-    """A model's name for a table: the last part of its path, or the one before where that says nothing."""
-    *_, before, last = ("", *Path(model).parts)
-    return before if last in (STUDENT, ONNX, "model") and before else last
+def _teacher_name(recipe: recipes.Recipe) -> str:
+    """What tables and descriptions call the teacher: never a whole path, which is the user's own business."""
+    return recipe.teacher.name or Path(recipe.teacher.model).name
 
 
 def _undistilled(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Record:
@@ -185,9 +222,9 @@ def _undistilled(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Record:
     place = folder / ".undistilled"
     try:
         make_student(recipe, facts).save(place)
-        return evaluate(
-            place, [name for name in recipe.evaluate if name != COST], recipe.data.dir, name="student, not distilled", role="undistilled"
-        )
+        tasks = [name for name in recipe.evaluate if name != COST]
+        record = evaluate(place, tasks, recipe.data.dir, name="student, not distilled", role="undistilled")
+        return record.model_copy(update={"model": f"{recipe.student.model or recipe.teacher.model}, before training"})
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -42,6 +42,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
     from potstill.models.source import model_folder
     from potstill.models.transformer import choose_layers
     from potstill.training.objective import TermSpec, check_widths
+    from potstill.training.precision import choose_device
     from potstill.training.teacher import cache_bytes
 
     errors: list[PotstillError] = []
@@ -79,6 +80,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
             if loss is not None:
                 spec = TermSpec(term.loss, loss, term.weight, term.project == "linear")
                 attempt(partial(check_widths, spec, student_width, teacher_width, where))
+    attempt(partial(choose_device, recipe.training.device))
     needed = cache_bytes(len(texts), teacher_width) if recipe.teacher.cache else 0
     attempt(partial(require_space, cache_folder(), needed, "the cache of the teacher's vectors"))
     if errors:

@@ -56,7 +56,8 @@ def collect(folder: Path, seed: int) -> PythonDocs:
 
 def train(data: Path, out: Path, *, overrides: tuple[str, ...] = (), resume: bool = False) -> Run:
     """Distil, export, quantise and score the encoder."""
-    settings = (f"data.dir={data}", f"teacher.model={teacher_folder()}", *overrides)
+    named = {"data.dir": str(data), "teacher.model": str(teacher_folder()), "teacher.name": "all-MiniLM-L6-v2"}
+    settings = (*(f"{key}={json.dumps(value)}" for key, value in named.items()), *overrides)
     return distil(recipes.read(RECIPE, settings), out=out, resume=resume)
 
 

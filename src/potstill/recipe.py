@@ -17,6 +17,8 @@ from potstill.errors import PotstillError, PotstillErrors, did_you_mean, shown
 from potstill.registry import PACKAGE
 
 RECIPES = PACKAGE / "recipes"
+# Beside its own error PyYAML lets through what a value breaks: a date of month 99, a thousand nested brackets.
+UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -44,6 +46,7 @@ class Data(Part):
 
 class Teacher(Part):
     model: str
+    name: str | None = Field(None, description="what tables call it; default: the last part of `model`")
     pooling: str | None = Field(None, description="default: what the folder says, else mean")
     max_length: Count = 128
     cache: bool = True
@@ -95,7 +98,7 @@ class Training(Part):
     learning_rate: Positive = 1e-4
     warmup: float = Field(0.05, ge=0, lt=1, description="part of the steps in which the rate rises from 0")
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
     max_grad_norm: Positive = 1.0
     dropout: float | None = Field(None, ge=0, lt=1, description="the student's while it is taught; default: as its configuration has it")
     seed: int = Field(13, ge=0)
@@ -154,12 +157,12 @@ def shipped() -> dict[str, Path]:
 def find(name: str) -> Path:
     """The file of a recipe: a path, or a shipped name."""
     path = Path(name)
-    if path.is_file():
+    if len(name) < 1024 and path.is_file():
         return path
     known = shipped()
     if name in known:
         return known[name]
-    raise PotstillError(name, "no such recipe file, and no shipped recipe of that name", did_you_mean(name, known))
+    raise PotstillError(name[:100], "no such recipe file, and no shipped recipe of that name", did_you_mean(name, known))
 
 
 def read(name: str, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
@@ -171,7 +174,9 @@ def read(name: str, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
     path = find(name)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise PotstillError(path, f"cannot be read ({error.strerror})", "check its permissions") from error
+    except UNREADABLE as error:
         raise PotstillError(path, f"is not YAML ({error})", "mend that line") from error
     if not isinstance(content, dict):
         raise PotstillError(path, f"holds {type(content).__name__}, not a mapping", "start from a shipped recipe: potstill list recipes")
@@ -207,7 +212,7 @@ def _override(content: dict[str, Any], override: str) -> dict[str, Any]:
         raise PotstillError(f"--set {override}", "is not of the form a.b=c", "for example --set training.epochs=2")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except UNREADABLE as error:
         raise PotstillError(f"--set {override}", f"the value is not YAML ({error})", "quote it") from error
     if isinstance(value, str):
         value = _number(value)
@@ -216,7 +221,7 @@ def _override(content: dict[str, Any], override: str) -> dict[str, Any]:
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(place, list):
-            if not key.isdigit() or int(key) >= len(place):
+            if not key.isdecimal() or int(key) >= len(place):
                 raise PotstillError(f"--set {override}", f"{'.'.join(keys[:depth])} is a list of {len(place)}", "give a position from 0")
             index: Any = int(key)
         elif isinstance(place, dict):
@@ -251,7 +256,9 @@ def _explain(place: str, location: list[int | str], detail: Any) -> PotstillErro
     where = f"{place}: {'.'.join(map(str, location))}" if location else place
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
-        return PotstillError(where, "unknown key", did_you_mean(str(location[-1]), _keys_at(location[:-1])))
+        key = str(detail["loc"][-1])
+        parents = location[:-1] if location[-1:] == [key] else location
+        return PotstillError(f"{place}: {'.'.join(map(str, [*parents, key]))}", "unknown key", did_you_mean(key, _keys_at(parents)))
     if kind == "missing":
         return PotstillError(where, "is missing", "add it")
     if kind == "value_error":

@@ -33,7 +33,6 @@ class Machine(Strict):
     memory_gb: float
     system: str
     python: str
-    gpu: str | None = None
 
 
 class Cost(Strict):
@@ -127,7 +126,7 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
-def machine(gpu: str | None = None) -> Machine:
+def machine() -> Machine:
     """This machine: processor, usable cores, memory."""
     cpu = next((value for key, value in _cpuinfo() if key == "model name"), platform.processor() or platform.machine())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -141,7 +140,6 @@ def machine(gpu: str | None = None) -> Machine:
         memory_gb=round(memory, 1),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        gpu=gpu,
     )
 
 

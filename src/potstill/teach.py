@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
+from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import load_tasks
+from potstill.files import require_space
 from potstill.preflight import AGREEMENT, Facts
 from potstill.runtime.folder import STUDENT
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from potstill.models.encoder import EncoderModel
     from potstill.training.teacher import CachedTeacher
     from potstill.training.trainer import Dev
@@ -21,7 +25,6 @@ CHECKPOINTS = "checkpoints"
 
 def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> Dev:
     """Teach the student, stage by stage, and save it. Returns what chose its checkpoints."""
-    import torch
     from transformers import set_seed
 
     from potstill.data.batches import tokenize, training_plan
@@ -35,12 +38,16 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
     training = recipe.training
     device = choose_device(training.device)
     bf16 = use_bf16(training.precision, device)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 0)) or torch.get_num_threads())
-    cached = cached_teacher(recipe, facts, device, bf16) if recipe.teacher.cache else None
-    student = make_student(recipe, facts)
+    student = make_student(recipe, facts)  # before the teacher: what cannot be cut is told at once
     if training.dropout is not None:
         student.set_dropout(training.dropout)
+    require_space(folder, 40 * sum(student.parameter_counts()), "the checkpoints")
     tokens = tokenize(student.tokenizer, facts.texts, student.max_length, "tokenize")
+    plan = training_plan(
+        tokens.lengths, batch_size=training.batch_size, batch_tokens=training.batch_tokens, epochs=training.epochs, seed=training.seed
+    )
+    stages = _divide(recipe, plan)
+    cached = cached_teacher(recipe, facts, device, bf16) if recipe.teacher.cache else None
     teacher: Teacher
     if cached is not None:
         teacher, teacher_width = cached, cached.dimension
@@ -62,14 +69,7 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
         device=device,
         evaluations=training.evaluations,
     )
-    plan = training_plan(
-        tokens.lengths, batch_size=training.batch_size, batch_tokens=training.batch_tokens, epochs=training.epochs, seed=training.seed
-    )
-    start = 0.0
-    for number, stage in enumerate(recipe.stages):
-        end = start + stage.share
-        steps = plan[round(start * len(plan)) : round(end * len(plan))]
-        start = end
+    for number, (stage, steps) in enumerate(stages):
         stage_folder = folder / CHECKPOINTS / f"{number}-{stage.name}"
         set_seed(training.seed + number)
         terms = [
@@ -83,7 +83,7 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
             teacher,
             steps,
             dev,
-            settings,
+            replace(settings, seed=training.seed + number),  # else every stage would draw the same dropout
             name=stage.name,
             folder=stage_folder,
             run=folder,
@@ -93,6 +93,21 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
     return dev
 
 
+def _divide(recipe: recipes.Recipe, plan: list[np.ndarray]) -> list[tuple[recipes.Stage, list[np.ndarray]]]:
+    """The batches of each stage, by its share."""
+    divided, start = [], 0.0
+    for stage in recipe.stages:
+        end = start + stage.share
+        steps = plan[round(start * len(plan)) : round(end * len(plan))]
+        if not steps:
+            raise PotstillError(
+                f"stages.{stage.name}.share", f"{stage.share:g} of {len(plan)} steps is none", "give more texts, epochs or share"
+            )
+        divided.append((stage, steps))
+        start = end
+    return divided
+
+
 def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
     """The student as it is before training: the same for the same recipe and seed."""
     from potstill.models.encoder import load_encoder
@@ -100,7 +115,7 @@ def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
 
     wanted = recipe.student
     source = load_encoder(facts.student_folder)
-    pooling = wanted.pooling or source.pooling
+    pooling = wanted.pooling or (recipe.teacher.pooling if wanted.model is None else None) or source.pooling
     if wanted.width is not None:
         return build_student(
             source,
@@ -136,12 +151,16 @@ def dev_score(recipe: recipes.Recipe, facts: Facts, cached: CachedTeacher | None
 
     from potstill.models.encoder import load_encoder
     from potstill.training.agreement import Agreement
+    from potstill.training.precision import choose_device, use_bf16
     from potstill.training.trainer import Dev
 
     name = recipe.training.select
     if name != AGREEMENT:
         task = load_tasks([name], recipe.data.dir)[0]
         return Dev(name, lambda encode: float(task.evaluate(encode)[task.primary]))
+    if cached is None and recipe.teacher.cache:
+        device = choose_device(recipe.training.device)
+        cached = cached_teacher(recipe, facts, device, use_bf16(recipe.training.precision, device))
     if cached is not None:
         vectors = cached.vectors(np.arange(len(facts.texts), len(facts.texts) + len(facts.held_out)))
     else:

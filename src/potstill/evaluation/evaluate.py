@@ -24,6 +24,8 @@ def evaluate(
     precision: str = "auto",
     name: str | None = None,
     role: str | None = None,
+    pooling: str | None = None,
+    max_length: int | None = None,
 ) -> Record:
     """Score a model on tasks and measure its cost where `cost` is among them.
 
@@ -36,13 +38,14 @@ def evaluate(
         precision: which ONNX file of a folder: "fp32", "int8", or "auto", the one that ships.
         name: what tables call it; default the folder's name.
         role: what it is in its run; default what its format tells.
+        pooling, max_length: of a torch model, instead of what its folder says.
 
     Raises:
         PotstillError: no such task or model, or data missing or malformed (PotstillErrors when
             several tasks have something wrong).
     """
     loaded = load_tasks(tasks, folder)
-    subject = open_subject(model, precision, threads)
+    subject = open_subject(model, precision, threads, pooling=pooling, max_length=max_length)
     return Record(
         name=name or subject.name,
         role=role or subject.role,  # type: ignore[arg-type]  # pydantic checks it

@@ -39,7 +39,9 @@ class Subject:
     dimension: int
 
 
-def open_subject(name: str | Path, precision: str = "auto", threads: int | None = None) -> Subject:
+def open_subject(
+    name: str | Path, precision: str = "auto", threads: int | None = None, *, pooling: str | None = None, max_length: int | None = None
+) -> Subject:
     """Open a model for evaluation; an ONNX one without importing torch.
 
     Args:
@@ -47,6 +49,7 @@ def open_subject(name: str | Path, precision: str = "auto", threads: int | None 
             onnx/, else its student/; a folder of transformers or sentence-transformers; a hub name.
         precision: the ONNX file: "int8", "fp32", or "auto", which is int8 where there is one.
         threads: of torch (for the whole process) or onnxruntime; default theirs.
+        pooling, max_length: of a hub name or model folder, instead of what the folder says.
 
     Raises:
         PotstillError: nothing of that name, no weights in it, or weights that cannot be loaded.
@@ -55,12 +58,13 @@ def open_subject(name: str | Path, precision: str = "auto", threads: int | None 
     if not folder.is_dir():
         if folder.exists():
             raise PotstillError(name, "is a file", "name the folder that holds the model")
-        return _open_torch(str(name), str(name), "model", precision, threads)  # a hub name, or the error about it
+        return _open_torch(str(name), str(name), "model", precision, threads, pooling, max_length)  # a hub name, or the error about it
     if _is_exported(folder):
         return _open_onnx(folder, _folder_name(folder), precision, threads)
     # A hub folder too may hold onnx/, in a form of its own; its config.json tells it from a run.
     if (folder / "config.json").is_file():
-        return _open_torch(str(folder), _folder_name(folder), "student" if folder.name == STUDENT else "model", precision, threads)
+        role: Literal["model", "student"] = "student" if folder.name == STUDENT else "model"
+        return _open_torch(str(folder), _folder_name(folder), role, precision, threads, pooling, max_length)
     if _is_exported(folder / ONNX):
         return _open_onnx(folder / ONNX, _folder_name(folder), precision, threads)
     if (folder / STUDENT).is_dir():
@@ -92,7 +96,15 @@ def _open_onnx(folder: Path, name: str, precision: str, threads: int | None) -> 
     )
 
 
-def _open_torch(source: str, name: str, role: Literal["model", "student"], precision: str, threads: int | None) -> Subject:
+def _open_torch(
+    source: str,
+    name: str,
+    role: Literal["model", "student"],
+    precision: str,
+    threads: int | None,
+    pooling: str | None = None,
+    max_length: int | None = None,
+) -> Subject:
     if precision == "int8":
         raise PotstillError(
             source, "has no int8 file: it is no exported ONNX folder", "export it first: potstill export MODEL --out DIR --int8"
@@ -108,7 +120,7 @@ def _open_torch(source: str, name: str, role: Literal["model", "student"], preci
 
     if threads:
         torch.set_num_threads(threads)
-    model = load_encoder(folder)
+    model = load_encoder(folder, pooling=pooling, max_length=max_length)
 
     def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
         return model.encode(texts, title=title)

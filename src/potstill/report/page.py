@@ -112,8 +112,7 @@ def _making(name: str, run: Run) -> dict[str, Any]:
 
 def _machine(record: Record) -> str:
     machine = record.machine
-    gpu = f", {machine.gpu}" if machine.gpu else ""
-    return f"{machine.cpu}, {machine.cores} cores{gpu}, {machine.memory_gb:g} GB, {machine.system}, Python {machine.python}"
+    return f"{machine.cpu}, {machine.cores} cores, {machine.memory_gb:g} GB, {machine.system}, Python {machine.python}"
 
 
 def _fact(key: str, value: object) -> tuple[str, str]:

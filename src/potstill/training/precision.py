@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import torch
 
+from potstill.errors import PotstillError
 from potstill.results import cpu_flags
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """`auto` is the GPU where there is one, else the processor."""
+    """`auto` is the GPU where there is one, else the processor.
+
+    Raises:
+        PotstillError: a GPU is asked for and torch sees none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise PotstillError("training.device", "cuda is asked for and torch sees no GPU", "set it to auto or cpu")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)

@@ -234,6 +234,8 @@ def train_stage(
         # On short texts the processor's fused attention is slow backwards: written out, a step of a 3-layer
         # student takes two thirds of the time.
         student.backbone.set_attn_implementation("eager")
+    # More than one GPU in one process would split the batch and not the teacher's answers.
+    arguments._n_gpu = min(1, arguments.n_gpu)
     model = Distillation(student, objective)
     with progress(f"train {name}", int(sum(map(len, plan)))) as advance:
         flow = Flow(name, plan, every, run / METRICS_FILE, _step(checkpoint) if checkpoint else 0, dev.name, advance)
@@ -251,7 +253,10 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint that was written whole; younger halves (a killed run's) are removed."""
     for path in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
         try:
-            json.loads((path / STATE).read_text(encoding="utf-8"))
+            state = json.loads((path / STATE).read_text(encoding="utf-8"))
+            best = state.get("best_model_checkpoint")
+            if best:  # kept as a path, which no longer leads there when the run, or the working folder, was moved
+                write_text(path / STATE, json.dumps(state | {"best_model_checkpoint": str(folder / Path(best).name)}))
             return path
         except (OSError, ValueError):
             shutil.rmtree(path, ignore_errors=True)
