@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from potstill.data.batches import TokenizedTexts
@@ -25,14 +22,14 @@ from potstill.files import write_text
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput
 from potstill.progress import progress
-from potstill.results import METRICS_FILE, read_metrics
+from potstill.results import METRICS_FILE
 from potstill.training.agreement import Encode
+from potstill.training.flow import METRIC, Flow, interruptible
 from potstill.training.objective import Objective
 from potstill.training.precision import autocast
 from potstill.training.teacher import Teacher
 
 STATE = "trainer_state.json"  # Trainer writes it last into a checkpoint
-METRIC = "dev"
 
 
 @dataclass(frozen=True)
@@ -125,54 +122,6 @@ class StageTrainer(Trainer):
         super().log(logs, start_time)
 
 
-class Flow(TrainerCallback):
-    """When to score and to save, what a line of metrics.jsonl says, and what Ctrl-C does."""
-
-    def __init__(
-        self, stage: str, plan: Sequence[np.ndarray], every: int, metrics: Path, done: int, dev_name: str, advance: Callable[..., None]
-    ) -> None:
-        self.stage, self.every, self.metrics, self.dev_name, self.advance = stage, every, metrics, dev_name, advance
-        self.texts_done = np.cumsum([len(rows) for rows in plan])
-        self.started = time.perf_counter()
-        self.seconds_before = _forget_after(metrics, stage, done)
-        self.interrupted = False
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self.started = time.perf_counter()
-        if state.global_step:
-            self.advance(int(self.texts_done[state.global_step - 1]))
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        step = state.global_step
-        last = step >= state.max_steps
-        self.advance(int(self.texts_done[step - 1] - (self.texts_done[step - 2] if step > 1 else 0)))
-        control.should_evaluate = last or step % self.every == 0
-        control.should_save = control.should_evaluate or self.interrupted
-        control.should_log = control.should_log or last
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        # Not before the save: the checkpoint would remember that it was told to stop.
-        if self.interrupted:
-            control.should_training_stop = True
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
-    ) -> None:
-        logs = logs or {}
-        line: dict[str, Any] = {"step": state.global_step, "stage": self.stage}
-        if "terms" in logs:
-            seconds = round(self.seconds_before + time.perf_counter() - self.started, 2)
-            line |= {"texts": int(self.texts_done[state.global_step - 1]), "seconds": seconds}
-            line |= {key: logs[key] for key in ("loss", "terms", "learning_rate")}
-            self.advance(0, note=f"{self.stage} loss {logs['loss']:.4f}")
-        elif f"eval_{METRIC}" in logs:
-            line |= {"dev": {"name": self.dev_name, "value": logs[f"eval_{METRIC}"]}}
-        else:
-            return
-        with self.metrics.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
-
-
 def train_stage(
     student: EncoderModel,
     objective: Objective,
@@ -242,7 +191,7 @@ def train_stage(
         trainer = StageTrainer(model, plan, texts, teacher, dev, args=arguments, callbacks=[flow])
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        with _interruptible(flow):
+        with interruptible(flow):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if flow.interrupted:
         raise KeyboardInterrupt
@@ -265,39 +214,3 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
-
-
-def _forget_after(metrics: Path, stage: str, step: int) -> float:
-    """Drop the lines that a broken run wrote after the step at which it is taken up; return the seconds it had taken till there."""
-    kept, seconds = [], 0.0
-    for line in read_metrics(metrics.parent):
-        if line["stage"] != stage:
-            kept.append(line)
-        elif line["step"] <= step:
-            kept.append(line)
-            seconds = line.get("seconds", seconds)
-    write_text(metrics, "".join(json.dumps(line) + "\n" for line in kept))
-    return seconds
-
-
-class _interruptible:
-    """Within the block the first Ctrl-C or SIGTERM asks `flow` for a checkpoint; a second one stops at once."""
-
-    def __init__(self, flow: Flow) -> None:
-        self.flow = flow
-        self.previous: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        try:
-            self.previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread: signals are somebody else's
-            self.previous = {}
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.previous.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.flow.interrupted:
-            raise KeyboardInterrupt
-        self.flow.interrupted = True

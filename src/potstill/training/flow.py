@@ -1,0 +1,103 @@
+"""What happens beside the steps of a stage: scoring, saving, the log, the progress bar, Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from potstill.files import write_text
+from potstill.results import read_metrics
+
+METRIC = "dev"  # Trainer's name for the score that chooses the best checkpoint
+
+
+class Flow(TrainerCallback):
+    """When to score and to save, what a line of metrics.jsonl says, and what Ctrl-C does."""
+
+    def __init__(
+        self, stage: str, plan: Sequence[np.ndarray], every: int, metrics: Path, done: int, dev_name: str, advance: Callable[..., None]
+    ) -> None:
+        self.stage, self.every, self.metrics, self.dev_name, self.advance = stage, every, metrics, dev_name, advance
+        self.texts_done = np.cumsum([len(rows) for rows in plan])
+        self.started = time.perf_counter()
+        self.seconds_before = _forget_after(metrics, stage, done)
+        self.interrupted = False
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self.started = time.perf_counter()
+        if state.global_step:
+            self.advance(int(self.texts_done[state.global_step - 1]))
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        step = state.global_step
+        last = step >= state.max_steps
+        self.advance(int(self.texts_done[step - 1] - (self.texts_done[step - 2] if step > 1 else 0)))
+        control.should_evaluate = last or step % self.every == 0
+        control.should_save = control.should_evaluate or self.interrupted
+        control.should_log = control.should_log or last
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        # Not before the save: the checkpoint would remember that it was told to stop.
+        if self.interrupted:
+            control.should_training_stop = True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        logs = logs or {}
+        line: dict[str, Any] = {"step": state.global_step, "stage": self.stage}
+        if "terms" in logs:
+            seconds = round(self.seconds_before + time.perf_counter() - self.started, 2)
+            line |= {"texts": int(self.texts_done[state.global_step - 1]), "seconds": seconds}
+            line |= {key: logs[key] for key in ("loss", "terms", "learning_rate")}
+            self.advance(0, note=f"{self.stage} loss {logs['loss']:.4f}")
+        elif f"eval_{METRIC}" in logs:
+            line |= {"dev": {"name": self.dev_name, "value": logs[f"eval_{METRIC}"]}}
+        else:
+            return
+        with self.metrics.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+
+def _forget_after(metrics: Path, stage: str, step: int) -> float:
+    """Drop the lines that a broken run wrote after the step at which it is taken up; return the seconds it had taken till there."""
+    kept, seconds = [], 0.0
+    for line in read_metrics(metrics.parent):
+        if line["stage"] != stage:
+            kept.append(line)
+        elif line["step"] <= step:
+            kept.append(line)
+            seconds = line.get("seconds", seconds)
+    write_text(metrics, "".join(json.dumps(line) + "\n" for line in kept))
+    return seconds
+
+
+class interruptible:
+    """Within the block the first Ctrl-C or SIGTERM asks `flow` for a checkpoint; a second one stops at once."""
+
+    def __init__(self, flow: Flow) -> None:
+        self.flow = flow
+        self.previous: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        try:
+            self.previous = {number: signal.signal(number, self._stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not in the main thread: signals are somebody else's
+            self.previous = {}
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        if self.flow.interrupted:
+            raise KeyboardInterrupt
+        self.flow.interrupted = True
