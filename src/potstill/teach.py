@@ -70,8 +70,8 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
         evaluations=training.evaluations,
     )
     for number, (stage, steps) in enumerate(stages):
-        stage_folder = folder / CHECKPOINTS / f"{number}-{stage.name}"
-        set_seed(training.seed + number)
+        own = replace(settings, seed=training.seed + number)  # else every stage would draw the same dropout
+        set_seed(own.seed)  # of the projections
         terms = [
             TermSpec(term.loss, make_loss(term.loss, term.model_extra or {}), term.weight, term.project == "linear") for term in stage.terms
         ]
@@ -83,9 +83,9 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
             teacher,
             steps,
             dev,
-            replace(settings, seed=training.seed + number),  # else every stage would draw the same dropout
+            own,
             name=stage.name,
-            folder=stage_folder,
+            folder=folder / CHECKPOINTS / f"{number}-{stage.name}",
             run=folder,
             resume=resume,
         )
