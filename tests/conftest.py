@@ -45,7 +45,9 @@ def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bare = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(dict.fromkeys(pieces))}, unk_token="[UNK]"))
     bare.normalizer = normalizers.BertNormalizer()
     bare.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    bare.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    bare.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=bare, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
     )
@@ -70,3 +72,59 @@ def tiny_export_dir(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFac
     from potstill.models.encoder import load_encoder
 
     return export_onnx(load_encoder(tiny_encoder_dir), tmp_path_factory.mktemp("exports") / "tiny", ["the river and the village"])
+
+
+@pytest.fixture(scope="session")
+def tiny_head_dirs(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Random models with a head by kind (read-only): two BERTs that tell pairs apart by types, and DistilBERTs, which do not."""
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        BertForTokenClassification,
+        DistilBertConfig,
+        DistilBertForSequenceClassification,
+        PreTrainedModel,
+        PreTrainedTokenizerFast,
+    )
+
+    from potstill.models.encoder import EncoderModel
+
+    bare = Tokenizer.from_file(str(tiny_encoder_dir / "tokenizer.json"))
+    special = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
+    bert = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}
+    distilbert = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32, "max_position_embeddings": 64}
+    names = {"classification": ["no", "yes", "maybe"], "multilabel": ["red", "green", "blue"], "tagging": ["O", "B-PER", "I-PER"]}
+    networks: dict[str, tuple[type[PreTrainedModel], dict[str, object]]] = {
+        "classification": (BertForSequenceClassification, bert),
+        "tagging": (BertForTokenClassification, bert),
+        "regression": (DistilBertForSequenceClassification, distilbert),
+        "multilabel": (DistilBertForSequenceClassification, distilbert | {"problem_type": "multi_label_classification"}),
+    }
+    folders = {}
+    for kind, (network, sizes) in networks.items():
+        torch.manual_seed(0)
+        configuration = (BertConfig if network.__name__.startswith("Bert") else DistilBertConfig)(
+            vocab_size=bare.get_vocab_size(), id2label=dict(enumerate(names.get(kind, ["score"]))), pad_token_id=0, **sizes
+        )
+        model = network(configuration)
+        with torch.no_grad():  # else all texts are answered alike
+            for parameter in model.parameters():
+                parameter.mul_(4 if parameter.dim() > 1 else 1)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, **special)
+        folders[kind] = tmp_path_factory.mktemp("heads") / f"tiny-{kind}"
+        EncoderModel(model, tokenizer, max_length=32).save(folders[kind])
+    return folders
+
+
+@pytest.fixture(scope="session")
+def tiny_head_exports(tiny_head_dirs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three of them exported to fp32 ONNX (read-only)."""
+    from potstill.deploy.onnx import export_onnx
+    from potstill.models.encoder import load_encoder
+
+    pairs = [("the river", "a village"), ("1", "and 2")]
+    texts = {"classification": pairs, "tagging": [["the", "rivers"], ["9"]], "regression": ["a river"]}
+    place = tmp_path_factory.mktemp("head-exports")
+    return {kind: export_onnx(load_encoder(tiny_head_dirs[kind], max_length=32), place / kind, given) for kind, given in texts.items()}

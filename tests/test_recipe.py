@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from potstill import recipe as recipes
+from potstill import recipe_file
 from potstill.errors import PotstillError, PotstillErrors
 
 
@@ -25,7 +25,7 @@ def plain(**changes: Any) -> dict[str, Any]:
 
 def problems(content: dict[str, Any]) -> list[str]:
     with pytest.raises(PotstillErrors) as caught:
-        recipes.check(content)
+        recipe_file.check(content)
     return str(caught.value).splitlines()
 
 
@@ -77,7 +77,7 @@ def test_values_that_make_no_sense(change: dict[str, Any], words: str) -> None:
 def test_overrides_reach_maps_lists_and_numbers(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(plain()))
-    recipe = recipes.read(
+    recipe = recipe_file.read(
         str(path), ["training.learning_rate=3e-4", "stages.0.terms.0.weight=2", "student.layers=[1, 3]", "export.int8.max_drop=1"]
     )
     assert recipe.training.learning_rate == 3e-4
@@ -101,21 +101,21 @@ def test_overrides_that_lead_nowhere(tmp_path: Path, override: str, words: str) 
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(plain()))
     with pytest.raises(PotstillError, match=words):
-        recipes.read(str(path), [override])
+        recipe_file.read(str(path), [override])
 
 
 def test_names_that_are_no_recipe(tmp_path: Path) -> None:
     with pytest.raises(PotstillError, match="did you mean 'embed/python-docs'"):
-        recipes.read("embed/python-doc")
+        recipe_file.read("embed/python-doc")
     (tmp_path / "list.yaml").write_text("- 1\n")
     with pytest.raises(PotstillError, match="not a mapping"):
-        recipes.read(str(tmp_path / "list.yaml"))
+        recipe_file.read(str(tmp_path / "list.yaml"))
     (tmp_path / "broken.yaml").write_text("a: [\n")
     with pytest.raises(PotstillError, match="is not YAML"):
-        recipes.read(str(tmp_path / "broken.yaml"))
+        recipe_file.read(str(tmp_path / "broken.yaml"))
 
 
-@pytest.mark.parametrize("name", recipes.shipped())
+@pytest.mark.parametrize("name", recipe_file.shipped())
 def test_every_shipped_recipe_reads_and_resolves_to_itself(name: str) -> None:
-    recipe = recipes.read(name)
-    assert recipes.check(yaml.safe_load(recipes.resolved(recipe))) == recipe
+    recipe = recipe_file.read(name)
+    assert recipe_file.check(yaml.safe_load(recipe_file.resolved(recipe))) == recipe

@@ -6,14 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
+from potstill import show
 from potstill.errors import PotstillError
-
-if TYPE_CHECKING:
-    from potstill.results import Record
 
 app = typer.Typer(
     name="potstill",
@@ -52,12 +50,12 @@ def main() -> None:
 @app.command()
 def check(recipe: RecipeArgument, overrides: SetOption = None) -> None:
     """Say what a recipe would do, or everything that is wrong with it, before any work."""
-    from potstill import recipe as recipes
+    from potstill import recipe_file
     from potstill.preflight import preflight
 
-    parsed = recipes.read(recipe, overrides or [])
+    parsed = recipe_file.read(recipe, overrides or [])
     facts = preflight(parsed, recipe)
-    _pairs(parsed.name, facts.table)
+    show.pairs(parsed.name, facts.table)
 
 
 @app.command()
@@ -68,30 +66,34 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken run stopped.")] = False,
 ) -> None:
     """Run a recipe: teacher → student → ONNX → int8 → scores of the file that ships → report."""
-    from potstill import recipe as recipes
+    from potstill import recipe_file
     from potstill.pipeline import distil
 
-    parsed = recipes.read(recipe, overrides or [])
+    parsed = recipe_file.read(recipe, overrides or [])
     folder = out or Path("runs") / parsed.name
     _quiet()
     with _resumable():
         distil(parsed, out=folder, resume=resume)
-    _finished(folder)
+    show.finished(folder)
 
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str, typer.Argument(metavar="[recipes|losses|poolings|tasks]")] = "recipes",
+    kind: Annotated[str, typer.Argument(metavar="[recipes|losses|layers|poolings|tasks]")] = "recipes",
 ) -> None:
-    """List what ships: recipes, losses, poolings or tasks."""
-    from potstill import recipe as recipes
+    """List what ships: recipes, losses, layer maps, poolings or tasks."""
+    from potstill import recipe_file
     from potstill.errors import did_you_mean
     from potstill.registry import names
 
     if kind == "recipes":
-        rows = {name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name, path in recipes.shipped().items()}
+        rows = {name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name, path in recipe_file.shipped().items()}
     elif kind == "losses":
         rows = names("losses")
+    elif kind == "layers":
+        from potstill.training.layer_map import MAPS
+
+        rows = dict(MAPS)
     elif kind == "poolings":
         from potstill.models.pooling import POOLINGS
 
@@ -102,8 +104,8 @@ def list_(
 
         rows = task_names() | {COST: "parameters, bytes, latency, throughput, memory, in a fresh process"}
     else:
-        raise PotstillError("list", f"unknown kind {kind!r}", did_you_mean(kind, ("recipes", "losses", "poolings", "tasks")))
-    _pairs(kind, list(rows.items()))
+        raise PotstillError("list", f"unknown kind {kind!r}", did_you_mean(kind, ("recipes", "losses", "layers", "poolings", "tasks")))
+    show.pairs(kind, list(rows.items()))
 
 
 @app.command()
@@ -123,7 +125,7 @@ def evaluate(
         from potstill.files import write_text
 
         write_text(json, record.model_dump_json(indent=2) + "\n")
-    _record(record)
+    show.record(record)
 
 
 @app.command()
@@ -138,7 +140,7 @@ def export(
 
     _quiet()
     folder = run(model, out, int8=int8, threads=threads)
-    _pairs(str(folder), [(path.name, f"{path.stat().st_size / 1e6:,.1f} MB") for path in sorted(folder.glob("*.onnx"))])
+    show.pairs(str(folder), [(path.name, f"{path.stat().st_size / 1e6:,.1f} MB") for path in sorted(folder.glob("*.onnx"))])
 
 
 @app.command()
@@ -160,7 +162,39 @@ def encode(
     vectors = open_subject(model, threads=threads).encode(texts, "encode")
     with write_aside(out) as aside, aside.open("wb") as stream:
         np.save(stream, vectors)
-    _pairs(str(out), [("vectors", f"{vectors.shape[0]:,} × {vectors.shape[1]}")])
+    show.pairs(str(out), [("vectors", f"{vectors.shape[0]:,} × {vectors.shape[1]}")])
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Texts, one a line; .csv, .tsv or .jsonl with text and, for pairs, text_pair; "
+            "to tag words, .jsonl with tokens, or .conll and .txt with one word a line.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The .jsonl file to write: one object a text, in the file's order.")],
+    threads: ThreadsOption = None,
+) -> None:
+    """Label, score or tag every text of a file with a model that has a head."""
+    from json import dumps
+
+    from potstill.data.inputs import read_file
+    from potstill.evaluation.subject import open_subject
+    from potstill.files import write_text
+    from potstill.runtime.decode import answers
+
+    _quiet()
+    subject = open_subject(model, threads=threads)
+    if subject.predict is None:
+        raise PotstillError(model, "has no head: it gives vectors, no labels", "use `potstill encode`, or name a model that was fine-tuned")
+    texts = read_file(file, subject.kind)
+    found = answers(subject.kind, subject.labels, subject.run(texts, "predict"), texts)
+    write_text(out, "".join(dumps(answer, ensure_ascii=False) + "\n" for answer in found))
+    show.pairs(str(out), [("predictions", f"{len(found):,}"), ("kind", subject.kind), ("labels", ", ".join(subject.labels) or "a number")])
 
 
 @app.command()
@@ -207,7 +241,7 @@ def quickstart(
         )
     with _resumable():
         steps.train(data, run, overrides=tuple(overrides or ()), resume=resume)
-    _finished(run)
+    show.finished(run)
     console.print("\n[bold]Three questions, answered by the exported file without torch[/]")
     for answer in steps.answer(run, data):
         console.print(f"\n[bold]{escape(answer.question)}[/]", highlight=False)
@@ -224,46 +258,6 @@ def _resumable() -> Iterator[None]:
     except KeyboardInterrupt:
         print("stopped; the same command with --resume takes it up", file=sys.stderr)
         raise typer.Exit(130) from None
-
-
-def _finished(folder: Path) -> None:
-    from rich.console import Console
-
-    from potstill.report.table import print_table
-    from potstill.results import read_run
-
-    print_table([read_run(folder)], Console())
-    print(f"\nrun folder: {folder}\nreport: {folder / 'report.html'}")
-
-
-def _pairs(title: str, rows: list[tuple[str, str]]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
-    table.add_column(style="cyan", no_wrap=True)
-    table.add_column(overflow="fold")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
-
-
-def _record(record: Record) -> None:
-    rows = [
-        (task, "  ".join(f"{key} {value:.2f}" for key, value in scores.items() if isinstance(value, float)))
-        for task, scores in record.scores.items()
-    ]
-    if record.cost is not None:
-        cost = record.cost
-        rows += [
-            ("parameters", f"{cost.embedding_parameters / 1e6:.1f} M embedding + {cost.encoder_parameters / 1e6:.1f} M encoder"),
-            ("weights", f"{cost.bytes / 1e6:.1f} MB"),
-            ("latency", f"p50 {cost.latency_p50_ms:.2f} ms, p95 {cost.latency_p95_ms:.2f} ms at batch 1, {cost.threads} threads"),
-            ("throughput", f"{cost.sentences_per_second:,.0f} sentences/s of mixed length"),
-            ("peak memory", f"{cost.peak_memory_mb:,.0f} MB"),
-        ]
-    _pairs(record.name, rows)
 
 
 def _quiet() -> None:

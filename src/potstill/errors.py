@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 
 class PotstillError(Exception):
@@ -26,6 +28,29 @@ class PotstillErrors(PotstillError):
     def __init__(self, errors: Sequence[PotstillError]) -> None:
         self.errors = list(errors)
         Exception.__init__(self, "\n".join(str(error) for error in self.errors))
+
+
+@contextmanager
+def collect() -> Iterator[Callable[..., Any]]:
+    """Within the block `attempt(function, *arguments)` gives the function's value, or None and remembers what was wrong.
+
+    Raises:
+        PotstillErrors: at the block's end, everything that was wrong (a single one as itself).
+    """
+    errors: list[PotstillError] = []
+
+    def attempt(function: Callable[..., Any], *arguments: object) -> Any:
+        try:
+            return function(*arguments)
+        except PotstillErrors as several:
+            errors.extend(several.errors)
+        except PotstillError as error:
+            errors.append(error)
+        return None
+
+    yield attempt
+    if errors:
+        raise errors[0] if len(errors) == 1 else PotstillErrors(errors)
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
+from potstill import recipe_file
 from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import COST, evaluate
 from potstill.files import write_aside, write_text
@@ -51,13 +52,13 @@ def distil(
         KeyboardInterrupt: Ctrl-C; `resume` takes the run up.
     """
     if isinstance(recipe, (str, Path)):
-        recipe = recipes.read(str(recipe), tuple(overrides))
+        recipe = recipe_file.read(str(recipe), tuple(overrides))
     elif isinstance(recipe, dict):
-        recipe = recipes.check(recipe)
+        recipe = recipe_file.check(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     _claim(folder, recipe, resume)
     facts = preflight(recipe)
-    write_text(folder / RECIPE, recipes.resolved(recipe))
+    write_text(folder / RECIPE, recipe_file.resolved(recipe))
     dev: Dev | None = None
     if not (folder / STUDENT).is_dir():
         dev = teach(recipe, facts, folder, resume)
@@ -126,7 +127,7 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
         if any(folder.iterdir()):
             raise PotstillError(folder, "holds something that is no run", "choose another --out")
         return
-    before = recipes.read(str(mine))
+    before = recipe_file.read(str(mine))
     if _decides_student(before) != _decides_student(recipe):
         raise PotstillError(
             mine,
@@ -153,13 +154,13 @@ def _export_run(recipe: recipes.Recipe, facts: Facts, folder: Path, dev: Dev | N
         return
     limits = recipe.export.limits
     # Every so many of the held-out texts, which are in the files' order: each source has its part.
-    sample = facts.held_out[:: max(1, len(facts.held_out) // SAMPLE)][:SAMPLE]
+    sample = facts.material.held_out[:: max(1, len(facts.material.held_out) // SAMPLE)][:SAMPLE]
     try:
         with write_aside(folder / ONNX) as aside:
             export_onnx(load_encoder(folder / STUDENT), aside, sample, teacher=_teacher_name(recipe))
             if limits is not None:
                 judge = dev or dev_score(recipe, facts)
-                rows = quantize_int8(aside, texts=sample, score=lambda encoder: judge.score(encoder.encode), **limits.model_dump())
+                rows = quantize_int8(aside, texts=sample, score=judge.score if judge else None, **limits.model_dump())
                 write_text(aside / GATE, json.dumps(rows, indent=2) + "\n")
     except PotstillError as error:  # said of the folder aside, which is gone
         raise PotstillError(folder / ONNX, error.problem, error.remedy) from error
@@ -171,8 +172,9 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
     from potstill.report.page import write_report
 
     names, where = recipe.evaluate, recipe.data.dir
-    records = [
-        evaluate(
+    records = []
+    if recipe.teacher is not None and facts.teacher_folder is not None and _answers(recipe, facts.teacher_folder):
+        teacher = evaluate(
             facts.teacher_folder,
             names,
             where,
@@ -180,10 +182,11 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
             role="teacher",
             pooling=recipe.teacher.pooling,
             max_length=recipe.teacher.max_length,
-        ).model_copy(update={"model": recipe.teacher.model}),
-        _undistilled(recipe, facts, folder),
-        evaluate(folder / STUDENT, names, where, name="student", role="student"),
-    ]
+        )
+        records.append(teacher.model_copy(update={"model": recipe.teacher.model}))
+    if recipe.task == recipes.EMBED:  # a head that nothing taught has nothing to say
+        records.append(_undistilled(recipe, facts, folder))
+    records.append(evaluate(folder / STUDENT, names, where, name="student", role="student"))
     onnx = folder / ONNX
     if onnx.is_dir():
         records.append(evaluate(onnx, names, where, precision="fp32", name="student, ONNX", role="onnx"))
@@ -206,15 +209,25 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
                 teacher=_teacher_name(recipe),
                 records=[record.model_dump() for record in records],
                 normalize=recipe.student.normalize,
+                kind=facts.material.kind,
             )
     run.write(folder)
     write_report([folder], folder / REPORT_FILE)
     return run
 
 
-def _teacher_name(recipe: recipes.Recipe) -> str:
+def _teacher_name(recipe: recipes.Recipe) -> str | None:
     """What tables and descriptions call the teacher: never a whole path, which is the user's own business."""
-    return recipe.teacher.name or Path(recipe.teacher.model).name
+    if recipe.teacher is None:
+        return None
+    return recipe.teacher.name or Path(recipe.teacher.model.removesuffix(f"/{STUDENT}")).name
+
+
+def _answers(recipe: recipes.Recipe, folder: Path) -> bool:
+    """Whether the teacher can be scored on the recipe's tasks: for labels it needs a head of its own."""
+    from potstill.models.heads import saved_kind
+
+    return not recipe.labelled or saved_kind(folder) != "embed"
 
 
 def _undistilled(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Record:
@@ -224,7 +237,8 @@ def _undistilled(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Record:
         make_student(recipe, facts).save(place)
         tasks = [name for name in recipe.evaluate if name != COST]
         record = evaluate(place, tasks, recipe.data.dir, name="student, not distilled", role="undistilled")
-        return record.model_copy(update={"model": f"{recipe.student.model or recipe.teacher.model}, before training"})
+        source = recipe.student.model or (recipe.teacher.model if recipe.teacher else "")
+        return record.model_copy(update={"model": f"{source}, before training"})
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
-from potstill.data.readers import read_texts
-from potstill.errors import PotstillError, PotstillErrors
+from potstill.errors import PotstillError, collect
 from potstill.evaluation.evaluate import load_tasks
 from potstill.files import cache_folder, require_space
+from potstill.material import Material, read_material
 
-AGREEMENT = "agreement"
-MINIMUM_TEXTS = 16  # fewer cannot be split into training and held-out texts that mean anything
+if TYPE_CHECKING:
+    from potstill.models.output import Field
+    from potstill.training.objective import Sizes, TermSpec
+
+AGREEMENT, LAST = "agreement", "last"
+CHARACTERS_A_TOKEN = 4.5  # of English prose in WordPiece; for an estimate of the cache
 
 
 @dataclass
 class Facts:
-    """What a checked run will do, for people and for the pipeline."""
+    """What a checked run will do, for people and for the pipeline.
 
-    texts: list[str]
-    held_out: list[str]
-    teacher_folder: Path
+    Attributes:
+        layers: of its source (from 1) that the student keeps; of a student built small their number.
+        table: rows to print.
+    """
+
+    material: Material
+    teacher_folder: Path | None
     student_folder: Path
     layers: list[int]
     table: list[tuple[str, str]] = field(default_factory=list)
@@ -37,116 +44,172 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
     Raises:
         PotstillErrors: everything wrong, at once.
     """
-    from potstill.losses.base import make_loss
     from potstill.models.pooling import pooling_function
     from potstill.models.source import model_folder
     from potstill.models.transformer import choose_layers
-    from potstill.training.objective import TermSpec, check_widths
     from potstill.training.precision import choose_device
-    from potstill.training.teacher import cache_bytes
 
-    errors: list[PotstillError] = []
-
-    def attempt(step: Callable[[], Any]) -> Any:
-        try:
-            return step()
-        except PotstillErrors as several:
-            errors.extend(several.errors)
-        except PotstillError as error:
-            errors.append(error)
-        return None
-
-    terms = []
-    for stage in recipe.stages:
-        for number, term in enumerate(stage.terms):
-            where = f"{place}: stages.{stage.name}.terms.{number}"
-            terms.append((where, term, attempt(partial(make_loss, term.loss, term.model_extra or {}, where))))
-    for pooling, side in ((recipe.teacher.pooling, "teacher"), (recipe.student.pooling, "student")):
-        if pooling is not None:
-            attempt(partial(pooling_function, pooling, f"{place}: {side}.pooling"))
-    select = [] if recipe.training.select == AGREEMENT else [recipe.training.select]
-    attempt(partial(load_tasks, [*recipe.evaluate, *select], recipe.data.dir))
-    texts = attempt(partial(gather_texts, recipe)) or []
-    teacher_folder = attempt(partial(model_folder, recipe.teacher.model))
-    student_folder = attempt(partial(model_folder, recipe.student.model)) if recipe.student.model else teacher_folder
-    teacher, source = _config(teacher_folder), _config(student_folder)
-    built = recipe.student.width is not None
-    total, layers = _layers(source), [int(recipe.student.layers)] if built else []  # type: ignore[arg-type]
-    if not built and total:
-        layers = attempt(partial(choose_layers, recipe.student.layers, recipe.student.rule, total, f"{place}: student.layers")) or []
-    student_width, teacher_width = recipe.student.width or _width(source), _width(teacher)
-    if student_width and teacher_width:
-        for where, term, loss in terms:
-            if loss is not None:
-                spec = TermSpec(term.loss, loss, term.weight, term.project == "linear")
-                attempt(partial(check_widths, spec, student_width, teacher_width, where))
-    attempt(partial(choose_device, recipe.training.device))
-    needed = cache_bytes(len(texts), teacher_width) if recipe.teacher.cache else 0
-    attempt(partial(require_space, cache_folder(), needed, "the cache of the teacher's vectors"))
-    if errors:
-        raise errors[0] if len(errors) == 1 else PotstillErrors(errors)
-
-    train, held_out = split_texts(texts, recipe.data.held_out, recipe.training.seed)
-    kept = "built small" if built else f"layers {', '.join(map(str, layers))} of {total}"
-    table = [
-        ("texts", f"{len(train):,} to train on, {len(held_out):,} held out"),
-        ("teacher", f"{recipe.teacher.model}: {_layers(teacher)} layers, width {teacher_width}"),
-        ("teacher cache", f"{needed / 1e6:,.0f} MB in {cache_folder()}" if needed else "none: the teacher runs in every step"),
-        ("student", f"{recipe.student.model or 'cut from the teacher'}: {kept}, width {student_width}"),
-        ("best checkpoint by", recipe.training.select),
+    with collect() as attempt:
+        for pooling, side in ((recipe.teacher.pooling if recipe.teacher else None, "teacher"), (recipe.student.pooling, "student")):
+            if pooling is not None:
+                attempt(pooling_function, pooling, f"{place}: {side}.pooling")
+        scored = [*recipe.evaluate, *([] if recipe.select in (AGREEMENT, LAST) else [recipe.select])]
+        attempt(load_tasks, scored, recipe.data.dir)
+        if recipe.select == AGREEMENT and (recipe.teacher is None or recipe.task != recipes.EMBED):
+            attempt(_refuse, f"{place}: training.select", "agreement needs a teacher and the task embed", "use a dev task, or last")
+        read = attempt(read_material, recipe)
+        teacher_folder = attempt(model_folder, recipe.teacher.model) if recipe.teacher else None
+        student_folder = attempt(model_folder, recipe.student.model) if recipe.student.model else teacher_folder
+        teacher: dict[str, Any] = attempt(_config, teacher_folder) or {}
+        source: dict[str, Any] = attempt(_config, student_folder) or {}
+        built, total = recipe.student.width is not None, _layers(source)
+        layers = [int(recipe.student.layers)] if built else []  # type: ignore[arg-type]
+        if not built and total:
+            layers = attempt(choose_layers, recipe.student.layers, recipe.student.rule, total, f"{place}: student.layers") or []
+        depth = layers[0] if built else len(layers)
+        attempt(choose_device, recipe.training.device)
+        sizes = _both_sizes(recipe, source, teacher, read)
+        rows: list[tuple[recipes.Stage, list[TermSpec]]] = []
+        for stage in recipe.stages:
+            terms = attempt(_stage, recipe, stage, depth, _layers(teacher), sizes, place) if depth else None
+            rows.append((stage, terms or []))
+        reads = {name for _, terms in rows for term in terms if term.loss.needs_teacher for name in term.fields(1)}
+        if read and reads and recipe.teacher and recipe.teacher.cache and recipe.task != recipes.MLM:
+            needed = _cache_estimate(read.texts, reads, teacher, recipe.teacher)
+            attempt(require_space, cache_folder(), needed if needed <= recipe.teacher.cache_gb * 1e9 else 0, "the teacher's cache")
+    assert read is not None and student_folder is not None
+    facts = Facts(read, teacher_folder, student_folder, layers)
+    kept = f"{depth} layers, built small" if built else f"layers {', '.join(map(str, layers))} of {total}"
+    facts.table = [
+        ("task", recipe.task + (f": {read.kind}, {', '.join(read.names) or 'one score'}" if recipe.labelled else "")),
+        ("texts", f"{len(read.texts):,} to train on, {len(read.held_out):,} held out"),
+    ]
+    if recipe.teacher:
+        facts.table.append(("teacher", f"{recipe.teacher.model}: {_layers(teacher)} layers, width {_width(teacher)}"))
+        facts.table.append(("teacher cache", _cache_line(recipe, read.texts, reads, teacher)))
+    facts.table += [
+        ("student", f"{recipe.student.model or 'cut from the teacher'}: {kept}, width {recipe.student.width or _width(source)}"),
+        ("best checkpoint by", recipe.select),
         ("evaluate", ", ".join(recipe.evaluate)),
     ]
-    for stage in recipe.stages:
-        rows = [f"{term.weight:g} × {term.loss}" + (" (projected)" if term.project == "linear" else "") for term in stage.terms]
-        table.append((f"stage {stage.name}", f"{stage.share:.0%}: " + " + ".join(rows)))
-    return Facts(train, held_out, teacher_folder, student_folder, layers, table)
+    for stage, terms in rows:
+        facts.table += _stage_rows(stage, terms)
+    return facts
 
 
-def gather_texts(recipe: recipes.Recipe) -> list[str]:
-    """Texts of every source of the recipe, each once.
+def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: int, sizes: Any, place: str) -> list[TermSpec]:
+    """The terms of a stage, checked against the sizes that are known before any model is loaded."""
+    from potstill.models.output import INSIDE
+    from potstill.training.objective import check_widths
+    from potstill.training.terms import stage_terms
 
-    Raises:
-        PotstillErrors: what is wrong with the sources, all at once.
-    """
-    found: dict[str, None] = {}
-    errors = []
-    for entry in recipe.data.texts:
-        source = recipes.TextSource(path=entry) if isinstance(entry, str) else entry
-        local = Path(recipe.data.dir) / source.path
-        # A data set's hub name is no path under `dir`.
-        path = source.path if source.format == "dataset" and not local.exists() else local
-        try:
-            found.update(
-                dict.fromkeys(
-                    read_texts(
-                        path,
-                        format=source.format,
-                        columns=source.columns,
-                        split=source.split,
-                        limit=source.limit,
-                        seed=recipe.training.seed,
-                    )
+    terms = stage_terms(stage, student, teacher, place)
+    ours, theirs, heads = sizes
+    with collect() as attempt:
+        for number, term in enumerate(terms):
+            where = f"{place}: stages.{stage.name}.terms.{number}"
+            if term.loss.needs_teacher and recipe.teacher is None:
+                attempt(_refuse, where, f"{term.name} needs a teacher, and the recipe has none", "name one, or drop the term")
+            elif ours.width and (theirs is None or theirs.width):
+                attempt(check_widths, term, ours, theirs or ours, where)
+            if term.loss.reads == "attention_scores" and all(heads) and heads[0] != heads[1]:
+                attempt(_refuse, where, f"the student has {heads[0]} heads, the teacher {heads[1]}", "give both as many")
+            if term.loss.reads == "embedding" and recipe.task != recipes.EMBED:
+                attempt(
+                    _refuse,
+                    where,
+                    f"{term.name} reads pooled vectors, and the task {recipe.task} has a head instead",
+                    "use cls or mean states",
                 )
+            if term.loss.reads == "logits" and recipe.task == recipes.EMBED:
+                attempt(_refuse, where, f"{term.name} reads logits, and the task embed has none", "name a labelled task, or mlm")
+            if term.loss.reads in INSIDE:
+                attempt(_require_shown, recipe, where)
+    return terms
+
+
+def _require_shown(recipe: recipes.Recipe, place: str) -> None:
+    """Raise a PotstillError where a model computes attention by itself."""
+    import transformers
+
+    from potstill.models.recording import shows_attention
+    from potstill.models.source import model_folder
+
+    for name in (recipe.teacher.model if recipe.teacher else None, recipe.student.model):
+        if name is None:
+            continue
+        config = _config(model_folder(name))
+        known = config.get("model_type") in transformers.CONFIG_MAPPING
+        kind: Any = transformers.MODEL_MAPPING.get(transformers.CONFIG_MAPPING[config["model_type"]], None) if known else None
+        if isinstance(kind, type) and not shows_attention(kind):
+            raise PotstillError(
+                place,
+                f"a {config['model_type']} ({name}) computes attention by itself: nothing inside can be read",
+                "use hidden_states or logits",
             )
-        except PotstillError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0] if len(errors) == 1 else PotstillErrors(errors)
-    if len(found) < MINIMUM_TEXTS:
-        raise PotstillError("data.texts", f"{len(found)} different texts", f"name sources with at least {MINIMUM_TEXTS}")
-    return list(found)
 
 
-def split_texts(texts: Sequence[str], held_out: int, seed: int) -> tuple[list[str], list[str]]:
-    """(training texts, held-out texts), in the files' order; at most a tenth is held out, at least 8."""
+def _refuse(place: str, problem: str, remedy: str) -> None:
+    raise PotstillError(place, problem, remedy)
+
+
+def _both_sizes(
+    recipe: recipes.Recipe, source: dict[str, Any], teacher: dict[str, Any], read: Material | None
+) -> tuple[Sizes, Sizes | None, tuple[int, int]]:
+    """Sizes of both sides as their configurations have them, and their heads; 0 where unknown."""
+    from potstill.training.objective import Sizes
+
+    width, logits = recipe.student.width or _width(source), max(1, len(read.names)) if read else 0
+    ours = Sizes(width, width, logits)
+    # What the teacher's head tells apart is compared by name when it is loaded.
+    theirs = Sizes(_width(teacher), _width(teacher), logits) if recipe.teacher else None
+    return ours, theirs, (recipe.student.heads or _heads(source), _heads(teacher))
+
+
+def _stage_rows(stage: recipes.Stage, terms: Sequence[TermSpec]) -> list[tuple[str, str]]:
+    """What a stage does, and below it the layer map of each term that has one."""
+    length = (
+        f"{stage.epochs:g} epochs"
+        if stage.epochs
+        else f"{stage.steps:,} steps"
+        if stage.steps
+        else f"{1 if stage.share is None else stage.share:.0%}"
+    )
+    rows = [f"{term.weight} × {term.name}" + ("" if term.project == "none" else f" ({term.project} projection)") for term in terms]
+    perturbed = ", with gradient perturbation" if stage.perturbation else ""
+    table = [(f"stage {stage.name}", f"{length}: " + " + ".join(rows) + perturbed)]
+    for term in terms:
+        if term.pairs:
+            table.append(
+                (f"  {term.name}", "  ".join(f"{ours} ← {theirs}" for ours, theirs in term.pairs) + "   (student ← teacher layer)")
+            )
+    return table
+
+
+def _cache_estimate(texts: Sequence[Any], reads: set[Field], teacher: dict[str, Any], settings: recipes.Teacher) -> int:
+    """Bytes, from the texts' characters."""
+    from types import SimpleNamespace
+
     import numpy as np
 
-    count = max(8, min(held_out, len(texts) // 10))
-    chosen = np.zeros(len(texts), dtype=bool)
-    chosen[np.random.default_rng(seed).choice(len(texts), count, replace=False)] = True
-    return [text for text, out in zip(texts, chosen, strict=True) if not out], [
-        text for text, out in zip(texts, chosen, strict=True) if out
-    ]
+    from potstill.training.cache import cache_bytes
+
+    characters = np.array([len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts])
+    lengths = np.minimum(settings.max_length, 3 + (characters / CHARACTERS_A_TOKEN).astype(np.int64))
+    sizes = SimpleNamespace(dimension=_width(teacher), width=_width(teacher), heads=_heads(teacher), labels=["", ""])
+    return sum(cache_bytes(lengths, field, sizes, half=settings.cache_half) for field in reads)
+
+
+def _cache_line(recipe: recipes.Recipe, texts: Sequence[Any], reads: set[Field], teacher: dict[str, Any]) -> str:
+    assert recipe.teacher is not None
+    if not reads:
+        return "none: no term reads the teacher"
+    if recipe.task == recipes.MLM or not recipe.teacher.cache:
+        return "none: the teacher runs in every step"
+    size = _cache_estimate(texts, reads, teacher, recipe.teacher)
+    if size > recipe.teacher.cache_gb * 1e9:
+        return f"none: about {size / 1e9:,.0f} GB, above teacher.cache_gb, so the teacher runs in every step"
+    return f"about {size / 1e6:,.0f} MB in {cache_folder()}"
 
 
 def _config(folder: Path | None) -> dict[str, Any]:
@@ -166,3 +229,7 @@ def _layers(config: dict[str, Any]) -> int:
 
 def _width(config: dict[str, Any]) -> int:
     return int(config.get("hidden_size") or config.get("dim") or 0)
+
+
+def _heads(config: dict[str, Any]) -> int:
+    return int(config.get("num_attention_heads") or config.get("n_heads") or 0)

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from potstill import recipe as recipes
+from potstill import recipe_file
 from potstill.data.python_docs import PAIRS, PythonDocs, write_python_docs
 from potstill.errors import PotstillError
 from potstill.files import sha256_of
@@ -58,7 +58,7 @@ def train(data: Path, out: Path, *, overrides: tuple[str, ...] = (), resume: boo
     """Distil, export, quantise and score the encoder."""
     named = {"data.dir": str(data), "teacher.model": str(teacher_folder()), "teacher.name": "all-MiniLM-L6-v2"}
     settings = (*(f"{key}={json.dumps(value)}" for key, value in named.items()), *overrides)
-    return distil(recipes.read(RECIPE, settings), out=out, resume=resume)
+    return distil(recipe_file.read(RECIPE, settings), out=out, resume=resume)
 
 
 def answer(run: Path, data: Path, best: int = 3) -> list[Answer]:

@@ -6,22 +6,13 @@ tasks and poolings, and whether files exist, are checked by the pipeline, which 
 
 from __future__ import annotations
 
-import copy
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from potstill.errors import PotstillError, PotstillErrors, did_you_mean, shown
-from potstill.registry import PACKAGE
-
-RECIPES = PACKAGE / "recipes"
-# Beside its own error PyYAML lets through what a value breaks: a date of month 99, a thousand nested brackets.
-UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+EMBED, MLM = "embed", "mlm"  # the tasks that read unlabelled texts; every other one is a labelled task by its name
 
 
 class Part(BaseModel):
@@ -38,10 +29,20 @@ class TextSource(Part):
     limit: Count | None = Field(None, description="keep this many texts, drawn with the run's seed")
 
 
+class Augment(Part):
+    """Copies of the training texts in which words are replaced (Jiao et al. 2020, TinyBERT, algorithm 1)."""
+
+    copies: Count = Field(20, description="of each text, at most")
+    probability: float = Field(0.4, gt=0, le=1, description="that a word is replaced")
+    candidates: Count = Field(15, description="words that one word may be replaced by: its neighbours in the teacher's embedding table")
+
+
 class Data(Part):
     dir: str = Field(".", description="folder that `texts` and the tasks' files are under")
-    texts: list[str | TextSource] = []
+    texts: list[str | TextSource] = Field([], description="of the tasks embed and mlm")
     held_out: Count = Field(1000, description="texts kept from training, to measure agreement with the teacher")
+    limit: Count | None = Field(None, description="keep this many rows of a labelled task's training set, drawn with the run's seed")
+    augment: Augment | None = Field(None, description="of a labelled task: more rows, whose labels only the teacher knows")
 
 
 class Teacher(Part):
@@ -49,7 +50,9 @@ class Teacher(Part):
     name: str | None = Field(None, description="what tables call it; default: the last part of `model`")
     pooling: str | None = Field(None, description="default: what the folder says, else mean")
     max_length: Count = 128
-    cache: bool = True
+    cache: bool = Field(True, description="keep what the terms read on disk, for further epochs and further students")
+    cache_gb: Positive = Field(20, description="a cache that would be larger is not made: the teacher then runs in every step")
+    cache_half: bool = Field(False, description="keep it in half precision")
 
 
 class Student(Part):
@@ -76,19 +79,38 @@ class Student(Part):
 
 
 class Term(Part):
-    """One row of the objective; keys beyond these are the loss's own options."""
+    """One row of the objective; keys beyond these are the loss's own options. A number may be a schedule over the stage."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
     loss: str
-    weight: float = Field(1.0, allow_inf_nan=False)
-    project: Literal["none", "linear"] = "none"
+    weight: Any = Field(1.0, description="a number, {from, to, shape} or {steps: [[progress, value], …]}")
+    layers: str | list[int] | list[list[int]] | None = Field(None, description="of a loss of layers: a layer map by name or by list")
+    project: Literal["none", "linear", "shared"] = Field(
+        "none", description="the student's width to the teacher's: one for each layer, or one"
+    )
+
+
+class Perturb(Part):
+    """The gradient's step on the student's embedding output (LRC-BERT, section on gradient perturbation)."""
+
+    epsilon: Positive = 1.0
+    normalize: Literal["none", "l2"] = "none"
 
 
 class Stage(Part):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
-    share: float = Field(1.0, gt=0, le=1, description="part of the run's steps")
+    share: float | None = Field(None, ge=0, le=1, description="part of the run's steps; 0 leaves the stage out")
+    epochs: Positive | None = Field(None, description="instead of a share: as many passes of its own")
+    steps: Count | None = Field(None, description="instead of a share: as many steps of its own")
+    learning_rate: Positive | None = Field(None, description="default: training.learning_rate")
+    schedule: Literal["linear", "cosine", "constant"] | None = Field(None, description="default: training.schedule")
+    perturb: bool | Perturb = False
     terms: list[Term] = Field(min_length=1)
+
+    @property
+    def perturbation(self) -> Perturb | None:
+        return (Perturb() if self.perturb else None) if isinstance(self.perturb, bool) else self.perturb
 
 
 class Training(Part):
@@ -105,7 +127,9 @@ class Training(Part):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     evaluations: Count = Field(10, description="times in the run that a checkpoint is scored and kept")
-    select: str = Field("agreement", description="the best checkpoint by agreement with the teacher on held-out texts, or by a dev task")
+    select: str | None = Field(
+        None, description="the best checkpoint by `agreement` with the teacher on held-out texts, by a dev task, or the `last`"
+    )
 
 
 class Int8(Part):
@@ -115,6 +139,10 @@ class Int8(Part):
     min_cosine_mean: float = Field(0.98, le=1)
     min_cosine: float = Field(0.90, le=1)
     min_invariance: float = Field(0.98, le=1, description="cosine of a text encoded alone and in a padded batch, at least")
+    min_agreement: float = Field(0.95, ge=0, le=1, description="of a head that names labels: share of answers that stay the same")
+    max_error: float = Field(
+        0.2, gt=0, description="of a regression: root mean square difference, in standard deviations of the fp32 scores"
+    )
     min_speedup: float = Field(1.0, ge=0, description="throughput on this machine over the fp32 file's")
 
 
@@ -129,155 +157,42 @@ class Export(Part):
 
 class Recipe(Part):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    task: Literal["embed"] = "embed"
+    task: str = Field(EMBED, description="embed, mlm, or a labelled task by its name (potstill list tasks)")
     data: Data
-    teacher: Teacher
+    teacher: Teacher | None = Field(None, description="none: plain training on the labels, or of a language model")
     student: Student
     training: Training = Training()
     stages: list[Stage] = Field(min_length=1)
     evaluate: list[str] = ["cost"]
     export: Export = Export()
 
+    @property
+    def select(self) -> str:
+        """What chooses the best checkpoint."""
+        if self.training.select is not None:
+            return self.training.select
+        if self.task == EMBED:
+            return "agreement" if self.teacher else "last"
+        return "last" if self.task == MLM else f"{self.task}-dev"
+
+    @property
+    def labelled(self) -> bool:
+        return self.task not in (EMBED, MLM)
+
     @model_validator(mode="after")
     def _shares(self) -> Recipe:
-        total = sum(stage.share for stage in self.stages)
-        if abs(total - 1) > 1e-6:
+        own = [stage.name for stage in self.stages if stage.epochs is not None or stage.steps is not None]
+        mixed = [stage for stage in self.stages if sum(value is not None for value in (stage.share, stage.epochs, stage.steps)) > 1]
+        if mixed:
+            raise ValueError(f"stage {mixed[0].name} has more than one of share, epochs and steps; give one")
+        if own and len(own) < len(self.stages):
+            raise ValueError(f"stage {own[0]} has epochs or steps of its own and another has none; give every stage a share, or none")
+        total = sum(1.0 if stage.share is None else stage.share for stage in self.stages)
+        if not own and abs(total - 1) > 1e-6:
             raise ValueError(f"the stages' shares add up to {total:g}; they must add up to 1")
+        if self.teacher is None and self.student.model is None:
+            raise ValueError("neither a teacher nor student.model; name the encoder that the student starts from")
         names = [stage.name for stage in self.stages]
         if len(set(names)) < len(names):
             raise ValueError("two stages have the same name; give each its own")
         return self
-
-
-def shipped() -> dict[str, Path]:
-    """Recipes inside the package: `<method>/<task>` → file."""
-    return {path.relative_to(RECIPES).with_suffix("").as_posix(): path for path in sorted(RECIPES.rglob("*.yaml"))}
-
-
-def find(name: str) -> Path:
-    """The file of a recipe: a path, or a shipped name."""
-    path = Path(name)
-    if len(name) < 1024 and path.is_file():
-        return path
-    known = shipped()
-    if name in known:
-        return known[name]
-    raise PotstillError(name[:100], "no such recipe file, and no shipped recipe of that name", did_you_mean(name, known))
-
-
-def read(name: str, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
-    """Read a recipe (path or shipped name), apply `a.b=c` overrides, check it whole.
-
-    Raises:
-        PotstillErrors: everything wrong in it, at once.
-    """
-    path = find(name)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PotstillError(path, f"cannot be read ({error.strerror})", "check its permissions") from error
-    except UNREADABLE as error:
-        raise PotstillError(path, f"is not YAML ({error})", "mend that line") from error
-    if not isinstance(content, dict):
-        raise PotstillError(path, f"holds {type(content).__name__}, not a mapping", "start from a shipped recipe: potstill list recipes")
-    for override in overrides:
-        content = _override(content, override)
-    return check(content, str(path))
-
-
-def check(content: dict[str, Any], place: str = "recipe") -> Recipe:
-    """Make a Recipe of plain data, or raise PotstillErrors with every problem, its path, value and way out."""
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        details = [(_location(detail["loc"]), detail) for detail in error.errors()]
-        # Of a union pydantic reports every member; only the one that got deepest is what was meant.
-        deepest = [
-            (location, detail)
-            for location, detail in details
-            if not any(other != location and other[: len(location)] == location for other, _ in details)
-        ]
-        raise PotstillErrors([_explain(place, location, detail) for location, detail in deepest]) from None
-
-
-def resolved(recipe: Recipe) -> str:
-    """The recipe with every default written out, as YAML."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _override(content: dict[str, Any], override: str) -> dict[str, Any]:
-    path, equals, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not equals or not all(keys):
-        raise PotstillError(f"--set {override}", "is not of the form a.b=c", "for example --set training.epochs=2")
-    try:
-        value = yaml.safe_load(text)
-    except UNREADABLE as error:
-        raise PotstillError(f"--set {override}", f"the value is not YAML ({error})", "quote it") from error
-    if isinstance(value, str):
-        value = _number(value)
-    content = copy.deepcopy(content)
-    place: Any = content
-    for depth, key in enumerate(keys):
-        last = depth == len(keys) - 1
-        if isinstance(place, list):
-            if not key.isdecimal() or int(key) >= len(place):
-                raise PotstillError(f"--set {override}", f"{'.'.join(keys[:depth])} is a list of {len(place)}", "give a position from 0")
-            index: Any = int(key)
-        elif isinstance(place, dict):
-            index = key
-            if not last and not isinstance(place.get(key), (dict, list)):
-                place[key] = {}
-        else:
-            raise PotstillError(f"--set {override}", f"{'.'.join(keys[:depth])} is {shown(place)}, it has no parts", "name an existing key")
-        if last:
-            place[index] = value
-        else:
-            place = place[index]
-    return content
-
-
-def _number(text: str) -> str | float:
-    # YAML 1.1 reads 1e-4 as a string (it wants 1.0e-4); nobody who types it means one.
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
-def _location(parts: tuple[int | str, ...]) -> list[int | str]:
-    """Keys and positions of an error, without the names of types that pydantic puts among them."""
-    types = ("str", "int", "bool", "constrained-int", "TextSource", "Int8")
-    return [part for part in parts if not (isinstance(part, str) and (part in types or part.startswith(("function-", "list["))))]
-
-
-def _explain(place: str, location: list[int | str], detail: Any) -> PotstillError:
-    """One pydantic error as the user should read it."""
-    where = f"{place}: {'.'.join(map(str, location))}" if location else place
-    kind, value = detail["type"], detail.get("input")
-    if kind == "extra_forbidden":
-        key = str(detail["loc"][-1])
-        parents = location[:-1] if location[-1:] == [key] else location
-        return PotstillError(f"{place}: {'.'.join(map(str, [*parents, key]))}", "unknown key", did_you_mean(key, _keys_at(parents)))
-    if kind == "missing":
-        return PotstillError(where, "is missing", "add it")
-    if kind == "value_error":
-        return PotstillError(where, str(detail["ctx"]["error"]))
-    if kind == "literal_error":
-        return PotstillError(where, f"{shown(value)} is not among {detail['ctx']['expected']}")
-    return PotstillError(where, f"{shown(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}")
-
-
-def _keys_at(location: list[Any]) -> list[str]:
-    """Keys that a recipe may have at `location`, found by walking the models' fields."""
-    models: list[type[BaseModel]] = [Recipe]
-    for part in location:
-        if isinstance(part, str):
-            models = [inner for model in models if part in model.model_fields for inner in _models_in(model.model_fields[part].annotation)]
-    return [name for model in models for name in model.model_fields]
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in getattr(annotation, "__args__", ()) for model in _models_in(inner)]

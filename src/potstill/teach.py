@@ -10,29 +10,35 @@ from potstill import recipe as recipes
 from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import load_tasks
 from potstill.files import require_space
-from potstill.preflight import AGREEMENT, Facts
+from potstill.material import augmented
+from potstill.preflight import AGREEMENT, LAST, Facts
 from potstill.runtime.folder import STUDENT
+from potstill.tasks.base import Predictor
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
+    from potstill.data.batches import TokenizedTexts
     from potstill.models.encoder import EncoderModel
-    from potstill.training.teacher import CachedTeacher
-    from potstill.training.trainer import Dev
+    from potstill.models.output import Field
+    from potstill.training.objective import Sizes
+    from potstill.training.teacher import Teacher
+    from potstill.training.trainer import Dev, TrainingSet
 
 CHECKPOINTS = "checkpoints"
 
 
-def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> Dev:
+def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> Dev | None:
     """Teach the student, stage by stage, and save it. Returns what chose its checkpoints."""
     from transformers import set_seed
 
-    from potstill.data.batches import tokenize, training_plan
-    from potstill.losses.base import make_loss
-    from potstill.models.encoder import load_encoder
-    from potstill.training.objective import Objective, TermSpec
+    from potstill.training.cache import fingerprint
+    from potstill.training.objective import Objective
+    from potstill.training.perturbation import Perturbation, embedding_module
     from potstill.training.precision import choose_device, use_bf16
-    from potstill.training.teacher import LiveTeacher, Teacher
+    from potstill.training.teacher import prepare_inside
+    from potstill.training.terms import stage_terms
     from potstill.training.trainer import Settings, train_stage
 
     training = recipe.training
@@ -42,70 +48,125 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
     if training.dropout is not None:
         student.set_dropout(training.dropout)
     require_space(folder, 40 * sum(student.parameter_counts()), "the checkpoints")
-    tokens = tokenize(student.tokenizer, facts.texts, student.max_length, "tokenize")
-    plan = training_plan(
-        tokens.lengths, batch_size=training.batch_size, batch_tokens=training.batch_tokens, epochs=training.epochs, seed=training.seed
-    )
-    stages = _divide(recipe, plan)
-    cached = cached_teacher(recipe, facts, device, bf16) if recipe.teacher.cache else None
-    teacher: Teacher
-    if cached is not None:
-        teacher, teacher_width = cached, cached.dimension
-    else:
-        model = load_encoder(facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length).to(device)
-        teacher, teacher_width = (
-            LiveTeacher(model, tokenize(model.tokenizer, facts.texts, model.max_length, "tokenize"), bf16=bf16),
-            model.dimension,
+    model = load_teacher(recipe, facts)
+    if recipe.data.augment is not None and model is not None and facts.teacher_folder is not None:
+        key = fingerprint(facts.teacher_folder)["model.safetensors"][:24]
+        facts = replace(facts, material=augmented(facts.material, recipe.data.augment, model, key, training.seed))
+    # Everything that can go wrong with a stage is told before the first one is trained.
+    stages: list[tuple[recipes.Stage, Objective | None, Perturbation | None]] = []
+    for number, stage in enumerate(recipe.stages):
+        set_seed(training.seed + number)  # of the projections; each stage its own, else all would draw the same dropout
+        terms = stage_terms(stage, len(student.layers), len(model.layers) if model else 0)
+        if not terms or stage.share == 0:  # an ablation took it out
+            stages.append((stage, None, None))
+            continue
+        objective = Objective(terms, _sizes(student), _sizes(model) if model else None, rows=len(facts.material.texts))
+        earlier = next((before for _, before, _ in reversed(stages) if before is not None), None)
+        if earlier is not None:
+            objective.inherit(earlier)
+        prepare_inside(student, objective.student_reads)
+        perturb = stage.perturbation
+        if perturb is not None:
+            embedding_module(student, f"stages.{stage.name}.perturb")
+        stages.append((stage, objective, Perturbation(perturb.epsilon, perturb.normalize) if perturb else None))
+    data = training_set(recipe, facts, student)
+    plans = _plans(recipe, data.texts.lengths)
+    reads = frozenset(field for _, objective, _ in stages if objective for field in objective.teacher_reads)
+    teacher = make_teacher(recipe, facts, model, data.texts, reads, device, bf16) if model and reads else None
+    dev = dev_score(recipe, facts)
+    for number, ((stage, chosen, perturbation), plan) in enumerate(zip(stages, plans)):
+        if chosen is None:
+            continue
+        judged = dev if any(field.name in ("logits", "embedding") for field in chosen.student_reads) else None
+        settings = Settings(
+            learning_rate=stage.learning_rate or training.learning_rate,
+            warmup=training.warmup,
+            schedule=stage.schedule or training.schedule,
+            weight_decay=training.weight_decay,
+            max_grad_norm=training.max_grad_norm,
+            seed=training.seed + number,
+            bf16=bf16,
+            device=device,
+            evaluations=training.evaluations,
         )
-    dev = dev_score(recipe, facts, cached)
-    settings = Settings(
-        learning_rate=training.learning_rate,
-        warmup=training.warmup,
-        schedule=training.schedule,
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
-        seed=training.seed,
-        bf16=bf16,
-        device=device,
-        evaluations=training.evaluations,
-    )
-    for number, (stage, steps) in enumerate(stages):
-        own = replace(settings, seed=training.seed + number)  # else every stage would draw the same dropout
-        set_seed(own.seed)  # of the projections
-        terms = [
-            TermSpec(term.loss, make_loss(term.loss, term.model_extra or {}), term.weight, term.project == "linear") for term in stage.terms
-        ]
-        objective = Objective(terms, student.dimension, teacher_width)
         train_stage(
             student,
-            objective,
-            tokens,
-            teacher,
-            steps,
-            dev,
-            own,
+            chosen,
+            data,
+            teacher if chosen.teacher_reads else None,
+            plan,
+            judged,
+            settings,
             name=stage.name,
             folder=folder / CHECKPOINTS / f"{number}-{stage.name}",
             run=folder,
             resume=resume,
+            perturbation=perturbation,
         )
     student.save(folder / STUDENT)
     return dev
 
 
-def _divide(recipe: recipes.Recipe, plan: list[np.ndarray]) -> list[tuple[recipes.Stage, list[np.ndarray]]]:
-    """The batches of each stage, by its share."""
+def _sizes(model: EncoderModel) -> Sizes:
+    from potstill.training.objective import Sizes
+
+    logits = {"embed": 0, "mlm": int(model.network.config.vocab_size)}.get(model.kind, max(1, len(model.labels)))
+    return Sizes(model.dimension if model.kind == "embed" else 0, model.width, logits)
+
+
+def _plans(recipe: recipes.Recipe, lengths: np.ndarray) -> list[list[np.ndarray]]:
+    """The batches of each stage: of its own epochs or steps, or by its share of the run's."""
+    from potstill.data.batches import training_plan
+
+    training = recipe.training
+    sizes = {"batch_size": training.batch_size, "batch_tokens": training.batch_tokens}
+    if recipe.stages[0].epochs is not None or recipe.stages[0].steps is not None:
+        plans = []
+        for number, stage in enumerate(recipe.stages):
+            seed = training.seed + number
+            plan = training_plan(lengths, **sizes, epochs=stage.epochs or 1, seed=seed)
+            if stage.steps is not None:
+                epochs = -(-stage.steps // max(1, len(plan)))
+                plan = training_plan(lengths, **sizes, epochs=epochs + 1, seed=seed)[: stage.steps]
+            plans.append(plan)
+        return plans
+    plan = training_plan(lengths, **sizes, epochs=training.epochs, seed=training.seed)
     divided, start = [], 0.0
     for stage in recipe.stages:
-        end = start + stage.share
+        share = 1.0 if stage.share is None else stage.share
+        end = start + share
         steps = plan[round(start * len(plan)) : round(end * len(plan))]
-        if not steps:
-            raise PotstillError(
-                f"stages.{stage.name}.share", f"{stage.share:g} of {len(plan)} steps is none", "give more texts, epochs or share"
-            )
-        divided.append((stage, steps))
+        if share and not steps:
+            raise PotstillError(f"stages.{stage.name}.share", f"{share:g} of {len(plan)} steps is none", "give more texts, epochs or share")
+        divided.append(steps)
         start = end
     return divided
+
+
+def training_set(recipe: recipes.Recipe, facts: Facts, student: EncoderModel) -> TrainingSet:
+    """The texts in the student's pieces, with their labels, or with the way to mask them."""
+    import numpy as np
+
+    from potstill.data.batches import tokenize
+    from potstill.training.trainer import TrainingSet
+
+    tokens = tokenize(student.tokenizer, facts.material.texts, student.max_length, "tokenize")
+    if recipe.task == recipes.MLM:
+        from potstill.data.masking import mask_tokens
+
+        special, mask_id = student.hf_tokenizer.all_special_ids, student.hf_tokenizer.mask_token_id
+        if mask_id is None:
+            raise PotstillError("student.model", "its tokenizer has no mask token", "choose a BERT-like encoder")
+        vocabulary = int(student.network.config.vocab_size)
+        return TrainingSet(tokens, masking=lambda ids, rng: mask_tokens(ids, special, mask_id, vocabulary, rng))
+    labels = facts.material.labels
+    if tokens.words is not None and labels is not None:
+        found = []
+        for row, tags in enumerate(labels):
+            words = tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]]
+            found.append(np.where(words >= 0, np.asarray(tags)[np.maximum(words, 0)], -100))
+        labels = found
+    return TrainingSet(tokens, labels)
 
 
 def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
@@ -114,8 +175,9 @@ def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
     from potstill.models.transformer import build_student, cut_student
 
     wanted = recipe.student
-    source = load_encoder(facts.student_folder)
-    pooling = wanted.pooling or (recipe.teacher.pooling if wanted.model is None else None) or source.pooling
+    source = load_encoder(facts.student_folder, kind=facts.material.kind, labels=facts.material.names, seed=recipe.training.seed)
+    taught = recipe.teacher.pooling if recipe.teacher and wanted.model is None else None
+    pooling = wanted.pooling or taught or source.pooling
     if wanted.width is not None:
         return build_student(
             source,
@@ -131,40 +193,111 @@ def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
     return cut_student(source, facts.layers, pooling=pooling, normalize=wanted.normalize, max_length=wanted.max_length)
 
 
-def cached_teacher(recipe: recipes.Recipe, facts: Facts, device: Any, bf16: bool) -> CachedTeacher:
-    """The teacher's vectors of the training texts, then of the held-out ones; computed only where no cache holds them."""
+def load_teacher(recipe: recipes.Recipe, facts: Facts, embed: bool = False) -> EncoderModel | None:
+    """The teacher, or None where the recipe has none.
+
+    Args:
+        embed: without its head.
+
+    Raises:
+        PotstillError: its labels are not the data's.
+    """
     from potstill.models.encoder import load_encoder
-    from potstill.training.teacher import MANIFEST, CachedTeacher, build_cache, cache_place
 
-    texts = [*facts.texts, *facts.held_out]
-    settings = {"pooling": recipe.teacher.pooling, "max_length": recipe.teacher.max_length, "bf16": bf16}
-    place = cache_place(facts.teacher_folder, texts, settings)
-    if (place / MANIFEST).is_file():
-        return CachedTeacher(place)
-    model = load_encoder(facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length)
-    return build_cache(place, model.to(device), texts, bf16)
+    if recipe.teacher is None or facts.teacher_folder is None:
+        return None
+    kind = {recipes.EMBED: "embed", recipes.MLM: "mlm"}.get(recipe.task)
+    model = load_encoder(
+        facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length, kind="embed" if embed else kind
+    )
+    return model
 
 
-def dev_score(recipe: recipes.Recipe, facts: Facts, cached: CachedTeacher | None = None) -> Dev:
-    """What chooses the best checkpoint, and what int8 must not lose: a dev task, or agreement with the teacher."""
+def make_teacher(
+    recipe: recipes.Recipe,
+    facts: Facts,
+    model: EncoderModel,
+    tokens: TokenizedTexts,
+    reads: frozenset[Field],
+    device: torch.device,
+    bf16: bool,
+) -> Teacher:
+    """What answers for the training texts: a cache, made where there is none, or the model in every step.
+
+    Raises:
+        PotstillError: the teacher's tokens are not the student's where a term compares token by token;
+            its labels are not the data's where a term compares logits.
+    """
     import numpy as np
 
-    from potstill.models.encoder import load_encoder
+    from potstill.data.batches import tokenize
+    from potstill.models.output import LOGITS
+    from potstill.training.cache import SQUARES, TOKENS, build_cache, cache_bytes, cache_place
+    from potstill.training.teacher import LiveTeacher, prepare_teacher
+
+    assert recipe.teacher is not None and facts.teacher_folder is not None
+    own = tokenize(model.tokenizer, facts.material.texts, model.max_length, "tokenize")
+    if any(field.name in TOKENS | SQUARES for field in reads) or (LOGITS in reads and own.words is not None):
+        different = np.flatnonzero(own.lengths != tokens.lengths)
+        if len(different):
+            raise PotstillError(
+                "terms", f"teacher and student cut {len(different)} texts into other tokens, and a term compares token by token",
+                "give both one vocabulary and max_length, or compare cls, mean or pooled vectors",
+            )  # fmt: skip
+    if LOGITS in reads and recipe.labelled:
+        from potstill.tasks.labelled import label_order
+
+        if model.kind != facts.material.kind:
+            raise PotstillError("teacher.model", f"has a head for {model.kind}, not for {facts.material.kind}", "fine-tune it on this task")
+        names = facts.material.names
+        if label_order(names, model.labels, "teacher.model") != list(range(len(names))):
+            raise PotstillError("teacher.model", "orders its labels otherwise than the data", "fine-tune it with this version")
+    tags = own.words is not None
+    size = sum(cache_bytes(own.lengths, field, model, tags, recipe.teacher.cache_half) for field in reads)
+    if not recipe.teacher.cache or recipe.task == recipes.MLM or size > recipe.teacher.cache_gb * 1e9:
+        return LiveTeacher(prepare_teacher(model.to(device), reads), own, reads, bf16)
+    place = cache_place(facts.teacher_folder, facts.material.texts, _cache_settings(recipe.teacher, bf16))
+    return build_cache(place, model.to(device), facts.material.texts, reads, bf16=bf16, half=recipe.teacher.cache_half)
+
+
+def _cache_settings(teacher: recipes.Teacher, bf16: bool) -> dict[str, Any]:
+    return {"pooling": teacher.pooling, "max_length": teacher.max_length, "bf16": bf16, "half": teacher.cache_half}
+
+
+def dev_score(recipe: recipes.Recipe, facts: Facts) -> Dev | None:
+    """What chooses the best checkpoint, and what int8 must not lose: a dev task, or agreement with the teacher; None for the last one."""
+    from potstill.training.trainer import Dev
+
+    name = recipe.select
+    if name == LAST:
+        return None
+    if name != AGREEMENT:
+        task = load_tasks([name], recipe.data.dir)[0]
+        if task.needs == "logits":
+            return Dev(name, lambda model: float(task.evaluate(Predictor(model.labels, model.kind, model.predict))[task.primary]))
+        return Dev(name, lambda model: float(task.evaluate(model.encode)[task.primary]))
+    return _agreement(recipe, facts)
+
+
+def _agreement(recipe: recipes.Recipe, facts: Facts) -> Dev:
+    from potstill.models.output import EMBEDDING
     from potstill.training.agreement import Agreement
+    from potstill.training.cache import build_cache, cache_place
     from potstill.training.precision import choose_device, use_bf16
     from potstill.training.trainer import Dev
 
-    name = recipe.training.select
-    if name != AGREEMENT:
-        task = load_tasks([name], recipe.data.dir)[0]
-        return Dev(name, lambda encode: float(task.evaluate(encode)[task.primary]))
-    if cached is None and recipe.teacher.cache:
+    assert recipe.teacher is not None and facts.teacher_folder is not None
+    model = load_teacher(recipe, facts, embed=True)
+    assert model is not None
+    if recipe.teacher.cache:
         device = choose_device(recipe.training.device)
-        cached = cached_teacher(recipe, facts, device, use_bf16(recipe.training.precision, device))
-    if cached is not None:
-        vectors = cached.vectors(np.arange(len(facts.texts), len(facts.texts) + len(facts.held_out)))
+        bf16 = use_bf16(recipe.training.precision, device)
+        place = cache_place(facts.teacher_folder, facts.material.held_out, _cache_settings(recipe.teacher, bf16))
+        cached = build_cache(place, model.to(device), facts.material.held_out, [EMBEDDING], bf16=bf16, half=recipe.teacher.cache_half)
+        import numpy as np
+
+        vectors = cached.values(EMBEDDING, np.arange(len(facts.material.held_out)))
     else:
-        vectors = load_encoder(facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length).encode(
-            facts.held_out
-        )
-    return Dev(name, Agreement(facts.held_out, vectors))
+        vectors = model.encode(facts.material.held_out)
+    agreement = Agreement(facts.material.held_out, vectors)
+    return Dev(AGREEMENT, lambda model: agreement(model.encode))

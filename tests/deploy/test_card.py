@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from potstill.deploy.card import write_card
 from potstill.runtime.folder import MODEL, QUANTIZED
 
@@ -27,3 +29,29 @@ def test_a_student_is_told_without_scores(tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert "SentenceTransformer" in text and "potstill import Encoder" not in text and "## Scores" not in text
     assert "distilled from sentence-transformers/all-mpnet-base-v2" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "tag", "torch", "onnx"),
+    [
+        ("classification", "text-classification", 'pipeline("text-classification", model="path/to/this/folder")', "SequenceClassification"),
+        ("multilabel", "text-classification", "top_k=None", "SequenceClassification"),
+        ("regression", "text-classification", 'function_to_apply="none"', "SequenceClassification"),
+        ("tagging", "token-classification", 'pipeline("token-classification"', 'classify(["The words of a text .".split()])'),
+    ],
+)
+def test_a_head_is_told_as_what_it_is(tmp_path, kind, tag, torch, onnx):
+    write_card(tmp_path, name="pocket", teacher="a-teacher", kind=kind)
+    text = (tmp_path / "README.md").read_text()
+    assert f"pipeline_tag: {tag}" in text and "library_name: transformers" in text and torch in text and "distilled from a-teacher" in text
+    assert "sentence-embeddings" not in text and "potstill predict" in text and "{" not in text
+    (tmp_path / MODEL).touch()
+    write_card(tmp_path, name="pocket", teacher="a-teacher", kind=kind)
+    text = (tmp_path / "README.md").read_text()
+    assert "library_name: onnxruntime" in text and onnx in text and "const { logits }" in text and "{{" not in text
+
+
+def test_a_model_without_a_teacher(tmp_path):
+    write_card(tmp_path, name="plain", teacher=None, kind="classification")
+    text = (tmp_path / "README.md").read_text()
+    assert "fine-tuned with potstill" in text and "distil" not in text and "None" not in text.split("## Licence")[0]

@@ -32,6 +32,12 @@ def test_onnx_probe_never_loads_torch(tiny_onnx_dir: Path) -> None:
     assert cost.peak_memory_mb < 150
 
 
+def test_cost_of_a_tagger(tiny_head_exports: dict[str, Path]) -> None:
+    cost = measure_cost(tiny_head_exports["tagging"], threads=1)
+    assert cost.bytes == (tiny_head_exports["tagging"] / "model.onnx").stat().st_size
+    assert 0 < cost.latency_p50_ms and cost.sentences_per_second > 0
+
+
 def test_memory_of_the_caller_is_not_counted() -> None:
     ballast = bytearray(b"x") * 300_000_000
     code = "from potstill.evaluation.probe import peak_memory; print(peak_memory())"

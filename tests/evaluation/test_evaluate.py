@@ -36,3 +36,21 @@ def test_one_problem_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(PotstillError) as caught:
         evaluate(tmp_path / "no-model", ["sts/12"], tmp_path)
     assert not isinstance(caught.value, PotstillErrors)
+
+
+def test_record_of_a_model_with_a_head(tiny_head_dirs: dict[str, Path], tiny_head_exports: dict[str, Path], tmp_path: Path) -> None:
+    place = tmp_path / "classification" / "tiny"
+    place.mkdir(parents=True)
+    rows = [("the river", "no"), ("a village", "yes"), ("9", "maybe"), ("rivers", "no")]
+    (place / "test.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
+    torch = evaluate(tiny_head_dirs["classification"], ["classification/tiny"], tmp_path, max_length=32)
+    onnx = evaluate(tiny_head_exports["classification"], ["classification/tiny"], tmp_path)
+    assert torch.scores == onnx.scores and list(torch.scores) == ["classification/tiny"]
+
+
+def test_a_task_for_a_head_and_a_model_without_one(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    place = tmp_path / "classification" / "tiny"
+    place.mkdir(parents=True)
+    (place / "test.csv").write_text("text,label\na,no\nb,yes\n")
+    with pytest.raises(PotstillError, match="has no head"):
+        evaluate(tiny_encoder_dir, ["classification/tiny"], tmp_path)

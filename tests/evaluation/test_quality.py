@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from potstill.errors import PotstillError
 from potstill.evaluation.quality import score
-from potstill.tasks.base import Encode, Task, load_task
+from potstill.tasks.base import Encode, Predictor, Task, load_task
 
 # Published for all-MiniLM-L6-v2 under SimCSE's "all" protocol.
 PUBLISHED = {"sts/12": 72.37, "sts/13": 80.60, "sts/14": 75.59, "sts/15": 85.39, "sts/stsb": 82.03}
@@ -45,6 +46,34 @@ def test_every_distinct_text_is_encoded_once() -> None:
     scores = score([Lengths("a", ["x", "yyy", "x"]), Lengths("b", ["zz", "yyy"])], encode)
     assert calls == [["x", "yyy", "zz"]]
     assert scores == {"a": {"lengths": [1, 3, 1]}, "b": {"lengths": [2, 3]}}
+
+
+class Counts(Lengths):
+    """Asks for logits, and answers with how many it got."""
+
+    needs = "logits"
+
+    def evaluate(self, predict: Predictor) -> dict[str, Any]:
+        return {"logits": len(predict.logits(self._texts))}
+
+
+def test_a_task_gets_what_it_needs() -> None:
+    predict = Predictor(["a", "b"], "classification", lambda texts: [[0, 1]] * len(texts))
+    calls: list[int] = []
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        calls.append(len(texts))
+        return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+    scores = score([Counts("c", ["x", "y", "x"]), Lengths("l", ["zz"])], encode, predict)
+    assert (list(scores.items()), calls) == ([("c", {"logits": 3}), ("l", {"lengths": [2]})], [1])
+    score([Counts("c", ["x"])], encode, predict)
+    assert calls == [1]  # nothing asked for vectors
+
+
+def test_a_model_without_a_head() -> None:
+    with pytest.raises(PotstillError, match="c: the model has no head that gives labels"):
+        score([Counts("c", ["x"])], lambda texts: np.zeros((1, 1)))
 
 
 def test_published_scores_of_minilm(minilm_dir: Any, data_dir: Any) -> None:

@@ -76,3 +76,20 @@ def test_what_is_no_model(tmp_path: Path, tiny_encoder_dir: Path) -> None:
     (tmp_path / "results.json").write_text("{}")
     with pytest.raises(PotstillError, match="run folder without onnx/ and student/"):
         open_subject(tmp_path)
+
+
+def test_subject_with_a_head(tiny_head_dirs: dict[str, Path], tiny_head_exports: dict[str, Path], tiny_encoder_dir: Path) -> None:
+    assert open_subject(tiny_encoder_dir).predict is None
+    pairs = [("the river", "a village"), ("9", "and 10")]
+    torch, onnx = open_subject(tiny_head_dirs["classification"]), open_subject(tiny_head_exports["classification"])
+    for subject in (torch, onnx):
+        assert subject.predict is not None
+        assert (subject.predict.kind, subject.predict.labels) == ("classification", ["no", "yes", "maybe"])
+        with pytest.raises(PotstillError, match="gives no vectors"):
+            subject.encode(["the river"])
+    assert torch.predict and onnx.predict and torch.parameters == onnx.parameters
+    assert np.allclose(torch.predict.logits(pairs), onnx.predict.logits(pairs), atol=1e-4)
+    words = [["the", "river"], ["9"]]
+    torch, onnx = open_subject(tiny_head_dirs["tagging"]), open_subject(tiny_head_exports["tagging"])
+    for ours, theirs in zip(torch.run(words), onnx.run(words)):
+        assert ours.shape == theirs.shape and np.allclose(ours, theirs, atol=1e-4)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -10,13 +11,44 @@ from potstill.runtime.folder import CARD, MODEL, QUANTIZED, Card, exported_folde
 GOOD = Card(
     pooling="mean", normalize=True, max_length=64, dimension=32, parameters=900, embedding_parameters=300, pad_id=1, teacher="a-teacher"
 )
+HEAD = Card(max_length=64, dimension=32, parameters=900, embedding_parameters=300, task="classification", labels=["no", "yes"])
 
 
 def test_what_is_written_is_read(tmp_path):
     GOOD.write(tmp_path)
     assert read_card(tmp_path) == GOOD
     content = json.loads((tmp_path / CARD).read_text())
-    assert (content["format"], content["task"]) == (1, "embed")
+    assert (content["format"], content["task"]) == (1, "embed") and "labels" not in content
+    assert GOOD.outputs == 32
+
+
+def test_a_head_has_labels_and_no_pooling(tmp_path):
+    HEAD.write(tmp_path)
+    assert read_card(tmp_path) == HEAD and HEAD.outputs == 2
+    assert not {"pooling", "normalize"} & json.loads((tmp_path / CARD).read_text()).keys()
+    number = replace(HEAD, task="regression", labels=[])
+    number.write(tmp_path)
+    assert read_card(tmp_path) == number and number.outputs == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"labels": []}, "labels is \\[\\] and must not be empty where the task is classification"),
+        ({"labels": ["a", "a"]}, "must be a list of different names"),
+        ({"labels": ["a", 3]}, "must be a list of different names"),
+        ({"labels": "ab"}, "must be a list of different names"),
+        ({"task": "regression"}, "must be empty where the task is regression"),
+        ({"task": "embed"}, "labels is \\['no', 'yes'\\] and must be empty where the task is embed"),
+        ({"task": ["classification"]}, "task is \\['classification'\\] and must be one of embed, "),
+    ],
+)
+def test_wrong_labels_are_named(tmp_path, change, said):
+    HEAD.write(tmp_path)
+    content = json.loads((tmp_path / CARD).read_text())
+    (tmp_path / CARD).write_text(json.dumps(content | change))
+    with pytest.raises(PotstillError, match=said):
+        read_card(tmp_path)
 
 
 @pytest.mark.parametrize(

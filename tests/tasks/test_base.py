@@ -12,7 +12,12 @@ from potstill.tasks.base import load_task, task_names
 
 def test_names() -> None:
     names = task_names()
-    assert set(names) == {"sts/12", "sts/13", "sts/14", "sts/15", "sts/16", "sts/stsb", "sts/stsb-dev", "retrieval/<name>"}
+    sets = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "mnli-mm", "qnli", "rte", "wnli")
+    assert set(names) == {
+        *(f"sts/{variant}" for variant in ("12", "13", "14", "15", "16", "stsb", "stsb-dev")),
+        *(f"glue/{variant}{dev}" for variant in sets for dev in ("", "-dev")),
+        *(f"{family}/<name>" for family in ("retrieval", "classification", "multilabel", "regression", "tagging")),
+    }
     assert all(names.values())
 
 
@@ -33,6 +38,7 @@ def test_unknown_name(tmp_path: Path, name: str, hint: str) -> None:
 
 def test_listing_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from potstill.tasks.base import task_names; task_names(); print({'torch', 'scipy', 'transformers'} & set(sys.modules))"
+        "import sys; from potstill.tasks.base import task_names; task_names(); "
+        "print({'torch', 'scipy', 'sklearn', 'datasets', 'transformers'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

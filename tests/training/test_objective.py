@@ -1,47 +1,147 @@
-"""The table of terms: weights, projections, names, widths."""
+"""The table of terms: weights, schedules, layers, projections, names, widths, negatives."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
-from potstill.models.output import EncoderOutput
-from potstill.training.objective import Objective, TermSpec
+from potstill.models.output import EMBEDDING, LOGITS, EncoderOutput, Field
+from potstill.training.objective import Objective, Sizes, TermSpec
+from potstill.training.schedule import Schedule
+
+EQUAL = Sizes(3, 3)
 
 
-def term(name, weight=1.0, project=False):
-    return TermSpec(name, make_loss(name, {}), weight, project)
+def term(name: str, weight: float | Schedule = 1.0, pairs=(), project: str = "none", moving=None, **options) -> TermSpec:
+    schedule = weight if isinstance(weight, Schedule) else Schedule("constant", weight, weight)
+    return TermSpec(name, make_loss(name, options), schedule, pairs, project, moving or {})
+
+
+def output(*names: Field | str, rows: int = 4, width: int = 3, length: int = 5, heads: int = 2, seed: int = 0) -> EncoderOutput:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"hidden_states": (rows, length, width), "attention_scores": (rows, heads, length, length)}
+    fields = [Field(name) if isinstance(name, str) else name for name in names]
+    values = {field: torch.randn(shapes.get(field.name, (rows, width)), generator=generator) for field in fields}
+    return EncoderOutput(torch.ones(rows, length, dtype=torch.long), values)
+
+
+def batch(rows: int = 4, length: int = 5, **more: Tensor) -> dict[str, Tensor]:
+    return {"attention_mask": torch.ones(rows, length, dtype=torch.long), "rows": torch.arange(rows), **more}
 
 
 def test_the_sum_is_weighed_and_each_part_is_reported_unweighed():
-    torch.manual_seed(0)
-    student, teacher = EncoderOutput(embedding=torch.randn(4, 3)), EncoderOutput(embedding=torch.randn(4, 3))
-    objective = Objective([term("embedding_cosine", 2.0), term("embedding_mse", 3.0), term("embedding_mse", 1.0)], 3, 3)
-    total, parts = objective(student, teacher, {})
+    student, teacher = output("embedding"), output("embedding", seed=1)
+    objective = Objective([term("embedding_cosine", 2.0), term("embedding_mse", 3.0), term("embedding_mse", 1.0)], EQUAL, EQUAL)
+    total, parts = objective(student, teacher, batch())
     assert list(parts) == ["embedding_cosine", "embedding_mse", "embedding_mse-2"]
     assert total.item() == pytest.approx(2 * parts["embedding_cosine"].item() + 4 * parts["embedding_mse"].item(), rel=1e-6)
-    assert objective.reads == {"embedding"}
+    assert objective.student_reads == objective.teacher_reads == {EMBEDDING}
+    assert not any(part.requires_grad for part in parts.values())
 
 
-def test_a_projection_takes_the_width_and_is_trained():
-    student, teacher = EncoderOutput(embedding=torch.randn(4, 3)), EncoderOutput(embedding=torch.randn(4, 5))
-    objective = Objective([term("embedding_cosine", project=True), term("similarity_mse")], 3, 5)
-    (weight,) = objective.parameters()
-    assert weight.shape == (5, 3)
-    objective(student, teacher, {})[0].backward()
-    assert weight.grad is not None and weight.grad.abs().sum() > 0
+def test_weights_and_temperatures_move_with_the_progress():
+    terms = [
+        term("soft_target", Schedule("linear", 0.0, 4.0), moving={"temperature": Schedule("linear", 9.0, 1.0)}, temperature=9.0),
+        term("hard_label", Schedule("step", 1.0, 0.0, ((0.0, 1.0), (0.5, 0.0)))),
+    ]
+    objective = Objective(terms, Sizes(0, 3, 3), Sizes(0, 3, 3))
+    student, teacher, data = output("logits"), output("logits", seed=1), batch(labels=torch.tensor([0, 1, 2, 0]))
+    for progress, temperature, weights in ((0.0, 9.0, [0.0, 1.0]), (0.25, 7.0, [1.0, 1.0]), (0.5, 5.0, [2.0, 0.0]), (1.0, 1.0, [4.0, 0.0])):
+        objective.set_progress(progress)
+        assert terms[0].loss.temperature == temperature and objective.weights == weights
+        total, parts = objective(student, teacher, data)
+        alone = make_loss("soft_target", {"temperature": temperature})(student.logits, teacher.logits, data)
+        assert parts["soft_target"].item() == pytest.approx(alone.item(), rel=1e-5)
+        assert total.item() == pytest.approx(sum(w * p.item() for w, p in zip(weights, parts.values(), strict=True)), rel=1e-6)
 
 
-def test_widths_that_differ_need_a_projection():
-    with pytest.raises(PotstillError, match="3 dimensions, the teacher's 5; add project: linear"):
-        Objective([term("embedding_mse")], 3, 5)
+@pytest.mark.parametrize("project", ["linear", "shared"])
+def test_layers_are_mapped_and_projected_each_or_all_alike(project):
+    pairs = [(0, 0), (1, 2), (2, 4)]
+    objective = Objective([term("hidden_mse", pairs=pairs, project=project)], Sizes(0, 3), Sizes(0, 6))
+    assert objective.student_reads == {Field("hidden_states", layer) for layer in (0, 1, 2)}
+    assert objective.teacher_reads == {Field("hidden_states", layer) for layer in (0, 2, 4)}
+    matrices = [weight for weight in objective.parameters()]
+    assert [tuple(weight.shape) for weight in matrices] == [(6, 3)] * (3 if project == "linear" else 1)
+    student = output(*(Field("hidden_states", layer) for layer in (0, 1, 2)))
+    teacher = output(*(Field("hidden_states", layer) for layer in (0, 2, 4)), width=6, seed=1)
+    total, _ = objective(student, teacher, batch())
+    by_hand = 0.0
+    for number, (ours, theirs) in enumerate(pairs):
+        projected = student[Field("hidden_states", ours)] @ matrices[number if project == "linear" else 0].T
+        by_hand += (projected - teacher[Field("hidden_states", theirs)]).square().mean().item()
+    assert total.item() == pytest.approx(by_hand, rel=1e-5)
+    total.backward()
+    assert all(weight.grad is not None and weight.grad.abs().sum() > 0 for weight in matrices)
+
+
+def test_attention_scores_have_no_width_to_project():
+    with pytest.raises(PotstillError, match="attention_scores have no width to project; drop `project`"):
+        Objective([term("attention_mse", pairs=[(1, 2)], project="linear")], Sizes(0, 3), Sizes(0, 6))
+    # Widths that differ do not matter to them.
+    objective = Objective([term("attention_mse", pairs=[(1, 2)])], Sizes(0, 3), Sizes(0, 6))
+    student, teacher = output(Field("attention_scores", 1)), output(Field("attention_scores", 2), seed=1)
+    total, _ = objective(student, teacher, batch())
+    by_hand = (student[Field("attention_scores", 1)] - teacher[Field("attention_scores", 2)]).square().mean()
+    assert total.item() == pytest.approx(by_hand.item(), rel=1e-5) and not list(objective.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "pairs", "student", "teacher", "words"),
+    [
+        ("embedding_mse", (), Sizes(3, 3), Sizes(5, 5), "3 dimensions, the teacher's 5; add project: linear"),
+        ("hidden_mse", [(1, 1)], Sizes(0, 3), Sizes(0, 5), "3 dimensions, the teacher's 5; add project: linear"),
+        ("soft_target", (), Sizes(0, 3, 2), Sizes(0, 5, 3), "the student has 2 logits, the teacher 3"),
+    ],
+)
+def test_widths_that_differ_are_told_with_the_way_out(name, pairs, student, teacher, words):
+    with pytest.raises(PotstillError, match=words):
+        Objective([term(name, pairs=pairs)], student, teacher)
+
+
+def test_logits_are_not_projected():
+    with pytest.raises(PotstillError, match="logits have no width to project"):
+        Objective([term("soft_target", project="linear")], Sizes(0, 3, 2), Sizes(0, 3, 3))
 
 
 def test_losses_are_computed_in_fp32_under_autocast():
-    student = EncoderOutput(embedding=torch.randn(4, 3).bfloat16())
-    objective = Objective([term("similarity_mse")], 3, 3)
+    student = EncoderOutput(values={EMBEDDING: torch.randn(4, 3).bfloat16()})
+    objective = Objective([term("similarity_mse"), term("embedding_mse", project="linear")], EQUAL, EQUAL)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        total, _ = objective(student, EncoderOutput(embedding=torch.randn(4, 3)), {})
-    assert total.dtype == torch.float32
+        total, parts = objective(student, EncoderOutput(values={EMBEDDING: torch.randn(4, 3).bfloat16()}), batch())
+    assert total.dtype == torch.float32 and {part.dtype for part in parts.values()} == {torch.float32}
+
+
+def test_negatives_reach_only_the_terms_that_want_them():
+    pairs = [(1, 2)]
+    terms = [term("cos_nce", pairs=pairs, mode="cls", negatives="train", count=6), term("cos_nce", pairs=pairs, mode="cls")]
+    objective = Objective(terms, Sizes(0, 3), Sizes(0, 3), rows=20)
+    assert objective.pool == 6
+    ours, theirs = Field("cls_states", 1), Field("cls_states", 2)
+    student, teacher, others = output(ours), output(theirs, seed=1), output(theirs, rows=6, length=7, seed=2)
+    rows = {"negative_rows": torch.arange(10, 16)}
+    _, parts = objective(student, teacher, batch(), (others, rows))
+    unit = torch.nn.functional.normalize
+    s, t, n = (unit(output[field], dim=-1) for output, field in ((student, ours), (teacher, theirs), (others, theirs)))
+    by_hand = (2 - 1.5 * (s * t).sum(-1) + 0.5 * (s @ n.T).mean(-1)).mean()
+    assert parts["cos_nce"].item() == pytest.approx(by_hand.item(), rel=1e-5)
+    _, alone = Objective(terms[1:], Sizes(0, 3), Sizes(0, 3), rows=20)(student, teacher, batch())
+    assert parts["cos_nce-2"].item() == pytest.approx(alone["cos_nce"].item(), rel=1e-6)
+
+
+def test_without_a_teacher_labels_teach():
+    objective = Objective([term("hard_label")], Sizes(0, 3, 3))
+    assert objective.teacher_reads == frozenset() and objective.student_reads == {LOGITS} and objective.pool == 0
+    student, labels = output("logits"), torch.tensor([0, 1, 2, 0])
+    total, _ = objective(student, None, batch(labels=labels))
+    assert total.item() == pytest.approx(torch.nn.functional.cross_entropy(student.logits, labels).item(), rel=1e-6)
+
+
+def test_a_wrong_setting_of_a_loss_is_told_when_sizes_are_known():
+    with pytest.raises(PotstillError, match="at most 9"):
+        Objective([term("cos_nce", pairs=[(1, 1)], mode="cls", negatives="train", count=10)], EQUAL, EQUAL, rows=10)
+    with pytest.raises(PotstillError, match="one logit"):
+        Objective([term("soft_target")], Sizes(0, 3, 1), Sizes(0, 3, 1))

@@ -9,8 +9,9 @@ from functools import cached_property
 from itertools import chain, pairwise
 
 import numpy as np
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
+from potstill.data.labelled import Text
 from potstill.errors import PotstillError
 from potstill.progress import progress
 
@@ -20,17 +21,22 @@ WINDOW = 50  # batches that are sorted by length together: more saves little pad
 
 @dataclass(frozen=True)
 class TokenizedTexts:
-    """Token ids of n texts, end to end in one flat array.
+    """Token ids of n texts, end to end in flat arrays.
 
     A list of lists would take ten times the memory; this can be memory-mapped and hashed as it is.
 
     Args:
         ids: (tokens,) int32, special tokens included.
         offsets: (n + 1,) int64; text i is `ids[offsets[i]:offsets[i + 1]]`.
+        types: (tokens,) int8, 1 in the second text of a pair; None where no text is a pair.
+        words: (tokens,) int32, of texts given as words: the word's number at its first piece, -1
+            elsewhere; None for other texts.
     """
 
     ids: np.ndarray
     offsets: np.ndarray
+    types: np.ndarray | None = None
+    words: np.ndarray | None = None
 
     @cached_property
     def lengths(self) -> np.ndarray:
@@ -41,48 +47,77 @@ class TokenizedTexts:
         return len(self.offsets) - 1
 
     def pad(self, rows: np.ndarray | Sequence[int], pad_id: int) -> dict[str, np.ndarray]:
-        """`input_ids` and `attention_mask` of these texts, (rows, longest of them) int64, padded at the end."""
+        """`input_ids`, `attention_mask` and of pairs `token_type_ids`, (rows, longest of them) int64, padded at the end."""
         rows = np.asarray(rows, dtype=np.int64)
+        mask = self.mask(rows)
+        batch = {"input_ids": self.spread(self.ids, rows, mask, pad_id), "attention_mask": mask.astype(np.int64)}
+        if self.types is not None:
+            batch["token_type_ids"] = self.spread(self.types, rows, mask, 0)
+        return batch
+
+    def mask(self, rows: np.ndarray) -> np.ndarray:
+        """(rows, longest of them) bool, True at tokens."""
         lengths = self.lengths[rows]
-        columns = np.arange(lengths.max(initial=0))
-        mask = columns < lengths[:, None]  # (b, l)
-        input_ids = np.full(mask.shape, pad_id, dtype=np.int64)
-        input_ids[mask] = self.ids[(self.offsets[rows][:, None] + columns)[mask]]
-        return {"input_ids": input_ids, "attention_mask": mask.astype(np.int64)}
+        return np.arange(lengths.max(initial=0)) < lengths[:, None]
+
+    def spread(self, flat: np.ndarray, rows: np.ndarray, mask: np.ndarray, filler: int) -> np.ndarray:
+        """The rows of a flat array as (rows, longest) int64, with `filler` at padding."""
+        spread = np.full(mask.shape, filler, dtype=np.int64)
+        columns = np.arange(mask.shape[1])
+        spread[mask] = flat[(self.offsets[rows][:, None] + columns)[mask]]
+        return spread
 
 
-def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int, title: str = "") -> TokenizedTexts:
-    """Tokenize all texts, each cut to `max_length` tokens with its special tokens kept.
+def tokenize(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int, title: str = "") -> TokenizedTexts:
+    """Tokenize all texts, each cut to `max_length` tokens with its special tokens kept; of a pair the longer side is cut.
 
     The tokenizer's truncation and padding stay as the caller set them: where they differ, a copy is used.
 
     Args:
+        texts: all of one kind.
         title: what the progress bar says.
 
     Raises:
         PotstillError: `max_length` leaves no room beside the special tokens.
     """
-    special = tokenizer.num_special_tokens_to_add(False)
-    if max_length <= special:
+    pairs, words = bool(len(texts)) and isinstance(texts[0], tuple), bool(len(texts)) and isinstance(texts[0], list)
+    special = tokenizer.num_special_tokens_to_add(pairs)
+    if max_length <= special + pairs:
         raise PotstillError(
-            "max_length", f"{max_length} leaves no room for a text beside {special} special tokens", f"choose at least {special + 1}"
+            "max_length",
+            f"{max_length} leaves no room for a text beside {special} special tokens",
+            f"choose at least {special + pairs + 1}",
         )
     if tokenizer.padding is not None or (tokenizer.truncation or {}).get("max_length") != max_length:
         # The copy takes milliseconds, as long as encoding one sentence: not for a tokenizer that is right already.
         tokenizer = Tokenizer.from_str(tokenizer.to_str())
         tokenizer.enable_truncation(max_length)
         tokenizer.no_padding()
-    pieces: list[np.ndarray] = []
+    found: dict[str, list[np.ndarray]] = {"ids": [], "types": [], "words": []}
     lengths = np.zeros(len(texts), dtype=np.int64)
     with progress(title or "tokenizing", len(texts)) as advance:
         for start in range(0, len(texts), PIECE):
+            piece = list(texts[start : start + PIECE])
             # fast: without character offsets, which nobody reads here
-            encodings = tokenizer.encode_batch_fast(list(texts[start : start + PIECE]))
+            encodings = tokenizer.encode_batch(piece, is_pretokenized=True) if words else tokenizer.encode_batch_fast(piece)
             lengths[start : start + len(encodings)] = [len(encoding) for encoding in encodings]
-            pieces.append(np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), dtype=np.int32))
+            found["ids"].append(np.fromiter(chain.from_iterable(encoding.ids for encoding in encodings), dtype=np.int32))
+            if pairs:
+                found["types"].append(np.fromiter(chain.from_iterable(encoding.type_ids for encoding in encodings), dtype=np.int8))
+            if words:
+                found["words"].append(np.fromiter(chain.from_iterable(map(_first_pieces, encodings)), dtype=np.int32))
             advance(len(encodings))
-    ids = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.int32)
-    return TokenizedTexts(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+    flat = {name: np.concatenate(pieces) if pieces else None for name, pieces in found.items()}
+    ids = flat.pop("ids")
+    return TokenizedTexts(
+        np.zeros(0, dtype=np.int32) if ids is None else ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), **flat
+    )
+
+
+def _first_pieces(encoding: Encoding) -> list[int]:
+    """For every token the number of the word that begins there, or -1."""
+    numbers = [-1 if word is None else word for word in encoding.word_ids]
+    return [word if word != before else -1 for before, word in zip([-1, *numbers], numbers)]
 
 
 def training_plan(lengths: np.ndarray | Sequence[int], *, batch_size: int, batch_tokens: int, epochs: float, seed: int) -> list[np.ndarray]:

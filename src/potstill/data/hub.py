@@ -27,7 +27,7 @@ def dataset_texts(path: str | Path, columns: Sequence[int | str] | None, split: 
         PotstillError: the library is not installed, nothing by that name (or no network), no such
             split or column, a column that holds no strings.
     """
-    data = _one_split(_load(path), path, split)
+    data = _one_split(load_data(path), path, split)
     types = {name: str(getattr(feature, "dtype", "")) for name, feature in data.features.items()}
     strings = [name for name, dtype in types.items() if dtype in ("string", "large_string")]
     names = list(columns) if columns is not None else (["text"] if "text" in strings else strings)
@@ -48,7 +48,12 @@ def dataset_texts(path: str | Path, columns: Sequence[int | str] | None, split: 
                     yield text
 
 
-def _load(path: str | Path) -> Any:
+def load_data(path: str | Path) -> Any:
+    """The data set behind a path or hub name as `datasets` gives it: one split, or a dict of splits.
+
+    Raises:
+        PotstillError: the library is not installed, nothing by that name, or no network.
+    """
     try:
         import datasets
     except ImportError as error:

@@ -23,18 +23,50 @@ def table_texts(path: str | Path, columns: Sequence[int | str] | None, *, delimi
             than the first, a quote that nothing closes.
     """
     picked: list[int] | None = None
+    named = columns is not None and any(isinstance(column, str) for column in columns)
+    for position, (number, row) in enumerate(_even_rows(path, delimiter, quoted)):
+        if not position:
+            picked = _positions(row, columns, f"{path}:{number}")
+            if named:
+                continue
+        yield from (row[column] for column in picked) if picked is not None else row
+
+
+def read_table(
+    path: str | Path, required: Sequence[str], *, delimiter: str, quoted: bool, leave_out_broken: bool = False
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield (line number from 1, column name → field) of every row under a header.
+
+    Args:
+        required: columns that the header must have; it may have others.
+        quoted: as in `table_texts`.
+        leave_out_broken: pass over rows of another width instead of raising.
+
+    Raises:
+        PotstillError: as `table_texts`, and a column that is missing or twice in the header.
+    """
+    header: list[str] = []
+    for number, row in _even_rows(path, delimiter, quoted, leave_out_broken):
+        if header:
+            yield number, dict(zip(header, row, strict=True))
+            continue
+        header = [name.strip() for name in row]
+        for name in required:
+            if header.count(name) != 1:
+                problem = f"the header has no column {name!r}" if name not in header else f"the header has {name!r} twice"
+                raise PotstillError(f"{path}:{number}", problem, did_you_mean(name, header) if name not in header else "rename one")
+
+
+def _even_rows(path: str | Path, delimiter: str, quoted: bool, leave_out_broken: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, fields) of rows as wide as the first; another width is an error, or is left out."""
     width = 0
     for number, row in _quoted_rows(path, delimiter) if quoted else _plain_rows(path, delimiter):
-        place = f"{path}:{number}"
-        if not width:
-            width = len(row)
-            picked = _positions(row, columns, place)
-            if columns is not None and any(isinstance(column, str) for column in columns):
-                continue
-        if len(row) != width:
+        width = width or len(row)
+        if len(row) == width:
+            yield number, row
+        elif not leave_out_broken:
             way_out = "quote fields that hold a comma" if quoted else "remove the stray tab, or save it as csv"
-            raise PotstillError(place, f"{len(row)} columns where the first row has {width}", way_out)
-        yield from (row[position] for position in picked) if picked is not None else row
+            raise PotstillError(f"{path}:{number}", f"{len(row)} columns where the first row has {width}", way_out)
 
 
 def _plain_rows(path: str | Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:

@@ -21,8 +21,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.runtime.encoder import Encoder, open_session
+from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import ATTENTION_MASK
+from potstill.runtime.session import open_session
+from potstill.runtime.tokens import Text, suited
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -75,8 +77,8 @@ class Calibration:
         return sorted(self.errors, key=lambda name: -self.errors[name])
 
 
-def calibrate(file: Path, encoder: Encoder, texts: Sequence[str], weight_levels: int) -> Calibration:
-    """Watch an fp32 graph encode `texts`.
+def calibrate(file: Path, encoder: Encoder, texts: Sequence[Text], weight_levels: int) -> Calibration:
+    """Watch an fp32 graph read `texts`.
 
     Args:
         encoder: of the same folder; it makes the inputs.
@@ -86,7 +88,7 @@ def calibrate(file: Path, encoder: Encoder, texts: Sequence[str], weight_levels:
 
     model = onnx.load(str(file))
     groups, weights = shared_inputs(model), initializers(model)
-    seen = _watch(model, list(groups), encoder, [*ODD, *texts])
+    seen = _watch(model, list(groups), encoder, [*suited(ODD, encoder.kind), *texts])
     inputs: dict[str, Input] = {}
     errors: dict[str, float] = {}
     for name, nodes in groups.items():
@@ -155,7 +157,7 @@ def array(tensor: TensorProto) -> Array:
     return np.asarray(numpy_helper.to_array(tensor))
 
 
-def _watch(model: ModelProto, names: list[str], encoder: Encoder, texts: Sequence[str]) -> dict[str, tuple[Array, Array, Array]]:
+def _watch(model: ModelProto, names: list[str], encoder: Encoder, texts: Sequence[Text]) -> dict[str, tuple[Array, Array, Array]]:
     """Inner tensors on `texts`, real tokens only: name → least (k,), greatest (k,), some values (t, k)."""
     import onnx
 
@@ -172,7 +174,8 @@ def _watch(model: ModelProto, names: list[str], encoder: Encoder, texts: Sequenc
         feeds = encoder.feeds(texts[start : start + ROWS])
         mask = feeds[ATTENTION_MASK].astype(bool)  # (b, l)
         for name, padded in zip(names, session.run(names, feeds), strict=True):
-            values = padded[mask]  # (b, l, k) → (tokens, k)
+            # (b, l, k) → (tokens, k); what a head reads of a whole text has no axis of tokens: (b, k)
+            values = padded[mask] if padded.ndim == 3 else padded
             low[name] = np.minimum(low.get(name, np.inf), values.min(0))
             high[name] = np.maximum(high.get(name, -np.inf), values.max(0))
             if kept < TOKENS:

@@ -7,24 +7,32 @@ from pathlib import Path
 from typing import Any
 
 from potstill.files import write_text
-from potstill.runtime.folder import MODEL, QUANTIZED, README
+from potstill.runtime.folder import CLASSIFICATION, EMBED, MODEL, MULTILABEL, QUANTIZED, README, REGRESSION, TAGGING
 
 HEADER = """\
 ---
 library_name: {library}
-pipeline_tag: sentence-similarity
+pipeline_tag: {pipeline}
 tags:
-- sentence-embeddings
-- distillation
+{tags}
 ---
 
 # {name}
 
-A sentence encoder, distilled from {teacher} with potstill.
+{what}, {origin} with potstill.
 
 ## Use
 
 """
+
+# Kind of a model → (pipeline_tag, a further tag, what the card calls it).
+KINDS = {
+    EMBED: ("sentence-similarity", "sentence-embeddings", "A sentence encoder"),
+    CLASSIFICATION: ("text-classification", "", "A classifier of texts"),
+    MULTILABEL: ("text-classification", "multi-label", "A classifier of texts that may have several labels"),
+    REGRESSION: ("text-classification", "regression", "A model that gives a text a number"),
+    TAGGING: ("token-classification", "", "A tagger of words"),
+}
 
 ONNX_USE = """\
 With potstill (onnxruntime, tokenizers and numpy; no torch):
@@ -49,6 +57,46 @@ const {{ sentence_embedding }} = await model(inputs);
 
 """
 
+ONNX_HEAD_USE = """\
+With potstill (onnxruntime, tokenizers and numpy; no torch):
+
+```python
+from potstill import Encoder
+
+model = Encoder("path/to/this/folder")
+answers = model.classify({example})
+logits = model.predict({example})
+```
+
+For a whole file: `potstill predict path/to/this/folder {file} --out predictions.jsonl`
+
+With transformers.js; the labels are in config.json:
+
+```js
+import {{ AutoModelFor{auto}Classification, AutoTokenizer }} from "@huggingface/transformers";
+
+const tokenizer = await AutoTokenizer.from_pretrained(folder);
+const model = await AutoModelFor{auto}Classification.from_pretrained(folder, {{ subfolder: "", dtype: "{dtype}" }});
+const {{ logits }} = await model(await tokenizer(texts, {{ padding: true, truncation: true }}));
+```
+
+"""
+
+TORCH_HEAD_USE = """\
+```python
+from transformers import pipeline
+
+model = pipeline("{pipeline}", model="path/to/this/folder"{options})
+answers = model("A text.")
+```
+
+For a whole file: `potstill predict path/to/this/folder {file} --out predictions.jsonl`
+
+"""
+
+# What transformers' pipeline has to be told: it picks one label otherwise, or bends a number into 0 … 1.
+OPTIONS = {MULTILABEL: ", top_k=None", REGRESSION: ', function_to_apply="none"'}
+
 TORCH_USE = """\
 ```python
 from sentence_transformers import SentenceTransformer
@@ -62,30 +110,56 @@ vectors = model.encode(["A first sentence.", "Another one."])
 LICENCE = """\
 ## Licence
 
-None is chosen here. The weights descend from {teacher} and from the texts that it was distilled on: look at
+None is chosen here. The weights descend from {source} and from the texts that it was {made} on: look at
 their terms, then state yours.
 """
 
 
-def write_card(folder: str | Path, *, name: str, teacher: str, records: Sequence[Mapping[str, Any]] = (), normalize: bool = True) -> None:
+def write_card(
+    folder: str | Path,
+    *,
+    name: str,
+    teacher: str | None,
+    records: Sequence[Mapping[str, Any]] = (),
+    normalize: bool = True,
+    kind: str = EMBED,
+) -> None:
     """Write README.md into the folder of a student (torch) or of an export (ONNX).
 
     Args:
         name: of the model.
-        teacher: its name; of a path only the last part is told, for the rest is the user's own business.
+        teacher: its name; of a path only the last part is told, for the rest is the user's own
+            business. None of a model that was trained without one.
         records: results.Record as plain dicts; the scores' table has a row for each.
         normalize: whether vectors have unit length.
+        kind: "embed", or what the head does.
     """
     folder = Path(folder)
     exported = (folder / MODEL).is_file()
-    teacher = _last_part(teacher)
-    use = TORCH_USE
-    if exported:
-        dtype = "q8" if (folder / QUANTIZED).is_file() else "fp32"
-        use = ONNX_USE.format(dtype=dtype, normalised=" and normalisation" if normalize else "")
-    library = "onnxruntime" if exported else "sentence-transformers"
-    text = HEADER.format(library=library, name=name, teacher=teacher) + use + _scores(records) + LICENCE.format(teacher=teacher)
-    write_text(folder / README, text)
+    source = _last_part(teacher) if teacher else "the encoder that it started from"
+    pipeline, tag, what = KINDS[kind]
+    library = "onnxruntime" if exported else ("sentence-transformers" if kind == EMBED else "transformers")
+    text = HEADER.format(
+        library=library,
+        pipeline=pipeline,
+        tags="\n".join(f"- {entry}" for entry in (tag, "distillation" if teacher else "") if entry) or "- potstill",
+        name=name,
+        what=what,
+        origin=f"distilled from {source}" if teacher else "fine-tuned",
+    )
+    text += _use(folder, kind, exported, normalize) + _scores(records)
+    write_text(folder / README, text + LICENCE.format(source=source, made="distilled" if teacher else "fine-tuned"))
+
+
+def _use(folder: Path, kind: str, exported: bool, normalize: bool) -> str:
+    dtype = "q8" if (folder / QUANTIZED).is_file() else "fp32"
+    if kind == EMBED:
+        return ONNX_USE.format(dtype=dtype, normalised=" and normalisation" if normalize else "") if exported else TORCH_USE
+    file = "sentences.conll" if kind == TAGGING else "texts.csv"
+    if not exported:
+        return TORCH_HEAD_USE.format(pipeline=KINDS[kind][0], options=OPTIONS.get(kind, ""), file=file)
+    example = '["The words of a text .".split()]' if kind == TAGGING else '["A text.", ("The first of a pair.", "The second.")]'
+    return ONNX_HEAD_USE.format(example=example, file=file, auto="Token" if kind == TAGGING else "Sequence", dtype=dtype)
 
 
 def _scores(records: Sequence[Mapping[str, Any]]) -> str:

@@ -10,25 +10,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.runtime.encoder import Encoder
+from potstill.runtime.encoder import Encoder, Logits
+from potstill.runtime.folder import EMBED, MULTILABEL, REGRESSION, TAGGING
+from potstill.runtime.tokens import Text
 
 Score = Callable[[Encoder], float]
 
 MIXED = 16  # texts of unlike length in a padded batch
 TIMED = 256  # texts of one timing
 ROUNDS = 5  # timings of each file
+MIN_AGREEMENT = 0.95
+MAX_ERROR = 0.2  # as far apart as vectors with a cosine of .98
+OUTSIDE = "O"  # the tag of a word in no entity
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Each is met by a figure of at least that much; `max_drop` by one of at most that much.
+    """Each `min` is met by a figure of at least that much, each `max` by one of at most that much.
 
     Attributes:
         max_drop: points of the task score that may be lost.
         min_cosine_mean: cosine of a text's int8 and fp32 vectors, mean over texts.
         min_cosine: the lowest of them.
-        min_invariance: the lowest cosine of a text's int8 vectors alone and in a padded batch.
+        min_invariance: the lowest cosine of a text's int8 vectors alone and in a padded batch; of a
+            head, the agreement between the two.
         min_speedup: texts a second over the fp32 file's, on this machine.
+        min_agreement: of a head that names labels: see `agreement`.
+        max_error: of a regression: see `error`; of the int8 file against fp32, and of its texts in a
+            padded batch against alone.
     """
 
     max_drop: float
@@ -36,6 +45,8 @@ class Limits:
     min_cosine: float
     min_invariance: float
     min_speedup: float
+    min_agreement: float = MIN_AGREEMENT
+    max_error: float = MAX_ERROR
 
 
 class Gate:
@@ -43,25 +54,21 @@ class Gate:
 
     Args:
         reference: the fp32 file.
-        texts: on which vectors are compared and speed is measured.
+        texts: on which vectors or logits are compared and speed is measured.
         score: a task, higher is better; None leaves the drop out.
     """
 
-    def __init__(self, reference: Encoder, texts: Sequence[str], score: Score | None, limits: Limits) -> None:
+    def __init__(self, reference: Encoder, texts: Sequence[Text], score: Score | None, limits: Limits) -> None:
         self.reference, self.texts, self.score, self.limits = reference, list(texts), score, limits
-        self._vectors = reference.encode(self.texts)
+        self._outputs = reference.run(self.texts)
         self._score = None if score is None else float(score(reference))
 
     def measure(self, setting: str, candidate: Encoder) -> dict[str, Any]:
         """The figures of one int8 file and the limits that it misses, as results.Run.gate holds them."""
-        vectors = candidate.encode(self.texts)
-        cosines = _cosines(vectors, self._vectors)
         score = None if self.score is None else float(self.score(candidate))
         row: dict[str, Any] = {
             "setting": setting,
-            "cosine_mean": float(cosines.mean()),
-            "cosine_min": float(cosines.min()),
-            "invariance_min": self._invariance(candidate),
+            **self._kept(candidate),
             "fp32_score": self._score,
             "int8_score": score,
             "drop": None if score is None or self._score is None else self._score - score,
@@ -72,27 +79,44 @@ class Gate:
         row["passed"] = not row["failed"]
         return row
 
+    def _kept(self, candidate: Encoder) -> dict[str, float]:
+        """How near the int8 file is to fp32, and a text among others to the same text alone.
+
+        The cosine of logits would say little: of one or two numbers it is near 1 or -1 whatever they are.
+        """
+        kind, labels = candidate.kind, candidate.labels
+        outputs, alone, mixed = candidate.run(self.texts), candidate.run(self.texts, batch_tokens=1), self._mixed(candidate)
+        if kind == EMBED:
+            cosines = _cosines(np.asarray(outputs), np.asarray(self._outputs))
+            apart = _cosines(np.asarray(alone), np.asarray(mixed))
+            return {"cosine_mean": float(cosines.mean()), "cosine_min": float(cosines.min()), "invariance_min": float(apart.min())}
+        if kind == REGRESSION:
+            return {"error": error(outputs, self._outputs), "invariance_error": error(mixed, alone)}
+        return {"agreement": agreement(outputs, self._outputs, kind, labels), "invariance": agreement(alone, mixed, kind, labels)}
+
     def _failed(self, row: dict[str, Any]) -> list[str]:
         limits = self.limits
         least = {
             "cosine_mean": limits.min_cosine_mean,
             "cosine_min": limits.min_cosine,
             "invariance_min": limits.min_invariance,
+            "agreement": limits.min_agreement,
+            "invariance": limits.min_invariance,
             "speedup": limits.min_speedup,
         }
+        most = {"error": limits.max_error, "invariance_error": limits.max_error}
         # `not >=`: what is not a number fails.
-        failed = [f"{name} {row[name]:.5g} below {limit:g}" for name, limit in least.items() if not row[name] >= limit]
+        failed = [f"{name} {row[name]:.5g} below {limit:g}" for name, limit in least.items() if name in row and not row[name] >= limit]
+        failed += [f"{name} {row[name]:.5g} above {limit:g}" for name, limit in most.items() if name in row and not row[name] <= limit]
         if row["drop"] is not None and not row["drop"] <= limits.max_drop:
             failed.append(f"drop {row['drop']:.2f} above {limits.max_drop:g}")
         return failed
 
-    def _invariance(self, candidate: Encoder) -> float:
-        """Lowest cosine between a text alone and the same text among others of any length."""
-        alone = candidate.encode(self.texts, batch_tokens=1)
+    def _mixed(self, candidate: Encoder) -> Logits:
+        """Outputs of texts among others of any length."""
         # A call with few texts and no bound on tokens is one batch, padded to the longest.
-        parts = [self.texts[start : start + MIXED] for start in range(0, len(self.texts), MIXED)]
-        mixed = np.concatenate([candidate.encode(part, batch_tokens=1 << 40) for part in parts])
-        return float(_cosines(alone, mixed).min())
+        parts = [candidate.run(self.texts[start : start + MIXED], batch_tokens=1 << 40) for start in range(0, len(self.texts), MIXED)]
+        return [rows for part in parts for rows in part] if candidate.kind == TAGGING else np.concatenate(parts)
 
     def _speedup(self, candidate: Encoder) -> float:
         """Texts a second over the fp32 file's: in turn, so that both see the same load, and the best of each."""
@@ -101,9 +125,30 @@ class Gate:
         for _ in range(ROUNDS):
             for encoder in best:
                 start = time.perf_counter()
-                encoder.encode(texts)
+                encoder.run(texts)
                 best[encoder] = min(best[encoder], time.perf_counter() - start)
         return best[self.reference] / best[candidate]
+
+
+def agreement(a: Logits, b: Logits, kind: str, labels: Sequence[str]) -> float:
+    """Share of equal answers: of texts, with all their labels where they may have several; of words, where they are tagged.
+
+    Words that both leave outside every entity are not counted: they are most of all, and easy.
+    """
+    if kind == MULTILABEL:
+        return float(((np.asarray(a) >= 0) == (np.asarray(b) >= 0)).all(1).mean())
+    if kind != TAGGING:
+        return float((np.asarray(a).argmax(1) == np.asarray(b).argmax(1)).mean())
+    first, second = (np.concatenate([rows.argmax(1) for rows in side]) for side in (a, b))
+    outside = labels.index(OUTSIDE) if OUTSIDE in labels else -1
+    counted = (first != outside) | (second != outside)
+    return float((first == second)[counted].mean()) if counted.any() else 1.0
+
+
+def error(found: Logits, expected: Logits) -> float:
+    """Root of the mean squared difference, in standard deviations of what is expected."""
+    right = np.asarray(expected, dtype=np.float64)
+    return float(np.sqrt(np.mean((np.asarray(found, dtype=np.float64) - right) ** 2)) / max(float(right.std()), 1e-12))
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""From torch to ONNX, pooling and normalisation inside, checked on texts before anything is kept.
+"""From torch to ONNX, pooling and normalisation or the head inside, checked on texts before anything is kept.
 
 The graph holds standard operators only, so that every runtime reads it. Measured on a BERT of 3
 layers of width 384: onnxruntime.transformers' fused operators (attention, skip + normalisation) are
@@ -11,7 +11,7 @@ import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from potstill.deploy.quiet import quiet
 from potstill.errors import PotstillError
 from potstill.files import require_space, write_aside
 from potstill.progress import progress
-from potstill.runtime.encoder import Encoder
-from potstill.runtime.folder import ATTENTION_MASK, CARD, INPUT_IDS, MODEL, OUTPUT, TOKENIZER, Card
+from potstill.runtime.encoder import Encoder, Logits
+from potstill.runtime.folder import ATTENTION_MASK, CARD, EMBED, HEADS, INPUT_IDS, MODEL, OUTPUT, TAGGING, TOKEN_TYPES, TOKENIZER, Card
+from potstill.runtime.folder import LOGITS as LOGITS_OUTPUT
+from potstill.runtime.tokens import Text, suited
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
@@ -30,22 +32,27 @@ CHECKED = 64  # texts of the caller's that are compared; beside them the awkward
 LIMIT = 2_000_000_000  # a protobuf file ends there
 
 
-def export_onnx(model: EncoderModel, folder: str | Path, texts: Sequence[str], *, teacher: str | None = None) -> Path:
+def export_onnx(model: EncoderModel, folder: str | Path, texts: Sequence[Text], *, teacher: str | None = None) -> Path:
     """Write the exported folder of `model`, whole or not at all, and return it.
 
-    In it: model.onnx with the inputs input_ids and attention_mask (batch, length), int64, both
-    free, and the output sentence_embedding (batch, d); tokenizer and configuration under the names
-    that transformers.js and others look for; potstill.json. A folder exported earlier is replaced.
+    In it: model.onnx with the inputs input_ids and attention_mask, and token_type_ids where the model
+    tells a pair's texts apart by them, each (batch, length), int64, both free, and the output
+    sentence_embedding (batch, d), or of a head logits: (batch, classes), for tagging (batch, length,
+    tags); tokenizer and configuration, labels in it, under the names that transformers.js and others
+    look for; potstill.json. A folder exported earlier is replaced.
 
     Args:
-        texts: some on which torch and onnxruntime are compared, alone and in batches.
+        texts: some on which torch and onnxruntime are compared, alone and in batches; for tagging
+            plain ones are split at spaces.
         teacher: its name, for the description.
 
     Raises:
         PotstillError: `folder` holds something else; the model has parts that cannot be exported,
-            is too large, or gives other vectors than torch beyond TOLERANCE.
+            is too large, or gives other numbers than torch beyond TOLERANCE.
     """
     folder = Path(folder)
+    if model.kind not in (EMBED, *HEADS):
+        raise PotstillError(folder, f"a model with the head {model.kind!r} is not exported", "fine-tune it on a task first")
     require_replaceable(folder)
     size = 4 * sum(model.parameter_counts())
     if size > LIMIT:
@@ -54,7 +61,7 @@ def export_onnx(model: EncoderModel, folder: str | Path, texts: Sequence[str], *
     # A copy, for the caller's may be on a GPU, in half precision or in training.
     plain = copy.deepcopy(model).cpu().float().eval()
     # Written out, attention becomes fewer operators than the fused form taken apart again.
-    plain.backbone.set_attn_implementation("eager")
+    plain.network.set_attn_implementation("eager")
     with write_aside(folder) as aside, progress("ONNX", 2, "steps") as advance:
         aside.mkdir()
         _write_graph(plain, aside / MODEL, str(folder))
@@ -74,43 +81,50 @@ def require_replaceable(folder: Path) -> None:
 def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
     import torch
 
+    from potstill.models.output import EMBEDDING, LOGITS
+
+    field = EMBEDDING if model.kind == EMBED else LOGITS
+
     class Graph(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-            embedding = self.model(input_ids, attention_mask).embedding
-            assert embedding is not None
-            return embedding
+        def forward(
+            self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
+        ) -> torch.Tensor:
+            return self.model(input_ids, attention_mask, token_type_ids, reads=[field])[field]
 
     # Sizes of one would be taken as fixed; a row with padding, because a full mask may be optimised away.
     length = min(11, model.max_length)
     ids = torch.full((3, length), model.pad_id, dtype=torch.int64)
     mask = torch.ones_like(ids)
     mask[1, length // 2 :] = 0
+    inputs = {INPUT_IDS: ids, ATTENTION_MASK: mask} | ({TOKEN_TYPES: 1 - mask} if model.reads_types else {})
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 Graph().eval(),
-                (ids, mask),
+                tuple(inputs.values()),
                 dynamo=True,
-                input_names=[INPUT_IDS, ATTENTION_MASK],
-                output_names=[OUTPUT],
-                dynamic_shapes={INPUT_IDS: free, ATTENTION_MASK: free},
+                input_names=list(inputs),
+                output_names=[OUTPUT if model.kind == EMBED else LOGITS_OUTPUT],
+                dynamic_shapes=dict.fromkeys(inputs, free),
                 verbose=False,
             )
             assert program is not None
             program.save(str(file), external_data=False)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-        kind = type(model.backbone).__name__
+        kind = type(model.network).__name__
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise PotstillError(place, f"a {kind} cannot be exported by torch.onnx ({reason})", "export a BERT or MPNet encoder") from error
 
 
 def _write_description(model: EncoderModel, folder: Path, teacher: str | None) -> None:
-    model.backbone.config.save_pretrained(folder)
+    # Readers choose the class by it, and a network that was never saved does not have it yet.
+    model.network.config.architectures = [type(model.network).__name__]
+    model.network.config.save_pretrained(folder)
     model.hf_tokenizer.save_pretrained(folder)
     settings_file = folder / "tokenizer_config.json"
     settings = json.loads(settings_file.read_text(encoding="utf-8"))
@@ -118,30 +132,54 @@ def _write_description(model: EncoderModel, folder: Path, teacher: str | None) -
     # With the truncation that the vectors were made with.
     model.tokenizer.save(str(folder / TOKENIZER))
     embedding, encoder = model.parameter_counts()
+    of_vectors: dict[str, Any] = {"pooling": model.pooling, "normalize": model.normalize} if model.kind == EMBED else {}
     Card(
-        pooling=model.pooling,
-        normalize=model.normalize,
         max_length=model.max_length,
         dimension=model.dimension,
         parameters=embedding + encoder,
         embedding_parameters=embedding,
+        task=model.kind,
+        labels=model.labels,
         pad_id=model.pad_id,
         teacher=teacher,
+        **of_vectors,
     ).write(folder)
 
 
-def _check(model: EncoderModel, folder: Path, texts: Sequence[str], place: str) -> None:
-    given = list(texts[:CHECKED])
-    # One word, nothing at all, and a text that is cut.
-    checked = [*given, "word", "", " ".join([*given, "word"] * (1 + model.max_length // (len(given) + 1)))]
-    expected = model.encode(checked)
+def _check(model: EncoderModel, folder: Path, texts: Sequence[Text], place: str) -> None:
     encoder = Encoder(folder, precision="fp32")
-    # A budget of one token puts every text in a batch of its own.
-    for batch, found in (("in batches", encoder.encode(checked)), ("alone", encoder.encode(checked, batch_tokens=1))):
-        difference = float(np.abs(found - expected).max()) / max(1.0, float(np.abs(expected).max()))
-        if not difference <= TOLERANCE:  # so that NaN fails too
-            raise PotstillError(
-                place,
-                f"texts {batch} differ by {difference:.1e} between torch and onnxruntime, {TOLERANCE:.0e} are allowed",
-                "report it, with the model",
-            )
+    for checked in _samples(suited(texts[:CHECKED], model.kind), model.kind, model.max_length):
+        expected = model.encode(checked) if model.kind == EMBED else model.predict(checked)
+        # A budget of one token puts every text in a batch of its own.
+        for batch, found in (("in batches", encoder.run(checked)), ("alone", encoder.run(checked, batch_tokens=1))):
+            difference = _difference(found, expected)
+            if not difference <= TOLERANCE:  # so that NaN fails too
+                raise PotstillError(
+                    place,
+                    f"texts {batch} differ by {difference:.1e} between torch and onnxruntime, {TOLERANCE:.0e} are allowed",
+                    "report it, with the model",
+                )
+
+
+def _samples(texts: Sequence[Text], kind: str, max_length: int) -> list[list[Any]]:
+    """The caller's texts and awkward ones: one word, nothing at all, what is cut. In lists of one form, as torch takes them."""
+    if kind == TAGGING:
+        given = [list(words) for words in texts]
+        every = [word for words in given for word in words] + ["word"]
+        return [[*given, ["word"], [], every * (1 + max_length // len(every))]]
+    firsts = [text if isinstance(text, str) else text[0] for text in texts]
+    long = " ".join([*firsts, "word"] * (1 + max_length // (len(firsts) + 1)))
+    alone = [*firsts, "word", "", long]
+    if kind == EMBED:
+        return [alone]
+    # A text that came without a second one gets its neighbour, so that pairs are checked in any case.
+    pairs = [(text, firsts[number - 1]) if isinstance(text, str) else text for number, text in enumerate(texts)]
+    return [alone, [*pairs, ("word", ""), ("", "word"), (long, "word"), (long, long)]]
+
+
+def _difference(found: Logits, expected: Logits) -> float:
+    """Greatest difference of a number, as a part of the greatest number where that is above 1."""
+    if [len(rows) for rows in found] != [len(rows) for rows in expected]:
+        return float("inf")  # other words tagged
+    a, b = (np.concatenate([np.ravel(rows) for rows in side]) for side in (found, expected))
+    return float(np.abs(a - b).max(initial=0)) / max(1.0, float(np.abs(b).max(initial=0)))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.deploy.calibration import calibrate
-from potstill.deploy.gate import Gate, Limits, Score
+from potstill.deploy.gate import MAX_ERROR, MIN_AGREEMENT, Gate, Limits, Score
 from potstill.deploy.int8 import write_int8
 from potstill.errors import PotstillError
 from potstill.files import require_space, write_aside
@@ -20,6 +20,7 @@ from potstill.progress import progress
 from potstill.results import cpu_flags
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import CARD, MODEL, QUANTIZED, TOKENIZER, exported_folder
+from potstill.runtime.tokens import Text, suited
 
 SENSITIVE = 6  # one MatMul in so many is spared
 WEIGHT_LEVELS, REDUCED_LEVELS = 127, 63  # greatest weight, of 8 and of 7 bits
@@ -45,23 +46,26 @@ LADDER = (
 def quantize_int8(
     folder: str | Path,
     *,
-    texts: Sequence[str],
+    texts: Sequence[Text],
     score: Score | None = None,
     max_drop: float = 0.5,
     min_cosine_mean: float = 0.98,
     min_cosine: float = 0.9,
     min_invariance: float = 0.98,
     min_speedup: float = 1.0,
+    min_agreement: float = MIN_AGREEMENT,
+    max_error: float = MAX_ERROR,
     threads: int | None = None,
 ) -> list[dict[str, Any]]:
     """Add model_quantized.onnx to an exported folder: the first setting of LADDER that passes the gate.
 
     Args:
         folder: holds model.onnx.
-        texts: like those that will be encoded. Every other one sets the ranges of the int8 inputs,
+        texts: like those that the model will read, plain ones for tagging too. Every other one sets the ranges of the int8 inputs,
             the gate measures on the rest.
         score: a task's score of an encoder, higher is better.
-        max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup: see gate.Limits.
+        max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup, min_agreement, max_error:
+            see gate.Limits.
         threads: of the gate's measurements.
 
     Returns:
@@ -72,12 +76,14 @@ def quantize_int8(
     """
     if len(texts) < 2:
         raise PotstillError(
-            "texts", f"the int8 gate needs two texts at least and got {len(texts)}", "give it a few hundred like those to be encoded"
+            "texts", f"the int8 gate needs two texts at least and got {len(texts)}", "give it a few hundred like those to be read"
         )
     folder = exported_folder(folder)
     reference = Encoder(folder, precision="fp32", threads=threads)
     require_space(folder, 2 * reference.file.stat().st_size, "quantisation")
-    gate = Gate(reference, texts[1::2], score, Limits(max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup))
+    texts = suited(texts, reference.kind)
+    limits = Limits(max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup, min_agreement, max_error)
+    gate = Gate(reference, texts[1::2], score, limits)
     levels = REDUCED_LEVELS if products_overflow() else WEIGHT_LEVELS
     rows: list[dict[str, Any]] = []
     with progress("int8", len(LADDER) + 1, "settings") as advance, tempfile.TemporaryDirectory(dir=folder, prefix=".int8-") as scratch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from potstill.errors import PotstillError, PotstillErrors, did_you_mean
@@ -46,12 +47,14 @@ def evaluate(
     """
     loaded = load_tasks(tasks, folder)
     subject = open_subject(model, precision, threads, pooling=pooling, max_length=max_length)
+    title = f"score {name or subject.name}"
+    predict = subject.predict and replace(subject.predict, logits=lambda texts: subject.run(texts, title))
     return Record(
         name=name or subject.name,
         role=role or subject.role,  # type: ignore[arg-type]  # pydantic checks it
         model=str(model),
         format=subject.format,
-        scores=score(loaded, lambda texts: subject.encode(texts, f"score {name or subject.name}")) if loaded else {},
+        scores=score(loaded, lambda texts: subject.encode(texts, title), predict) if loaded else {},
         cost=measure_cost(model, precision, threads) if COST in tasks else None,
         files=subject.files,
         versions=versions(),

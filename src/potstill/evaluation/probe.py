@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from potstill.evaluation.subject import Subject
     from potstill.results import Cost
+    from potstill.runtime.tokens import Text
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS")
 
@@ -41,12 +42,14 @@ def measure(subject: Subject, threads: int) -> Cost:
 
     from potstill.evaluation.sentences import mixed_sentences
     from potstill.results import Cost
+    from potstill.runtime.tokens import suited
 
-    sentences = mixed_sentences(TOGETHER)
+    # One sentence a text for every kind of model: what differs is then the model.
+    sentences = suited(mixed_sentences(TOGETHER), subject.kind)
     # Warm-up: first calls allocate and choose kernels.
-    subject.encode(sentences[:16])
+    subject.run(sentences[:16])
     for sentence in sentences[:5]:
-        subject.encode([sentence])
+        subject.run([sentence])
     alone = [1000 * _seconds(subject, [sentence]) for sentence in sentences[:ALONE]]
     passes: list[float] = []
     while len(passes) < PASSES and sum(passes) < PASSES_SECONDS:
@@ -104,9 +107,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _seconds(subject: Subject, texts: list[str]) -> float:
+def _seconds(subject: Subject, texts: list[Text]) -> float:
     started = time.perf_counter()
-    subject.encode(texts)
+    subject.run(texts)
     return time.perf_counter() - started
 
 

@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError
 from potstill.results import RESULTS_FILE
-from potstill.runtime.folder import CARD, MODEL, ONNX, QUANTIZED, STUDENT, read_card
+from potstill.runtime.folder import CARD, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, read_card
+from potstill.tasks.base import Predictor
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A model that is open and can encode.
+    """A model that is open: it can encode, or with a head predict.
 
     Attributes:
         name: what a table calls it.
         path: the folder that holds its weights.
         role: as results.Record has it.
+        kind: "embed", or what its head does.
+        labels: names in the order of the logits; none for "embed" and "regression".
         encode: (texts, title of the progress bar) → float32 (n, dimension), in the order of the texts.
+            With a head it raises a PotstillError.
+        run: (texts, title) → what the model is for: vectors, or logits as `Predictor` has them.
         files: weights, by name → bytes.
         parameters: all, of which `embedding_parameters` are in the embedding tables.
     """
@@ -32,11 +37,19 @@ class Subject:
     path: Path
     format: Literal["torch", "onnx"]
     role: Literal["model", "student", "onnx", "int8"]
+    kind: str
+    labels: list[str]
     encode: Callable[..., NDArray[np.float32]]
+    run: Callable[..., Any]
     files: dict[str, int]
     parameters: int
     embedding_parameters: int
     dimension: int
+
+    @property
+    def predict(self) -> Predictor | None:
+        """The head, None of a model without one."""
+        return None if self.kind == EMBED else Predictor(self.labels, self.kind, self.run)
 
 
 def open_subject(
@@ -83,12 +96,18 @@ def _open_onnx(folder: Path, name: str, precision: str, threads: int | None) -> 
     def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
         return encoder.encode(texts, title=title)
 
+    def run(texts: Sequence[Any], title: str = "") -> Any:
+        return encoder.run(texts, title=title)
+
     return Subject(
         name=name,
         path=folder,
         format="onnx",
         role="int8" if encoder.file.name == QUANTIZED else "onnx",
+        kind=encoder.kind,
+        labels=encoder.labels,
         encode=encode,
+        run=run,
         files=_sizes(folder, [f"{encoder.file.name}*"]),  # *: weights beyond 2 GB lie beside the graph
         parameters=card.parameters,
         embedding_parameters=card.embedding_parameters,
@@ -125,13 +144,19 @@ def _open_torch(
     def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
         return model.encode(texts, title=title)
 
+    def predict(texts: Sequence[Any], title: str = "") -> Any:
+        return model.predict(texts, title=title)
+
     embedding, encoder = model.parameter_counts()
     return Subject(
         name=name,
         path=folder,
         format="torch",
         role=role,
+        kind=model.kind,
+        labels=model.labels,
         encode=encode,
+        run=encode if model.kind == EMBED else predict,
         files=_sizes(folder, ["*.safetensors", "[0-9]*_*/*.safetensors"]),  # the second: Dense modules of sentence-transformers
         parameters=embedding + encoder,
         embedding_parameters=embedding,

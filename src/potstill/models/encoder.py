@@ -1,8 +1,9 @@
-"""Backbone + pooling, loaded and saved so that transformers and sentence-transformers read it too."""
+"""A transformers network, its tokenizer and its pooling or head, loaded and saved so that other libraries read it too."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,41 +12,47 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from potstill.data.batches import tokenize
+from potstill.data.batches import TokenizedTexts, tokenize
+from potstill.data.labelled import Text
 from potstill.errors import PotstillError
 from potstill.files import write_aside
-from potstill.models import sentence_format
-from potstill.models.output import EncoderOutput
-from potstill.models.pooling import pooling_function
+from potstill.models import heads, sentence_format
+from potstill.models.output import EMBEDDING, INSIDE, LOGITS, EncoderOutput, Field
+from potstill.models.pooling import mean, pooling_function
 from potstill.models.source import model_folder
 from potstill.progress import progress
 from potstill.runtime.batching import length_batches
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-EMBEDDING = frozenset({"embedding"})
+ONLY_EMBEDDING, ONLY_LOGITS = frozenset({EMBEDDING}), frozenset({LOGITS})
+STATES = frozenset({"hidden_states", "cls_states", "mean_states"})
 # What passes between layers should stay in the processor's cache: BERT-base in bf16 encodes three times as
 # fast with 1024 tokens a batch as with 16384. A GPU wants the opposite.
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 65536
 
 
 class EncoderModel(nn.Module):
-    """A text encoder: a transformers backbone, a pooling, a normalisation.
+    """A text encoder: a transformers network with a pooling and a normalisation, or with a head.
 
     Args:
-        backbone: gives `last_hidden_state` (b, l, d).
+        network: an AutoModel, or a model with a head that models/heads.py knows.
         hf_tokenizer: its fast tokenizer. `tokenizer` is a bare copy of it, without padding, truncating
             to `max_length`; it is what every text goes through, so that torch and the runtime agree.
-        pooling: a name of models/pooling.py.
+        pooling: a name of models/pooling.py; of a model without a head, like the next two.
         normalize: whether vectors are scaled to unit length.
         max_length: tokens a text is cut to, special tokens included.
         dense: layers between pooling and normalisation, as some sentence-transformers folders have.
+
+    Attributes:
+        kind: "embed" without a head, else a name of heads.HEADS.
+        labels: what the logits stand for, in their order; empty for "embed", "mlm" and "regression".
     """
 
     def __init__(
         self,
-        backbone: PreTrainedModel,
+        network: PreTrainedModel,
         hf_tokenizer: PreTrainedTokenizerFast,
         *,
         pooling: str = "mean",
@@ -56,7 +63,9 @@ class EncoderModel(nn.Module):
         super().__init__()
         from tokenizers import Tokenizer
 
-        self.backbone = backbone
+        self.network = network
+        self.kind = heads.kind_of(network)
+        self.labels = heads.labels_of(network, self.kind)
         self.hf_tokenizer = hf_tokenizer
         self.tokenizer = Tokenizer.from_str(hf_tokenizer.backend_tokenizer.to_str())
         self.tokenizer.no_padding()
@@ -66,59 +75,157 @@ class EncoderModel(nn.Module):
         self.dense = nn.Sequential(*dense)
 
     @property
+    def backbone(self) -> PreTrainedModel:
+        """The network without its head."""
+        return self.network.base_model  # type: ignore[return-value]
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The stack of layers, from layer 1 on.
+
+        Raises:
+            PotstillError: the network has not exactly one.
+        """
+        return getattr(*self.stack_place())
+
+    def stack_place(self) -> tuple[nn.Module, str]:
+        """The module that holds the stack of layers, and its name there."""
+        total = int(self.backbone.config.num_hidden_layers)
+        stacks = [
+            (module, name) for module in self.backbone.modules() for name, child in module.named_children() if _is_stack(child, total)
+        ]
+        if len(stacks) != 1:
+            raise PotstillError(
+                f"model ({self.backbone.config.model_type})", f"has {len(stacks)} stacks of {total} layers", "use a plain encoder"
+            )
+        return stacks[0]
+
+    @property
     def dimension(self) -> int:
         """Width of the vectors that `encode` gives."""
         widths = [module.out_features for module in self.dense if isinstance(module, nn.Linear)]
-        return int(widths[-1] if widths else self.backbone.config.hidden_size)
+        return int(widths[-1] if widths else self.width)
+
+    @property
+    def width(self) -> int:
+        """Width of the hidden states."""
+        return int(self.backbone.config.hidden_size)
+
+    @property
+    def heads(self) -> int:
+        """Attention heads of a layer."""
+        return int(self.backbone.config.num_attention_heads)
 
     @property
     def pad_id(self) -> int:
         return int(self.backbone.config.pad_token_id or 0)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, reads: Iterable[str] = EMBEDDING) -> EncoderOutput:
+    @property
+    def reads_types(self) -> bool:
+        """Whether the first and the second text of a pair are told apart by token types."""
+        return self.kind != "embed" and (getattr(self.backbone.config, "type_vocab_size", 0) or 0) > 1
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        reads: Iterable[Field] | None = None,
+    ) -> EncoderOutput:
         """Run a padded batch; compute only what `reads` names.
 
         Args:
             input_ids: (b, l) piece numbers.
             attention_mask: (b, l) 1 at real tokens.
-            reads: fields of EncoderOutput.
+            token_type_ids: (b, l), passed on where `reads_types`.
+            reads: default the embedding, or with a head the logits.
         """
-        reads = frozenset(reads)
-        output = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states="hidden_states" in reads, return_dict=True
-        )
-        return EncoderOutput(
-            mask=attention_mask,
-            embedding=self.embed(output.last_hidden_state, attention_mask) if "embedding" in reads else None,
-            hidden_states=output.hidden_states if "hidden_states" in reads else None,
-        )
+        wanted = frozenset(reads) if reads is not None else (ONLY_EMBEDDING if self.kind == "embed" else ONLY_LOGITS)
+        layered = any(field.name in STATES for field in wanted)
+        inside = [field for field in wanted if field.name in INSIDE]
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "return_dict": True}
+        if token_type_ids is not None and self.reads_types:
+            inputs["token_type_ids"] = token_type_ids
+        values: dict[Field, Tensor] = {}
+        with self._recording(inside) as found:
+            if LOGITS in wanted:
+                output = self.network(**inputs, output_hidden_states=layered)
+                values[LOGITS] = output.logits
+            else:
+                output = self.backbone(**inputs, output_hidden_states=layered)
+        values |= found
+        if EMBEDDING in wanted:
+            values[EMBEDDING] = self.embed(output.last_hidden_state, attention_mask)
+        for field in wanted:
+            if field.name in STATES:
+                values[field] = _state(output.hidden_states[field.layer], field.name, attention_mask)
+        return EncoderOutput(attention_mask, values)
+
+    def _recording(self, wanted: Sequence[Field]) -> AbstractContextManager[dict[Field, Tensor]]:
+        if not wanted:
+            return nullcontext({})
+        from potstill.models.recording import recording
+
+        return recording(self.layers, wanted)
 
     def embed(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """Pool and normalise in fp32: a half-precision norm overflows at 65504. (b, l, d) → (b, d)."""
         vectors = self.dense(self._pool(tokens.float(), mask))
         return nn.functional.normalize(vectors.float(), dim=-1) if self.normalize else vectors
 
-    @torch.no_grad()
     def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> np.ndarray:
         """Vectors of `texts`, in their order: float32 (n, dimension).
 
         Texts are sorted by length and batched to at most `batch_tokens` padded tokens, in eval
         mode. With a `title` a progress bar is shown.
+
+        Raises:
+            PotstillError: the model has a head and gives no vectors.
         """
-        batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS)
+        if self.kind != "embed":
+            raise PotstillError(f"model ({self.kind})", "has a head and gives no vectors", "predict with it, or encode with its backbone")
         tokens = tokenize(self.tokenizer, texts, self.max_length)
         vectors = np.zeros((len(tokens), self.dimension), dtype=np.float32)
+        for rows, output in self.run(tokens, ONLY_EMBEDDING, batch_tokens, title):
+            vectors[rows] = output.embedding.float().cpu().numpy()
+        return vectors
+
+    def predict(self, texts: Sequence[Text], batch_tokens: int | None = None, title: str = "") -> np.ndarray | list[np.ndarray]:
+        """Logits of `texts` (or of pairs), in their order: float32 (n, classes); of words to be tagged a list of (words, tags).
+
+        A word's tag is read at its first piece; words beyond `max_length` are missing at the end.
+
+        Raises:
+            PotstillError: the model has no head, or one of a language model.
+        """
+        if self.kind in ("embed", "mlm"):
+            raise PotstillError(f"model ({self.kind})", "has no classification head", "fine-tune it on a task first")
+        tokens = tokenize(self.tokenizer, texts, self.max_length)
+        found: list[np.ndarray] = [np.zeros(0, dtype=np.float32)] * len(tokens)
+        for rows, output in self.run(tokens, ONLY_LOGITS, batch_tokens, title):
+            logits = output.logits.float().cpu().numpy()
+            for row, own in zip(rows, logits):
+                found[row] = own if tokens.words is None else _by_word(tokens, row, own)
+        if self.kind == "tagging":
+            return found
+        return np.stack(found) if found else np.zeros((0, max(1, len(self.labels))), dtype=np.float32)
+
+    @torch.no_grad()
+    def run(
+        self, tokens: TokenizedTexts, reads: Iterable[Field], batch_tokens: int | None = None, title: str = ""
+    ) -> Iterator[tuple[np.ndarray, EncoderOutput]]:
+        """Yield (row numbers, output) of batches of like length, in eval mode; every row comes once."""
+        batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS)
         was_training = self.training
         self.eval()
         try:
             with progress(title, len(tokens)) as advance:
                 for rows in length_batches(tokens.lengths, batch_tokens):
                     batch = {key: torch.from_numpy(value).to(self.device) for key, value in tokens.pad(rows, self.pad_id).items()}
-                    vectors[rows] = self(**batch).embedding.float().cpu().numpy()
+                    yield rows, self(**batch, reads=reads)
                     advance(len(rows))
         finally:
             self.train(was_training)
-        return vectors
 
     @property
     def device(self) -> torch.device:
@@ -126,14 +233,15 @@ class EncoderModel(nn.Module):
 
     def set_dropout(self, probability: float) -> None:
         """Dropout of every layer while training; the configuration, which later training starts from, keeps its own."""
-        for module in self.backbone.modules():
+        for module in self.network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = probability
 
     def parameter_counts(self) -> tuple[int, int]:
-        """(parameters of the embedding tables, all others). BERT's own pooler, which no vector reads, is left out."""
+        """(parameters of the embedding tables, all others). BERT's own pooler is left out where no vector reads it."""
         tables = sum(p.numel() for module in self.modules() if isinstance(module, nn.Embedding) for p in module.parameters())
-        total = sum(p.numel() for name, p in self.named_parameters() if not name.startswith("backbone.pooler."))
+        unread = "network.pooler." if self.kind == "embed" else " "
+        total = sum(p.numel() for name, p in self.named_parameters() if not name.startswith(unread))
         return tables, total - tables
 
     def save(self, folder: str | Path) -> None:
@@ -141,53 +249,91 @@ class EncoderModel(nn.Module):
         if len(self.dense):
             raise PotstillError(folder, "an encoder with dense layers after its pooling cannot be saved", "cut a student from it instead")
         with write_aside(folder) as aside:
-            self.backbone.save_pretrained(aside)
+            self.network.save_pretrained(aside)
             self.hf_tokenizer.model_max_length = self.max_length
             self.hf_tokenizer.save_pretrained(aside)
-            sentence_format.write(aside, self.dimension, self.pooling, self.normalize, self.max_length)
+            if self.kind == "embed":
+                sentence_format.write(aside, self.dimension, self.pooling, self.normalize, self.max_length)
 
 
 def load_encoder(
-    name: str | Path, *, pooling: str | None = None, normalize: bool | None = None, max_length: int | None = None
+    name: str | Path,
+    *,
+    pooling: str | None = None,
+    normalize: bool | None = None,
+    max_length: int | None = None,
+    kind: str | None = None,
+    labels: Sequence[str] = (),
+    seed: int = 0,
 ) -> EncoderModel:
     """Load an encoder in eval mode, on the CPU, in fp32.
 
     Args:
-        name: a transformers or sentence-transformers folder, or a hub name.
+        name: a transformers or sentence-transformers folder, a run folder, or a hub name.
         pooling, normalize, max_length: instead of what the folder says. A plain transformers
-            folder says nothing: mean, normalised, 128.
+            folder says nothing: mean, normalised; the tokenizer's length, else 128.
+        kind: the head to load: a name of heads.HEADS, or "embed" for none; default: the head for
+            classification or tagging that the folder has. A head that the folder lacks is made anew.
+        labels: with `kind`, what a head that is made anew is to tell apart.
+        seed: of a head that is made anew.
 
     Raises:
         PotstillError: see models/source.py; or a part that this package does not know.
     """
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoTokenizer
     from transformers.utils import logging
 
     folder = model_folder(str(name))
     layout = sentence_format.read(folder)
     logging.disable_progress_bar()
     try:
-        backbone = AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
+        network = heads.load_network(folder, kind or heads.saved_kind(folder), labels, seed)
         hf_tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise PotstillError(name, f"cannot be loaded: {str(error).splitlines()[0]}", "check that it is an encoder, saved whole") from error
     if getattr(hf_tokenizer, "backend_tokenizer", None) is None:
         raise PotstillError(name, "has no fast tokenizer (tokenizer.json)", "save the model with one")
-    length = max_length or layout.max_length or 128
     model = EncoderModel(
-        backbone,
+        network,
         hf_tokenizer,  # type: ignore[arg-type]  # a fast one, as was just seen
         pooling=pooling or layout.pooling or "mean",
         normalize=layout.normalize if normalize is None else normalize,
-        max_length=min(length, position_limit(backbone)),
+        max_length=min(max_length or layout.max_length or _own_length(hf_tokenizer) or 128, position_limit(network)),
         dense=layout.dense,
     )
     return model.eval()
 
 
-def position_limit(backbone: PreTrainedModel) -> int:
-    """Tokens that the backbone has positions for."""
-    limit = getattr(backbone.config, "max_position_embeddings", None) or 1 << 20
+def position_limit(network: PreTrainedModel) -> int:
+    """Tokens that the network has positions for."""
+    config = network.config
+    limit = getattr(config, "max_position_embeddings", None) or 1 << 20
     # RoBERTa and MPNet number positions from padding_idx + 1, so that many rows of the table are never used.
-    offset = backbone.config.pad_token_id + 1 if backbone.config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
+    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
     return int(limit - offset)
+
+
+def _own_length(hf_tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """What a saved tokenizer says of its model's length; transformers' stand-in for silence is a huge number."""
+    length = int(hf_tokenizer.model_max_length)
+    return length if length < 1 << 20 else None
+
+
+def _state(tokens: Tensor, name: str, mask: Tensor) -> Tensor:
+    """(b, l, d) → the same, the first token's (b, d), or the mean over real tokens (b, d)."""
+    if name == "hidden_states":
+        return tokens
+    return tokens[:, 0] if name == "cls_states" else mean(tokens, mask)
+
+
+def _by_word(tokens: TokenizedTexts, row: int, logits: np.ndarray) -> np.ndarray:
+    """(l, tags) → (words, tags): each word's at its first piece, zeros for a word that has no piece."""
+    assert tokens.words is not None
+    words = tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]]
+    found = np.zeros((int(words.max(initial=-1)) + 1, logits.shape[1]), dtype=np.float32)
+    found[words[words >= 0]] = logits[: len(words)][words >= 0]
+    return found
+
+
+def _is_stack(module: nn.Module, total: int) -> bool:
+    return isinstance(module, nn.ModuleList) and len(module) == total and len({type(layer) for layer in module}) == 1

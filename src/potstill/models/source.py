@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from potstill.errors import PotstillError
+from potstill.runtime.folder import STUDENT
 
 # What a model needs to load; a hub download fetches nothing else (no pickles, no ONNX, no TensorFlow).
 NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json", "*/*.safetensors"]
 
 
 def model_folder(name: str) -> Path:
-    """The local folder of a model: `name` itself, or the hub's snapshot of it.
+    """The local folder of a model: `name` itself, the student of a run folder, or the hub's snapshot.
 
     Raises:
         PotstillError: no such folder and no such model in reach; no configuration; no tokenizer;
@@ -20,6 +21,8 @@ def model_folder(name: str) -> Path:
     folder = Path(name).expanduser()
     if not folder.is_dir():
         folder = _download(name)
+    if not (folder / "config.json").is_file() and (folder / STUDENT).is_dir():
+        folder = folder / STUDENT  # a run folder: its student teaches, or starts, the next one
     if not (folder / "config.json").is_file():
         raise PotstillError(name, "is not a model folder: it has no config.json", "name a folder that save_pretrained wrote")
     if not any(folder.glob("*.safetensors")):

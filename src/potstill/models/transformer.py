@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-import torch
 from torch import nn
 
 from potstill.errors import PotstillError, did_you_mean
 from potstill.models.encoder import EncoderModel, position_limit
+from potstill.models.heads import new_network
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Which `count` of `total` layers a student keeps; layers count from 1, as hidden_states[k] is the output of layer k.
 RULES: dict[str, Callable[[int, int], list[int]]] = {
@@ -49,49 +53,41 @@ def choose_layers(layers: int | Sequence[int] | None, rule: str, total: int, pla
 
 
 def cut_student(source: EncoderModel, layers: Sequence[int], *, pooling: str, normalize: bool, max_length: int) -> EncoderModel:
-    """A student that keeps the source's embeddings and the `layers` (numbers from 1) of its stack."""
-    backbone = copy.deepcopy(source.backbone)
-    total = backbone.config.num_hidden_layers
-    stacks = [(module, name) for module in backbone.modules() for name, child in module.named_children() if _is_stack(child, total)]
-    if len(stacks) != 1:
-        raise PotstillError(
-            f"student.model ({backbone.config.model_type})", f"has {len(stacks)} stacks of {total} layers", "cut from a plain encoder"
-        )
-    parent, name = stacks[0]
+    """A student that keeps the source's embeddings, its head, and the `layers` (numbers from 1) of its stack."""
+    student = _wrap(copy.deepcopy(source.network), source, pooling, normalize, max_length)
+    keep_layers(student, layers)
+    return student
+
+
+def keep_layers(model: EncoderModel, layers: Sequence[int]) -> None:
+    """Drop every layer of `model` but these (numbers from 1)."""
+    parent, name = model.stack_place()
     stack = getattr(parent, name)
     setattr(parent, name, nn.ModuleList(stack[layer - 1] for layer in layers))
-    backbone.config.num_hidden_layers = len(layers)
-    types = getattr(backbone.config, "layer_types", None)
+    config = model.backbone.config  # the head's too: it is one object
+    config.num_hidden_layers = len(layers)
+    types = getattr(config, "layer_types", None)
     if types:  # ModernBERT: which layers attend locally
-        backbone.config.layer_types = [types[layer - 1] for layer in layers]
-    return EncoderModel(
-        backbone, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=min(max_length, position_limit(backbone))
-    )
+        config.layer_types = [types[layer - 1] for layer in layers]
 
 
 def build_student(
     source: EncoderModel, *, layers: int, width: int, heads: int, ffn: int, pooling: str, normalize: bool, max_length: int, seed: int
 ) -> EncoderModel:
-    """A randomly initialised student of the source's architecture and vocabulary.
+    """A randomly initialised student of the source's architecture, vocabulary and kind of head.
 
     Raises:
         PotstillError: the width is not divisible by the heads.
     """
-    from transformers import AutoModel
-
     if width % heads:
         raise PotstillError("student.width", f"{width} is not divisible by heads {heads}", "choose a divisor")
-    config = copy.deepcopy(source.backbone.config)
+    config = copy.deepcopy(source.network.config)
     config.num_hidden_layers, config.hidden_size, config.num_attention_heads = layers, width, heads
     # DistilBERT calls its inner width hidden_dim and maps no common name to it.
     setattr(config, "hidden_dim" if config.model_type == "distilbert" else "intermediate_size", ffn)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = AutoModel.from_config(config, dtype=torch.float32)
-    return EncoderModel(
-        backbone, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=min(max_length, position_limit(backbone))
-    )
+    return _wrap(new_network(config, source.kind, seed), source, pooling, normalize, max_length)
 
 
-def _is_stack(module: nn.Module, total: int) -> bool:
-    return isinstance(module, nn.ModuleList) and len(module) == total and len({type(layer) for layer in module}) == 1
+def _wrap(network: PreTrainedModel, source: EncoderModel, pooling: str, normalize: bool, max_length: int) -> EncoderModel:
+    length = min(max_length, position_limit(network))
+    return EncoderModel(network, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=length)

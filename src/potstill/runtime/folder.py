@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,11 @@ ONNX, STUDENT = "onnx", "student"  # a run folder's exported folder, and its tor
 
 INPUT_IDS, ATTENTION_MASK, TOKEN_TYPES = "input_ids", "attention_mask", "token_type_ids"
 OUTPUT = "sentence_embedding"
+LOGITS = "logits"  # the output of a model with a head
+
+EMBED = "embed"
+CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING = "classification", "multilabel", "regression", "tagging"
+HEADS = (CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING)
 
 FORMAT = 1
 FILES = {"auto": (QUANTIZED, MODEL), "fp32": (MODEL,), "int8": (QUANTIZED,)}
@@ -30,41 +35,50 @@ class Card:
     """The content of potstill.json: what nobody can see in the graph.
 
     Attributes:
-        pooling: inside the graph already; told for the reader.
-        normalize: likewise.
         max_length: tokens a text is cut to, special tokens included.
-        dimension: width of a vector.
+        dimension: width of a vector, or of what a head reads.
         parameters: all, of which `embedding_parameters` are in the embedding tables.
+        task: EMBED, or one of HEADS.
+        labels: names in the order of the logits; none for EMBED and REGRESSION.
+        pooling: inside the graph already; told for the reader. Of EMBED only.
+        normalize: likewise.
         pad_id: piece number of padding. MPNet and RoBERTa count positions by it, so it must be right.
         teacher: name of the model that taught this one, if any.
     """
 
-    pooling: str
-    normalize: bool
     max_length: int
     dimension: int
     parameters: int
     embedding_parameters: int
+    task: str = EMBED
+    labels: list[str] = field(default_factory=list)
+    pooling: str = ""
+    normalize: bool = False
     pad_id: int = 0
     teacher: str | None = None
 
+    @property
+    def outputs(self) -> int:
+        """Numbers that the graph gives for a text (for a token, of TAGGING)."""
+        return self.dimension if self.task == EMBED else len(self.labels) or 1
+
     def write(self, folder: Path) -> None:
-        content = {"format": FORMAT, "task": "embed", **asdict(self)}
+        content = {"format": FORMAT, **asdict(self)}
+        unsaid = {"pooling", "normalize"} if self.task != EMBED else {"labels"}
         if self.teacher is None:
-            del content["teacher"]
-        write_text(folder / CARD, json.dumps(content, indent=2) + "\n")
+            unsaid.add("teacher")
+        write_text(folder / CARD, json.dumps({key: value for key, value in content.items() if key not in unsaid}, indent=2) + "\n")
 
 
-# Field of potstill.json → (its type, the least it can be); the others are optional texts.
+# Field of potstill.json → (its type, the least it can be).
 FIELDS: dict[str, tuple[type, int]] = {
-    "pooling": (str, 0),
-    "normalize": (bool, 0),
     "max_length": (int, 1),
     "dimension": (int, 1),
     "parameters": (int, 0),
     "embedding_parameters": (int, 0),
     "pad_id": (int, 0),
 }
+EMBED_FIELDS: dict[str, tuple[type, int]] = {"pooling": (str, 0), "normalize": (bool, 0)}
 
 
 def exported_folder(path: str | Path) -> Path:
@@ -117,9 +131,10 @@ def read_card(path: str | Path) -> Card:
     if not isinstance(content, dict):
         raise PotstillError(file, f"must hold an object, holds {shown(content)}", AGAIN)
     _require(file, content, "format", content.get("format") == FORMAT, f"must be {FORMAT}")
-    _require(file, content, "task", content.get("task") == "embed", "must be 'embed'")
-    values: dict[str, Any] = {}
-    for name, (kind, least) in FIELDS.items():
+    task = content.get("task")
+    _require(file, content, "task", task in (EMBED, *HEADS), f"must be one of {', '.join((EMBED, *HEADS))}")
+    values: dict[str, Any] = {"task": task, "labels": _labels(file, content)}
+    for name, (kind, least) in (FIELDS | (EMBED_FIELDS if task == EMBED else {})).items():
         value: Any = content.get(name)
         # type() and not isinstance: True is an int to Python.
         _require(file, content, name, type(value) is kind, f"must be {kind.__name__}")
@@ -129,6 +144,17 @@ def read_card(path: str | Path) -> Card:
     teacher = content.get("teacher")
     _require(file, content, "teacher", teacher is None or isinstance(teacher, str), "must be text")
     return Card(**values, teacher=teacher)
+
+
+def _labels(file: Path, content: dict[str, Any]) -> list[str]:
+    task, labels = content["task"], content.get("labels", [])
+    named = isinstance(labels, list) and all(isinstance(label, str) and label for label in labels) and len(set(labels)) == len(labels)
+    _require(file, content, "labels", named, "must be a list of different names")
+    if task in (EMBED, REGRESSION):
+        _require(file, content, "labels", not labels, f"must be empty where the task is {task}")
+    else:
+        _require(file, content, "labels", bool(labels), f"must not be empty where the task is {task}")
+    return list(labels)
 
 
 def _require(file: Path, content: dict[str, Any], name: str, holds: bool, rule: str) -> None:

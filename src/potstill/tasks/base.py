@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,15 +18,35 @@ Vectors = NDArray[np.floating]
 Encode = Callable[[Sequence[str]], Vectors]
 
 
+@dataclass(frozen=True)
+class Predictor:
+    """A model with a head, as a labelled task asks it.
+
+    Attributes:
+        labels: names in the order of the logits; LABEL_0, LABEL_1, ... where the model was given
+            none. Of a regression they say nothing.
+        kind: of data.labelled.KINDS.
+        logits: n texts (strings, pairs, or lists of words) → (n, C) in the same order, before any
+            softmax or sigmoid; a regression gives (n, 1). Tagging: n arrays, each (words, tags);
+            words at the end of a sentence that the model cannot see have no row.
+    """
+
+    labels: list[str]
+    kind: str
+    logits: Callable[[Sequence[Any]], Any]
+
+
 class Task(ABC):
     """One benchmark, its data in memory. A family of tasks is one file of this package.
 
     Attributes:
         name: `<family>/<variant>`, as recipes and `--tasks` write it.
         primary: the key of `evaluate`'s answer that stands for the task in a table.
+        needs: what `evaluate` asks of a model: "embedding" (Encode) or "logits" (Predictor).
     """
 
-    primary: ClassVar[str]
+    primary: str
+    needs: ClassVar[str] = "embedding"
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -45,24 +66,24 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def texts(self) -> list[str]:
-        """Every text that `evaluate` will ask vectors for; repeats are allowed."""
+    def texts(self) -> list[Any]:
+        """Every text that `evaluate` will ask about; repeats are allowed."""
 
     @abstractmethod
-    def evaluate(self, encode: Encode) -> dict[str, Any]:
-        """Score an encoder: measures ×100, counts as they are, parts of the data under "subsets".
+    def evaluate(self, model: Any) -> dict[str, Any]:
+        """Score a model: measures ×100, counts as they are, parts of the data under "subsets".
 
         Args:
-            encode: n texts → (n, d) vectors in the same order.
+            model: what `needs` says: an Encode (n texts → (n, d) vectors in the same order) or a Predictor.
 
         Raises:
-            PotstillError: the vectors allow no score.
+            PotstillError: what the model gives allows no score.
         """
 
 
 def task_names() -> dict[str, str]:
     """Name of every task → one line about it."""
-    return {f"{family}/{variant}": line for family in registry.names("tasks") for variant, line in _family(family).variants().items()}
+    return {f"{family}/{variant}": line for family in registry.names("tasks") for variant, line in family_of(family).variants().items()}
 
 
 def load_task(name: str, folder: str | Path) -> Task:
@@ -70,7 +91,7 @@ def load_task(name: str, folder: str | Path) -> Task:
 
     Args:
         name: for example "sts/stsb".
-        folder: holds senteval/, glue/ and retrieval/, whichever the task needs.
+        folder: holds senteval/, glue/, retrieval/ and the folders of own data, whichever the task needs.
 
     Raises:
         PotstillError: no such task; its data is missing or malformed.
@@ -78,7 +99,7 @@ def load_task(name: str, folder: str | Path) -> Task:
     family, slash, variant = name.partition("/")
     if family not in registry.names("tasks") or not slash:
         raise PotstillError("tasks", f"unknown task {name!r}", did_you_mean(name, task_names()))
-    return _family(family).open(variant, Path(folder))
+    return family_of(family).open(variant, Path(folder))
 
 
 def unit_rows(vectors: Vectors, name: str) -> NDArray[np.float64]:
@@ -103,5 +124,6 @@ def unit_rows(vectors: Vectors, name: str) -> NDArray[np.float64]:
     return rows / np.where(lengths > 0, lengths, 1)
 
 
-def _family(family: str) -> type[Task]:
+def family_of(family: str) -> type[Task]:
+    """The class behind what stands before the slash of a task's name. Raises PotstillError for an unknown one."""
     return registry.load("tasks", family, Task, "tasks")

@@ -23,7 +23,14 @@ class Flow(TrainerCallback):
     """When to score and to save, what a line of metrics.jsonl says, and what Ctrl-C does."""
 
     def __init__(
-        self, stage: str, plan: Sequence[np.ndarray], every: int, metrics: Path, done: int, dev_name: str, advance: Callable[..., None]
+        self,
+        stage: str,
+        plan: Sequence[np.ndarray],
+        every: int,
+        metrics: Path,
+        done: int,
+        dev_name: str | None,
+        advance: Callable[..., None],
     ) -> None:
         self.stage, self.every, self.metrics, self.dev_name, self.advance = stage, every, metrics, dev_name, advance
         self.texts_done = np.cumsum([len(rows) for rows in plan])
@@ -40,8 +47,9 @@ class Flow(TrainerCallback):
         step = state.global_step
         last = step >= state.max_steps
         self.advance(int(self.texts_done[step - 1] - (self.texts_done[step - 2] if step > 1 else 0)))
-        control.should_evaluate = last or step % self.every == 0
-        control.should_save = control.should_evaluate or self.interrupted
+        due = last or step % self.every == 0
+        control.should_evaluate = due and self.dev_name is not None
+        control.should_save = due or self.interrupted
         control.should_log = control.should_log or last
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -1,85 +1,204 @@
-"""The table of terms: pick the fields, project, weigh, sum, and report each part by name."""
+"""The table of terms: pick fields and layers, project, weigh, sum, and report each part by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from potstill.errors import PotstillError
 from potstill.losses.base import Loss
-from potstill.models.output import EncoderOutput
+from potstill.models.output import LAYERED, EncoderOutput, Field
+from potstill.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
 class TermSpec:
-    """One row of the objective: a loss, its weight, and whether a linear projection takes the student's width to the teacher's."""
+    """One row of the objective.
+
+    Attributes:
+        weight: over the stage's progress.
+        pairs: (student layer, teacher layer) of a loss that reads layers; empty for others.
+        project: "linear" takes the student's width to the teacher's with one matrix for each pair,
+            "shared" with one for all, "none" not at all.
+        options: options of the loss that change with the stage's progress (a temperature).
+    """
 
     name: str
     loss: Loss
-    weight: float = 1.0
-    project: bool = False
+    weight: Schedule = field(default_factory=Schedule)
+    pairs: Sequence[tuple[int, int]] = ()
+    project: str = "none"
+    options: Mapping[str, Schedule] = field(default_factory=dict)
+
+    @property
+    def layered(self) -> bool:
+        return self.loss.reads in LAYERED
+
+    def fields(self, side: int) -> list[Field]:
+        """What the loss reads of the student (side 0) or of the teacher (side 1)."""
+        return [Field(self.loss.reads, pair[side]) for pair in self.pairs] if self.layered else [Field(self.loss.reads)]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of one side: width of the pooled vectors, of the hidden states, and of the logits."""
+
+    embedding: int
+    width: int
+    logits: int = 0
+
+    def of(self, name: str) -> int:
+        """The last axis of a field; 0 where it is no width that a projection could change."""
+        whole = {"embedding": self.embedding, "logits": self.logits, "attention_scores": 0}
+        return whole.get(name, self.width)
 
 
 class Objective(nn.Module):
     """L = Σ_k w_k · L_k(P_k(student), teacher).
 
-    The projections are parameters of this module: they are trained with the student and are
-    never saved with it.
+    The projections, and what a loss has of its own, are parameters of this module: they are
+    trained with the student and are never saved with it.
 
     Args:
         terms: the rows.
-        student_width, teacher_width: last axis of the pooled vectors.
+        student, teacher: sizes of both sides; no teacher where no term reads one.
+        rows: texts of the training set.
 
     Raises:
         PotstillError: widths differ where a loss compares them and no projection is asked for.
     """
 
-    def __init__(self, terms: Sequence[TermSpec], student_width: int, teacher_width: int) -> None:
+    def __init__(self, terms: Sequence[TermSpec], student: Sizes, teacher: Sizes | None = None, rows: int = 0) -> None:
         super().__init__()
+        other = teacher or student
         for term in terms:
-            check_widths(term, student_width, teacher_width)
+            check_widths(term, student, other)
         self.terms = list(terms)
         self.names = _distinct([term.name for term in terms])
         self.losses = nn.ModuleList(term.loss for term in terms)
-        self.projections = nn.ModuleList(
-            nn.Linear(student_width, teacher_width, bias=False) if term.project else nn.Identity() for term in terms
-        )
+        self.projections = nn.ModuleList(_projection(term, student, other) for term in terms)
+        for term in terms:
+            ours, theirs = student.of(term.loss.reads), other.of(term.loss.reads)
+            term.loss.build(theirs if term.project != "none" else ours, theirs, max(1, len(term.pairs)), rows)
+        self.set_progress(0.0)
+
+    def inherit(self, earlier: Objective) -> None:
+        """Go on with the projections of the same rows of an earlier stage; their modules are shared, so it may be trained after this call.
+
+        LRC-BERT's W, taught by the first stage, is what its second stage begins with.
+        """
+        rows = {_row(term): number for number, term in enumerate(earlier.terms)}
+        for number, term in enumerate(self.terms):
+            if _row(term) in rows:
+                self.projections[number] = earlier.projections[rows[_row(term)]]
 
     @property
-    def reads(self) -> frozenset[str]:
-        """Fields that some term reads: all that a model has to compute and a cache to hold."""
-        return frozenset(term.loss.reads for term in self.terms)
+    def student_reads(self) -> frozenset[Field]:
+        """All that the student has to compute."""
+        return frozenset(field for term in self.terms for field in term.fields(0))
 
-    def forward(self, student: EncoderOutput, teacher: EncoderOutput, batch: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum, and each term's unweighted value (detached) by name."""
+    @property
+    def teacher_reads(self) -> frozenset[Field]:
+        """All that the teacher has to compute, or a cache to hold."""
+        return frozenset(field for term in self.terms if term.loss.needs_teacher for field in term.fields(1))
+
+    @property
+    def pool(self) -> int:
+        """Rows of the training set to draw as negatives for a batch."""
+        return max(_pool(term.loss) for term in self.terms)
+
+    def set_progress(self, progress: float) -> None:
+        """Take weights and scheduled options to where the stage is: 0 at its first step, 1 at its last."""
+        self.weights = [term.weight(progress) for term in self.terms]
+        for term in self.terms:
+            for name, schedule in term.options.items():
+                setattr(term.loss, name, schedule(progress))
+
+    def forward(
+        self,
+        student: EncoderOutput,
+        teacher: EncoderOutput | None,
+        batch: Mapping[str, Tensor],
+        negatives: tuple[EncoderOutput, Mapping[str, Tensor]] | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The weighted sum, and each term's unweighted value (detached) by name.
+
+        Args:
+            negatives: the teacher's answers for `pool` other rows, and those rows' own part of the data.
+        """
+        parts = []
         # fp32 with autocast off: a cosine's squared norm and a KL's small numbers do not survive half precision.
-        with torch.autocast(_field(student, self.terms[0].loss.reads).device.type, enabled=False):
-            parts = [
-                loss(project(_field(student, term.loss.reads).float()), _field(teacher, term.loss.reads).float(), batch)
-                for term, loss, project in zip(self.terms, self.losses, self.projections, strict=True)
-            ]
-            total = torch.stack([term.weight * part for term, part in zip(self.terms, parts, strict=True)]).sum()
+        with torch.autocast(student[self.terms[0].fields(0)[0]].device.type, enabled=False):
+            for term, loss, project in zip(self.terms, self.losses, self.projections, strict=True):
+                ours = _project(project, tuple(student[field].float() for field in term.fields(0)))
+                theirs: tuple[Tensor, ...] | None = None
+                if loss.needs_teacher:
+                    assert teacher is not None
+                    theirs = tuple(teacher[field].float() for field in term.fields(1))
+                own: Mapping[str, Any] = batch
+                if negatives is not None and _pool(loss):
+                    output, rows = negatives
+                    own = {
+                        **batch,
+                        "negatives": tuple(output[field].float() for field in term.fields(1)),
+                        "negatives_mask": output.mask,
+                        **rows,
+                    }
+                if term.layered:
+                    parts.append(loss(ours, theirs, own))
+                else:
+                    parts.append(loss(ours[0], theirs[0] if theirs else None, own))
+            total = torch.stack([weight * part for weight, part in zip(self.weights, parts, strict=True)]).sum()
         return total, {name: part.detach() for name, part in zip(self.names, parts, strict=True)}
 
 
-def check_widths(term: TermSpec, student_width: int, teacher_width: int, place: str = "terms") -> None:
+def check_widths(term: TermSpec, student: Sizes, teacher: Sizes, place: str = "terms") -> None:
     """Raise a PotstillError where `term` compares vectors of different widths without a projection."""
-    if term.loss.same_width and not term.project and student_width != teacher_width:
+    ours, theirs = student.of(term.loss.reads), teacher.of(term.loss.reads)
+    if term.project != "none" and (not ours or term.loss.reads == "logits"):
+        raise PotstillError(f"{place}: {term.name}", f"{term.loss.reads} have no width to project", "drop `project`")
+    if term.loss.needs_teacher and term.loss.same_width and term.project == "none" and ours and theirs and ours != theirs:
+        if term.loss.reads == "logits":
+            raise PotstillError(
+                f"{place}: {term.name}", f"the student has {ours} logits, the teacher {theirs}", "fine-tune the teacher on this task"
+            )
         raise PotstillError(
-            f"{place}: {term.name}",
-            f"the student's vectors have {student_width} dimensions, the teacher's {teacher_width}",
-            "add project: linear",
+            f"{place}: {term.name}", f"the student's vectors have {ours} dimensions, the teacher's {theirs}", "add project: linear"
         )
 
 
-def _field(output: EncoderOutput, name: str) -> Tensor:
-    value = getattr(output, name)
-    if not isinstance(value, Tensor):
-        raise TypeError(f"a loss reads {name!r}, which the model did not give")
-    return value
+def _row(term: TermSpec) -> tuple[object, ...]:
+    """What makes two rows the same to a projection: everything but weights and options."""
+    return (term.name, term.loss.reads, tuple(term.pairs), term.project)
+
+
+def _pool(loss: nn.Module) -> int:
+    """Rows of the training set that a loss wants as negatives."""
+    pool = getattr(loss, "pool", 0)
+    return pool if isinstance(pool, int) else 0
+
+
+def _projection(term: TermSpec, student: Sizes, teacher: Sizes) -> nn.Module:
+    """One module for each pair of layers; a shared one is the same module again and again."""
+    count = max(1, len(term.pairs))
+    if term.project == "none":
+        return nn.Identity()
+
+    def linear() -> nn.Linear:
+        return nn.Linear(student.of(term.loss.reads), teacher.of(term.loss.reads), bias=False)
+
+    shared = linear()
+    return nn.ModuleList([shared] * count if term.project == "shared" else [shared, *(linear() for _ in range(count - 1))])
+
+
+def _project(project: nn.Module, fields: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    if isinstance(project, nn.ModuleList):
+        return tuple(one(value) for one, value in zip(project, fields, strict=True))
+    return fields
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

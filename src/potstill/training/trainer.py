@@ -23,12 +23,14 @@ from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput
 from potstill.progress import progress
 from potstill.results import METRICS_FILE
-from potstill.training.agreement import Encode
 from potstill.training.flow import METRIC, Flow, interruptible
 from potstill.training.objective import Objective
+from potstill.training.perturbation import Perturbation, embedding_module
 from potstill.training.precision import autocast
-from potstill.training.teacher import Teacher
+from potstill.training.schedule import progress_of
+from potstill.training.teacher import Teacher, prepare_inside
 
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 STATE = "trainer_state.json"  # Trainer writes it last into a checkpoint
 
 
@@ -49,21 +51,75 @@ class Settings:
 
 @dataclass(frozen=True)
 class Dev:
-    """What chooses the best checkpoint: a name and a score of what encodes texts, higher is better."""
+    """What chooses the best checkpoint: a name and a score of a model, torch or exported; higher is better."""
 
     name: str
-    score: Callable[[Encode], float]
+    score: Callable[[Any], float]
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a stage learns from, row by row.
+
+    Attributes:
+        texts: in the student's pieces.
+        labels: of the rows, as Loss.forward describes them; a list where each text has one for
+            each token; None where the data has none.
+        masking: of a language model: padded ids and a generator → (masked ids, labels).
+    """
+
+    texts: TokenizedTexts
+    labels: np.ndarray | Sequence[np.ndarray] | None = None
+    masking: Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def batch(self, rows: np.ndarray, pad_id: int, seed: int) -> dict[str, np.ndarray]:
+        """The padded texts of `rows`, their numbers, and their labels."""
+        batch = {**self.texts.pad(rows, pad_id), "rows": rows}
+        if self.masking is not None:
+            # Of the rows and not of a running generator: a resumed run masks as an unbroken one.
+            batch["input_ids"], batch["labels"] = self.masking(batch["input_ids"], np.random.default_rng([seed, *rows[:8]]))
+        if self.labels is not None:
+            batch["labels"] = self.labels_of(rows)
+        return batch
+
+    def labels_of(self, rows: np.ndarray) -> np.ndarray:
+        """(rows, …); of labels for each token (rows, longest), -100 where a token has none."""
+        assert self.labels is not None
+        if isinstance(self.labels, np.ndarray):
+            return self.labels[rows]
+        padded = np.full((len(rows), int(self.texts.lengths[rows].max(initial=0))), -100, dtype=np.int64)
+        for number, row in enumerate(rows):
+            padded[number, : len(self.labels[row])] = self.labels[row]
+        return padded
 
 
 class Distillation(nn.Module):
     """Student and objective in one module, so that the optimizer and the checkpoints hold the projections too."""
 
-    def __init__(self, student: EncoderModel, objective: Objective) -> None:
+    def __init__(self, student: EncoderModel, objective: Objective, perturbation: Perturbation | None = None) -> None:
         super().__init__()
-        self.student, self.objective = student, objective
+        self.student, self.objective, self.perturbation = student, objective, perturbation
 
-    def forward(self, batch: dict[str, Tensor], teacher: EncoderOutput) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.objective(self.student(**batch, reads=self.objective.reads), teacher, batch)
+    def forward(
+        self,
+        batch: dict[str, Tensor],
+        teacher: EncoderOutput | None,
+        negatives: tuple[EncoderOutput, dict[str, Tensor]] | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        inputs = {key: value for key, value in batch.items() if key in INPUTS}
+        reads = self.objective.student_reads
+
+        def compute(counts: bool) -> tuple[Tensor, dict[str, Tensor]]:
+            # A loss with a memory must not learn the same batch twice.
+            self.objective.train(counts and self.training)
+            return self.objective(self.student(**inputs, reads=reads), teacher, batch, negatives)
+
+        if self.perturbation is None or not self.training:
+            return compute(True)
+        return self.perturbation(embedding_module(self.student), batch["attention_mask"], compute)
 
 
 class StageTrainer(Trainer):
@@ -74,35 +130,66 @@ class StageTrainer(Trainer):
     """
 
     def __init__(
-        self, model: Distillation, plan: Sequence[np.ndarray], texts: TokenizedTexts, teacher: Teacher, dev: Dev, **kwargs: Any
+        self, model: Distillation, plan: Sequence[np.ndarray], data: TrainingSet, teacher: Teacher | None, dev: Dev | None, **kwargs: Any
     ) -> None:
-        # Trainer wants data sets; the rows are numbers into `texts`, and nothing but their count is read of the second.
-        super().__init__(model=model, train_dataset=range(len(texts)), eval_dataset=range(1), **kwargs)  # type: ignore[arg-type]
-        self.student = model.student
-        self.plan, self.texts, self.teacher, self.dev = plan, texts, teacher, dev
+        # Trainer wants data sets; the rows are numbers into `data`, and nothing but their count is read of the second.
+        super().__init__(model=model, train_dataset=range(len(data)), eval_dataset=range(1), **kwargs)  # type: ignore[arg-type]
+        self.student: EncoderModel = model.student
+        self.objective: Objective = model.objective
+        self.plan, self.data, self.teacher, self.dev = plan, data, teacher, dev
         self.parts: dict[str, Tensor] = {}
         self.parts_steps = 0
 
     def get_train_dataloader(self) -> DataLoader:
         def collate(rows: list[int]) -> dict[str, Any]:
-            # The rows stay numpy: the teacher looks them up on disk.
-            batch = self.texts.pad(np.array(rows, dtype=np.int64), self.student.pad_id)
-            return {"rows": np.array(rows, dtype=np.int64), **{key: torch.from_numpy(value) for key, value in batch.items()}}
+            batch = self.data.batch(np.array(rows, dtype=np.int64), self.student.pad_id, self.args.seed)
+            return {key: torch.from_numpy(value) for key, value in batch.items()}
 
         batches = [rows.tolist() for rows in self.plan]
         return self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=collate))  # type: ignore[arg-type]
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        rows = inputs.pop("rows")
-        loss, parts = model(inputs, self.teacher(rows, self.args.device))
+        self.objective.set_progress(progress_of(self.state.global_step, self.state.max_steps))
+        rows = inputs["rows"].cpu().numpy()
+        seen = {key: inputs[key] for key in INPUTS if key in inputs} if self.data.masking is not None else None
+        teacher = self.teacher(rows, self.args.device, seen) if self.teacher is not None else None
+        loss, parts = model(inputs, teacher, self._negatives(rows))
         for name, value in parts.items():
             self.parts[name] = self.parts.get(name, torch.zeros_like(value)) + value
         self.parts_steps += 1
+        if not torch.isfinite(loss.detach()):
+            self._stop_at(inputs, parts)
         return loss
 
+    def _negatives(self, rows: np.ndarray) -> tuple[EncoderOutput, dict[str, Tensor]] | None:
+        """The teacher's answers for rows of the training set that are not in the batch, drawn anew for each batch."""
+        if not self.objective.pool or self.teacher is None:
+            return None
+        rng = np.random.default_rng([self.args.seed, self.state.global_step, 1])
+        others = np.setdiff1d(rng.permutation(len(self.data))[: self.objective.pool + len(rows)], rows, assume_unique=True)
+        others = rng.permutation(others)[: self.objective.pool]
+        own = {"negative_rows": torch.from_numpy(others).to(self.args.device)}
+        if isinstance(self.data.labels, np.ndarray):
+            own["negative_labels"] = torch.from_numpy(self.data.labels_of(others)).to(self.args.device)
+        return self.teacher(others, self.args.device), own
+
+    def _stop_at(self, inputs: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
+        """Say which term broke, and keep the batch for whoever looks into it."""
+        from safetensors.torch import save_file
+
+        step = self.state.global_step + 1
+        name = next((name for name, value in parts.items() if not torch.isfinite(value)), "the sum of the terms")
+        file = Path(str(self.args.output_dir)).parent.parent / f"broken-batch-{step}.safetensors"
+        save_file({key: value.detach().cpu().contiguous() for key, value in inputs.items()}, file)
+        value = float(parts.get(name, torch.tensor(float("nan"))))
+        raise PotstillError(
+            f"step {step}", f"the term {name} is {value}; its batch is in {file}", "lower the learning rate, or set precision: fp32"
+        )
+
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        assert self.dev is not None
         with autocast(self.args.device, self.args.bf16):
-            value = self.dev.score(self.student.encode)
+            value = self.dev.score(self.student)
         metrics = {f"eval_{METRIC}": value}
         self.log(metrics)
         # It takes the request back; without it the end of the stage would score the same weights again.
@@ -112,11 +199,6 @@ class StageTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self.parts_steps:
             terms = {name: float(value) / self.parts_steps for name, value in self.parts.items()}
-            for name, value in terms.items():
-                if not np.isfinite(value):
-                    raise PotstillError(
-                        f"step {self.state.global_step}", f"the term {name} is {value}", "lower the learning rate, or set precision: fp32"
-                    )
             logs = {**logs, "terms": terms}  # type: ignore[dict-item]
             self.parts, self.parts_steps = {}, 0
         super().log(logs, start_time)
@@ -125,28 +207,29 @@ class StageTrainer(Trainer):
 def train_stage(
     student: EncoderModel,
     objective: Objective,
-    texts: TokenizedTexts,
-    teacher: Teacher,
+    data: TrainingSet,
+    teacher: Teacher | None,
     plan: Sequence[np.ndarray],
-    dev: Dev,
+    dev: Dev | None,
     settings: Settings,
     *,
     name: str,
     run: Path,
     folder: Path,
     resume: bool,
+    perturbation: Perturbation | None = None,
 ) -> None:
-    """Train one stage; the student ends with the weights of its best checkpoint.
+    """Train one stage; the student ends with the weights of its best checkpoint, without `dev` with the last.
 
     Args:
-        plan: every batch of the stage, rows of `texts`.
+        plan: every batch of the stage, rows of `data`.
         run: the run folder; the log's lines are appended to its metrics.jsonl.
         folder: where this stage's checkpoints go.
         resume: go on at the newest whole checkpoint in `folder`, to the same weights as an unbroken run.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint was written.
-        PotstillError: a term became NaN or infinite.
+        PotstillError: the loss became NaN or infinite.
     """
     checkpoint = newest_checkpoint(folder) if resume else None
     if checkpoint is None:
@@ -166,29 +249,28 @@ def train_stage(
         seed=settings.seed,
         logging_steps=max(1, min(50, len(plan) // 20)),
         logging_nan_inf_filter=False,
-        eval_strategy="steps",
+        eval_strategy="steps" if dev is not None else "no",
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model=METRIC,
+        load_best_model_at_end=dev is not None,
+        metric_for_best_model=METRIC if dev is not None else None,
         greater_is_better=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
         disable_tqdm=True,
         report_to="none",
     )
-    if settings.device.type == "cpu":
-        # On short texts the processor's fused attention is slow backwards: written out, a step of a 3-layer
-        # student takes two thirds of the time.
-        student.backbone.set_attn_implementation("eager")
+    # On short texts the processor's fused attention is slow backwards: written out, a step of a 3-layer
+    # student takes two thirds of the time.
+    prepare_inside(student, objective.student_reads, "eager" if settings.device.type == "cpu" else "sdpa")
     # More than one GPU in one process would split the batch and not the teacher's answers.
     arguments._n_gpu = min(1, arguments.n_gpu)
-    model = Distillation(student, objective)
+    model = Distillation(student, objective, perturbation)
     with progress(f"train {name}", int(sum(map(len, plan)))) as advance:
-        flow = Flow(name, plan, every, run / METRICS_FILE, _step(checkpoint) if checkpoint else 0, dev.name, advance)
-        trainer = StageTrainer(model, plan, texts, teacher, dev, args=arguments, callbacks=[flow])
+        flow = Flow(name, plan, every, run / METRICS_FILE, _step(checkpoint) if checkpoint else 0, dev.name if dev else None, advance)
+        trainer = StageTrainer(model, plan, data, teacher, dev, args=arguments, callbacks=[flow])
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         with interruptible(flow):

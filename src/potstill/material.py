@@ -1,0 +1,139 @@
+"""The data of a recipe: unlabelled texts or labelled rows, and more of the latter by augmentation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill import recipe as recipes
+from potstill.data.readers import read_texts
+from potstill.errors import PotstillError, PotstillErrors
+from potstill.files import cache_folder, write_text
+
+if TYPE_CHECKING:
+    from potstill.models.encoder import EncoderModel
+
+MINIMUM_TEXTS = 16  # fewer cannot be split into training and held-out texts that mean anything
+
+
+@dataclass
+class Material:
+    """The data of a recipe, read.
+
+    Attributes:
+        texts: to train on: strings, pairs, or lists of words.
+        held_out: to look at while exporting; of unlabelled texts also to measure agreement on.
+        labels: of `texts`, as data.labelled.Examples has them; None of unlabelled texts.
+        kind: of the student's head ("embed" for none), with the `names` of its labels.
+    """
+
+    texts: list[Any]
+    held_out: list[Any]
+    labels: Any = None
+    kind: str = "embed"
+    names: list[str] = field(default_factory=list)
+
+
+def read_material(recipe: recipes.Recipe) -> Material:
+    """Read what a recipe trains on.
+
+    Raises:
+        PotstillErrors: everything wrong with it, at once.
+    """
+    return _labelled(recipe) if recipe.labelled else _unlabelled(recipe)
+
+
+def augmented(material: Material, wanted: recipes.Augment, teacher: EncoderModel, key: str, seed: int) -> Material:
+    """More rows of a labelled task: words replaced by neighbours in the teacher's embedding table, the label kept.
+
+    Args:
+        key: tells this teacher's table from others: the neighbours are kept in the cache under it.
+    """
+    from potstill.data.augment import augment, embedding_neighbours
+
+    file = cache_folder() / "neighbours" / f"{key}-{wanted.candidates}.json"
+    if file.is_file():
+        neighbours = json.loads(file.read_text(encoding="utf-8"))
+    else:
+        pieces = teacher.hf_tokenizer.convert_ids_to_tokens(list(range(len(teacher.hf_tokenizer))))
+        weight: Any = teacher.backbone.get_input_embeddings().weight
+        table = weight.detach().float().cpu().numpy()
+        neighbours = embedding_neighbours(table[: len(pieces)], pieces, wanted.candidates, "neighbours")
+        write_text(file, json.dumps(neighbours))
+    found = list(augment(material.texts, neighbours, probability=wanted.probability, copies=wanted.copies, seed=seed))
+    rows = [row for row, _ in found]
+    labels = material.labels[rows]  # of an array: words that are tagged are never replaced
+    return replace(material, texts=[text for _, text in found], labels=labels)
+
+
+def _unlabelled(recipe: recipes.Recipe) -> Material:
+    if recipe.data.augment is not None:
+        raise PotstillError("data.augment", f"is for labelled tasks, and the task is {recipe.task}", "drop it")
+    texts, held_out = split_texts(gather_texts(recipe), recipe.data.held_out, recipe.training.seed)
+    return Material(texts, held_out, kind="embed" if recipe.task == recipes.EMBED else "mlm")
+
+
+def _labelled(recipe: recipes.Recipe) -> Material:
+    import numpy as np
+
+    from potstill.tasks.labelled import training_data
+
+    if recipe.data.texts:
+        raise PotstillError("data.texts", f"are not read by the labelled task {recipe.task}", "drop them, or set task: embed")
+    data = training_data(recipe.task, recipe.data.dir)
+    if recipe.data.augment is not None and (recipe.teacher is None or data.kind == "tagging"):
+        raise PotstillError("data.augment", "needs a teacher, and a task whose labels are not one a word", "drop it")
+    train = data.train
+    if recipe.data.limit is not None and recipe.data.limit < len(train):
+        train = train.take(np.sort(np.random.default_rng(recipe.training.seed).choice(len(train), recipe.data.limit, replace=False)))
+    return Material(list(train.texts), list(data.dev.texts), train.labels, data.kind, data.labels)
+
+
+def gather_texts(recipe: recipes.Recipe) -> list[str]:
+    """Texts of every source of the recipe, each once.
+
+    Raises:
+        PotstillErrors: what is wrong with the sources, all at once.
+    """
+    found: dict[str, None] = {}
+    errors = []
+    for entry in recipe.data.texts:
+        source = recipes.TextSource(path=entry) if isinstance(entry, str) else entry
+        local = Path(recipe.data.dir) / source.path
+        # A data set's hub name is no path under `dir`.
+        path = source.path if source.format == "dataset" and not local.exists() else local
+        try:
+            found.update(
+                dict.fromkeys(
+                    read_texts(
+                        path,
+                        format=source.format,
+                        columns=source.columns,
+                        split=source.split,
+                        limit=source.limit,
+                        seed=recipe.training.seed,
+                    )
+                )
+            )
+        except PotstillError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else PotstillErrors(errors)
+    if len(found) < MINIMUM_TEXTS:
+        raise PotstillError("data.texts", f"{len(found)} different texts", f"name sources with at least {MINIMUM_TEXTS}")
+    return list(found)
+
+
+def split_texts(texts: Sequence[str], held_out: int, seed: int) -> tuple[list[str], list[str]]:
+    """(training texts, held-out texts), in the files' order; at most a tenth is held out, at least 8."""
+    import numpy as np
+
+    count = max(8, min(held_out, len(texts) // 10))
+    chosen = np.zeros(len(texts), dtype=bool)
+    chosen[np.random.default_rng(seed).choice(len(texts), count, replace=False)] = True
+    return [text for text, out in zip(texts, chosen, strict=True) if not out], [
+        text for text, out in zip(texts, chosen, strict=True) if out
+    ]

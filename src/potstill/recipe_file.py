@@ -1,0 +1,177 @@
+"""Reading a recipe: its file, what it is like, what the command overrides, and every mistake in it as a line."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from potstill.errors import PotstillError, PotstillErrors, did_you_mean, shown
+from potstill.recipe import Recipe
+from potstill.registry import PACKAGE
+
+RECIPES = PACKAGE / "recipes"
+LIKE = "like"
+# Beside its own error PyYAML lets through what a value breaks: a date of month 99, a thousand nested brackets.
+UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
+
+
+def shipped() -> dict[str, Path]:
+    """Recipes inside the package: `<method>/<task>` → file."""
+    return {path.relative_to(RECIPES).with_suffix("").as_posix(): path for path in sorted(RECIPES.rglob("*.yaml"))}
+
+
+def find(name: str) -> Path:
+    """The file of a recipe: a path, or a shipped name."""
+    path = Path(name)
+    if len(name) < 1024 and path.is_file():
+        return path
+    known = shipped()
+    if name in known:
+        return known[name]
+    raise PotstillError(name[:100], "no such recipe file, and no shipped recipe of that name", did_you_mean(name, known))
+
+
+def read(name: str, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
+    """Read a recipe (path or shipped name), apply `a.b=c` overrides, check it whole.
+
+    A recipe that says `like: OTHER` (path or shipped name) is that one with its own values laid over it:
+    mappings key by key, anything else as a whole.
+
+    Raises:
+        PotstillErrors: everything wrong in it, at once.
+    """
+    path = find(name)
+    content = _load(path)
+    for override in overrides:
+        content = _override(content, override)
+    return check(content, str(path))
+
+
+def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The content of a recipe's file, laid over what it is like."""
+    if path in above:
+        raise PotstillError(path, f"is like itself, by way of {above[-1]}", f"drop one `{LIKE}`")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise PotstillError(path, f"cannot be read ({error.strerror})", "check its permissions") from error
+    except UNREADABLE as error:
+        raise PotstillError(path, f"is not YAML ({error})", "mend that line") from error
+    if not isinstance(content, dict):
+        raise PotstillError(path, f"holds {type(content).__name__}, not a mapping", "start from a shipped recipe: potstill list recipes")
+    other = content.pop(LIKE, None)
+    if other is None:
+        return content
+    if not isinstance(other, str):
+        raise PotstillError(f"{path}: {LIKE}", f"{shown(other)} is no recipe's name", "give a path or a shipped name")
+    return _laid_over(_load(find(other), (*above, path)), content)
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    both = dict(below)
+    for key, value in above.items():
+        old = both.get(key)
+        both[key] = _laid_over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return both
+
+
+def check(content: dict[str, Any], place: str = "recipe") -> Recipe:
+    """Make a Recipe of plain data, or raise PotstillErrors with every problem, its path, value and way out."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        details = [(_location(detail["loc"]), detail) for detail in error.errors()]
+        # Of a union pydantic reports every member; only the one that got deepest is what was meant.
+        deepest = [
+            (location, detail)
+            for location, detail in details
+            if not any(other != location and other[: len(location)] == location for other, _ in details)
+        ]
+        raise PotstillErrors([_explain(place, location, detail) for location, detail in deepest]) from None
+
+
+def resolved(recipe: Recipe) -> str:
+    """The recipe with every default written out, as YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _override(content: dict[str, Any], override: str) -> dict[str, Any]:
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise PotstillError(f"--set {override}", "is not of the form a.b=c", "for example --set training.epochs=2")
+    try:
+        value = yaml.safe_load(text)
+    except UNREADABLE as error:
+        raise PotstillError(f"--set {override}", f"the value is not YAML ({error})", "quote it") from error
+    if isinstance(value, str):
+        value = _number(value)
+    content = copy.deepcopy(content)
+    place: Any = content
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(place, list):
+            if not key.isdecimal() or int(key) >= len(place):
+                raise PotstillError(f"--set {override}", f"{'.'.join(keys[:depth])} is a list of {len(place)}", "give a position from 0")
+            index: Any = int(key)
+        elif isinstance(place, dict):
+            index = key
+            if not last and not isinstance(place.get(key), (dict, list)):
+                place[key] = {}
+        else:
+            raise PotstillError(f"--set {override}", f"{'.'.join(keys[:depth])} is {shown(place)}, it has no parts", "name an existing key")
+        if last:
+            place[index] = value
+        else:
+            place = place[index]
+    return content
+
+
+def _number(text: str) -> str | float:
+    # YAML 1.1 reads 1e-4 as a string (it wants 1.0e-4); nobody who types it means one.
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _location(parts: tuple[int | str, ...]) -> list[int | str]:
+    """Keys and positions of an error, without the names of types that pydantic puts among them."""
+    types = ("str", "int", "bool", "constrained-int", "TextSource", "Int8", "Perturb")
+    return [part for part in parts if not (isinstance(part, str) and (part in types or part.startswith(("function-", "list["))))]
+
+
+def _explain(place: str, location: list[int | str], detail: Any) -> PotstillError:
+    """One pydantic error as the user should read it."""
+    where = f"{place}: {'.'.join(map(str, location))}" if location else place
+    kind, value = detail["type"], detail.get("input")
+    if kind == "extra_forbidden":
+        key = str(detail["loc"][-1])
+        parents = location[:-1] if location[-1:] == [key] else location
+        return PotstillError(f"{place}: {'.'.join(map(str, [*parents, key]))}", "unknown key", did_you_mean(key, _keys_at(parents)))
+    if kind == "missing":
+        return PotstillError(where, "is missing", "add it")
+    if kind == "value_error":
+        return PotstillError(where, str(detail["ctx"]["error"]))
+    if kind == "literal_error":
+        return PotstillError(where, f"{shown(value)} is not among {detail['ctx']['expected']}")
+    return PotstillError(where, f"{shown(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}")
+
+
+def _keys_at(location: list[Any]) -> list[str]:
+    """Keys that a recipe may have at `location`, found by walking the models' fields."""
+    models: list[type[BaseModel]] = [Recipe]
+    for part in location:
+        if isinstance(part, str):
+            models = [inner for model in models if part in model.model_fields for inner in _models_in(model.model_fields[part].annotation)]
+    return [name for model in models for name in model.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in getattr(annotation, "__args__", ()) for model in _models_in(inner)]

@@ -1,0 +1,71 @@
+"""What logits say, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.errors import PotstillError
+from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION
+
+THRESHOLD = 0.5  # probability from which a label of several counts as given
+
+
+def answers(
+    kind: str, labels: Sequence[str], logits: NDArray[np.floating] | Sequence[NDArray[np.floating]], texts: Sequence[Any]
+) -> list[dict[str, Any]]:
+    """One mapping a text, in order, ready for JSON.
+
+    Args:
+        kind: "classification", "multilabel", "regression" or "tagging".
+        labels: names in the order of the logits.
+        logits: (n, classes); for tagging n arrays (words, tags), at most as many words as the text has.
+        texts: for tagging each the list of its words; else only their number counts.
+
+    Returns:
+        classification: {"label", "score": its probability}; multilabel: {"labels", "scores"}, those
+        with a probability of one half at least, in the order of `labels`; regression: {"score"};
+        tagging: {"tags"}, one a word, None for a word beyond the model's length.
+
+    Raises:
+        PotstillError: a NaN or an infinity among the logits, which would pass into an answer unseen.
+    """
+    broken = sum(not np.isfinite(rows).all() for rows in logits)
+    if broken:
+        raise PotstillError(
+            "predictions",
+            f"the logits of {broken} of {len(texts)} texts hold NaN or infinity",
+            "the model is broken: train it again, in fp32",
+        )
+    if kind == REGRESSION:
+        return [{"score": _number(value)} for value in np.asarray(logits).reshape(len(texts))]
+    if kind == CLASSIFICATION:
+        chances = _softmax(np.asarray(logits))
+        return [{"label": labels[int(row.argmax())], "score": _number(row.max())} for row in chances]
+    if kind == MULTILABEL:
+        chances = 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
+        return [_given(labels, row) for row in chances]
+    return [_tags(labels, rows, len(words)) for rows, words in zip(logits, texts, strict=True)]
+
+
+def _given(labels: Sequence[str], chances: NDArray[np.float64]) -> dict[str, Any]:
+    given = np.flatnonzero(chances >= THRESHOLD)
+    return {"labels": [labels[int(number)] for number in given], "scores": [_number(chances[number]) for number in given]}
+
+
+def _tags(labels: Sequence[str], rows: NDArray[np.floating], words: int) -> dict[str, Any]:
+    tags: list[str | None] = [labels[int(number)] for number in rows.argmax(1)]
+    return {"tags": tags + [None] * (words - len(tags))}
+
+
+def _softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """(n, classes) → probabilities; the greatest is taken off first, or exp overflows."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
+    return np.asarray(powers / powers.sum(1, keepdims=True))
+
+
+def _number(value: np.floating) -> float:
+    return round(float(value), 6)

@@ -1,0 +1,52 @@
+"""What the command prints: tables that fit a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from potstill.results import Record
+
+
+def finished(folder: Path) -> None:
+    """A run's table, and where everything is."""
+    from rich.console import Console
+
+    from potstill.report.table import print_table
+    from potstill.results import read_run
+
+    print_table([read_run(folder)], Console())
+    print(f"\nrun folder: {folder}\nreport: {folder / 'report.html'}")
+
+
+def pairs(title: str, rows: list[tuple[str, str]]) -> None:
+    """Names and what they mean, one a line."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
+
+
+def record(record: Record) -> None:
+    """The scores and costs of one model."""
+    rows = [
+        (task, "  ".join(f"{key} {value:.2f}" for key, value in scores.items() if isinstance(value, float)))
+        for task, scores in record.scores.items()
+    ]
+    if record.cost is not None:
+        cost = record.cost
+        rows += [
+            ("parameters", f"{cost.embedding_parameters / 1e6:.1f} M embedding + {cost.encoder_parameters / 1e6:.1f} M encoder"),
+            ("weights", f"{cost.bytes / 1e6:.1f} MB"),
+            ("latency", f"p50 {cost.latency_p50_ms:.2f} ms, p95 {cost.latency_p95_ms:.2f} ms at batch 1, {cost.threads} threads"),
+            ("throughput", f"{cost.sentences_per_second:,.0f} sentences/s of mixed length"),
+            ("peak memory", f"{cost.peak_memory_mb:,.0f} MB"),
+        ]
+    pairs(record.name, rows)

@@ -1,0 +1,48 @@
+"""From a stage's rows in the recipe to the rows of its objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from potstill.errors import PotstillError, collect
+from potstill.losses.base import make_loss
+from potstill.models.output import INSIDE, LAYERED
+from potstill.recipe import Stage, Term
+from potstill.training.layer_map import layer_map
+from potstill.training.objective import TermSpec
+from potstill.training.schedule import parse
+
+NOTHING = parse(0.0, "")
+
+
+def stage_terms(stage: Stage, student_layers: int, teacher_layers: int, place: str = "recipe") -> list[TermSpec]:
+    """The rows of a stage's objective: losses made, layers mapped, schedules read.
+
+    A row of weight 0 is left out, so that nothing is computed for it.
+
+    Raises:
+        PotstillErrors: everything wrong with them, at once.
+    """
+    with collect() as attempt:
+        made = [
+            attempt(_term, term, student_layers, teacher_layers, f"{place}: stages.{stage.name}.terms.{number}")
+            for number, term in enumerate(stage.terms)
+        ]
+    return [term for term in made if term is not None and term.weight != NOTHING]
+
+
+def _term(term: Term, student_layers: int, teacher_layers: int, place: str) -> TermSpec:
+    options = dict(term.model_extra or {})
+    moving = {key: parse(value, f"{place}.{key}") for key, value in options.items() if isinstance(value, Mapping)}
+    loss = make_loss(term.loss, options | {key: schedule(0.0) for key, schedule in moving.items()}, place)
+    weight = parse(term.weight, f"{place}.weight")
+    if loss.reads not in LAYERED:
+        if term.layers is not None:
+            raise PotstillError(f"{place}.layers", f"{term.loss} reads {loss.reads}, which has no layers", "drop `layers`")
+        return TermSpec(term.loss, loss, weight, (), term.project, moving)
+    if term.layers is None:
+        raise PotstillError(f"{place}.layers", f"is missing, and {term.loss} reads layers", "name a layer map, for example layers: uniform")
+    pairs = layer_map(term.layers, student_layers, teacher_layers, f"{place}.layers")
+    if loss.reads in INSIDE and any(0 in pair for pair in pairs):
+        raise PotstillError(f"{place}.layers", f"layer 0, the embedding output, has no {loss.reads}", "count from layer 1")
+    return TermSpec(term.loss, loss, weight, pairs, term.project, moving)

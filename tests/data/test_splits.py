@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+
+from potstill.data.labelled import Examples
+from potstill.data.splits import LabelledData, hold_out
+from potstill.errors import PotstillError
+
+
+def numbered(count: int, start: int = 0) -> Examples:
+    return Examples([f"text {start + number}" for number in range(count)], np.arange(start, start + count))
+
+
+def with_splits(**sizes: int) -> LabelledData:
+    starts = {"train": 0, "dev": 10_000, "test": 20_000}
+    return LabelledData("x", "classification", [], {split: partial(numbered, size, starts[split]) for split, size in sizes.items()})
+
+
+@pytest.mark.parametrize(("rows", "drawn"), [(2, 1), (9, 1), (95, 9), (10_000, 1000), (12_345, 1000)])
+def test_a_tenth_and_at_most_a_thousand(rows: int, drawn: int) -> None:
+    train, dev = hold_out(numbered(rows), "x")
+    assert (len(train), len(dev)) == (rows - drawn, drawn)
+    assert sorted([*train.labels, *dev.labels]) == list(range(rows))
+    assert [f"text {label}" for label in dev.labels] == dev.texts
+    assert np.all(np.diff(dev.labels) > 0) and np.all(np.diff(train.labels) > 0)
+
+
+def test_the_draw_is_the_same_every_time() -> None:
+    assert hold_out(numbered(500), "x")[1].texts == hold_out(numbered(500), "x")[1].texts
+
+
+def test_no_text_on_both_sides() -> None:
+    texts = [f"text {number % 30}" for number in range(100)]
+    train, dev = hold_out(Examples(texts, np.arange(100)), "x")
+    assert len(dev) == 10 and not set(train.texts) & set(dev.texts)
+    words = [["a", str(number % 30)] for number in range(100)]
+    train, dev = hold_out(Examples(words, [np.array([0, 0])] * 100), "x")
+    assert not {tuple(text) for text in train.texts} & {tuple(text) for text in dev.texts}
+
+
+def test_nothing_left_to_train_on() -> None:
+    with pytest.raises(PotstillError, match="x: the train split holds one text only"):
+        hold_out(Examples(["a", "a"], np.arange(2)), "x")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "reported", "trained", "chosen"),
+    [
+        ({"train": 50, "dev": 7, "test": 9}, 9, 50, 7),
+        ({"train": 50, "dev": 7}, 7, 45, 5),
+        ({"train": 50, "test": 9}, 9, 45, 5),
+    ],
+)
+def test_the_rule(sizes: dict[str, int], reported: int, trained: int, chosen: int) -> None:
+    data = with_splits(**sizes)
+    train, dev = data.train_and_dev()
+    assert (len(data.reported()), len(train), len(dev)) == (reported, trained, chosen)
+    assert data.choosing().texts == dev.texts
+    assert not set(dev.texts) & {*train.texts, *data.reported().texts}
+
+
+def test_what_is_not_there() -> None:
+    with pytest.raises(PotstillError, match=r"x: has no dev split \(there: train\)"):
+        with_splits(train=5).reported()
+    with pytest.raises(PotstillError, match="x: has no train split"):
+        with_splits(dev=5, test=5).train_and_dev()
+    assert len(with_splits(dev=4, test=5).choosing()) == 4

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from potstill.errors import PotstillError
+from potstill.tasks.base import Predictor
+from potstill.tasks.labelled.matching import label_order, row_logits, word_logits
+
+
+def gives(logits: Any, labels: list[str], kind: str = "classification") -> Predictor:
+    return Predictor(labels, kind, lambda texts: logits)
+
+
+@pytest.mark.parametrize(
+    ("others", "order"),
+    [
+        (["a", "b", "c"], [0, 1, 2]),
+        (["c", "a", "b"], [1, 2, 0]),
+        (["LABEL_0", "LABEL_1", "LABEL_2"], [0, 1, 2]),
+        (["C", "A", "B"], [1, 2, 0]),
+    ],
+)
+def test_order(others: list[str], order: list[int]) -> None:
+    assert label_order(["a", "b", "c"], others, "x") == order
+
+
+def test_a_regression_has_nothing_to_order() -> None:
+    assert label_order([], ["LABEL_0"], "x") == []
+
+
+def test_case_that_tells_labels_apart_counts() -> None:
+    assert label_order(["a", "A"], ["A", "a"], "x") == [1, 0]
+    with pytest.raises(PotstillError, match="only the model has 'b'"):
+        label_order(["a", "A"], ["a", "b"], "x")
+
+
+@pytest.mark.parametrize(
+    ("others", "message"),
+    [
+        (
+            ["a", "d"],
+            "x: label sets differ: the model has 2 labels and the data 2; only the model has 'd', only the data has 'b'; name a model",
+        ),
+        (["a", "b", "c"], "the model has 3 labels and the data 2; only the model has 'c'; name"),
+        (["LABEL_0"], "the model has 1 labels and the data 2"),
+        (["LABEL_1", "LABEL_0"], "label sets differ"),
+        ([f"n{number}" for number in range(8)], "'n0', 'n1', 'n2', 'n3', 'n4' and 3 more"),
+    ],
+)
+def test_other_labels(others: list[str], message: str) -> None:
+    with pytest.raises(PotstillError, match=message):
+        label_order(["a", "b"], others, "x")
+
+
+def test_columns_follow_the_data() -> None:
+    found = row_logits(gives([[1, 2], [3, 4]], ["b", "a"]), "classification", ["a", "b"], ["t", "u"], "x")
+    assert found.tolist() == [[2, 1], [4, 3]]
+
+
+def test_a_regression_has_one_column() -> None:
+    for logits in ([[1.0], [2.0]], [1.0, 2.0]):
+        assert row_logits(gives(logits, ["LABEL_0"], "regression"), "regression", [], ["t", "u"], "x").tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("predictor", "message"),
+    [
+        (gives([[1, 2]], ["a", "b"], "multilabel"), "x: needs a head for classification, and the model's is for multilabel"),
+        (gives([[1, 2]], ["a", "b"]), r"x: the model gave logits \(1, 2\) for 2 texts; expected \(2, 2\)"),
+        (gives([[1, 2, 3], [1, 2, 3]], ["a", "b"]), r"gave logits \(2, 3\)"),
+        (gives([[1, np.nan], [1, 2]], ["a", "b"]), "x: the logits of 1 of 2 texts hold NaN or infinity"),
+        (gives([[1, np.inf], [1, np.inf]], ["a", "b"]), "x: the logits of 2 of 2 texts"),
+    ],
+)
+def test_refused(predictor: Predictor, message: str) -> None:
+    with pytest.raises(PotstillError, match=message):
+        row_logits(predictor, "classification", ["a", "b"], ["t", "u"], "x")
+
+
+def test_words() -> None:
+    sentences = [["a", "b"], ["c"]]
+    labels = ["O", "B-x"]
+    given = [np.array([[1, 2], [3, 4]]), np.zeros((0, 2))]  # of the second sentence no word was seen
+    first, second = word_logits(gives(given, ["B-x", "O"], "tagging"), labels, sentences, "x")
+    assert first.tolist() == [[2, 1], [4, 3]] and second.shape == (0, 2)
+    for wrong, message in (
+        ([np.zeros((2, 2))], "gave 1 sentences of logits for 2"),
+        ([np.zeros((3, 2)), np.zeros((1, 2))], r"gave logits \(3, 2\) for 2 words"),
+        ([np.zeros((2, 3)), np.zeros((1, 3))], r"gave logits \(2, 3\)"),
+        ([np.zeros((2, 2)), np.full((1, 2), np.nan)], "the logits of 1 of 2 sentences hold NaN"),
+    ):
+        with pytest.raises(PotstillError, match=message):
+            word_logits(gives(wrong, labels, "tagging"), labels, sentences, "x")

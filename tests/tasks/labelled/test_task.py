@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from potstill.errors import PotstillError
+from potstill.tasks.base import Predictor, load_task
+from potstill.tasks.labelled import load_labelled, training_data
+
+
+def write(folder: Path, name: str, **files: str) -> Path:
+    place = folder / name
+    place.mkdir(parents=True)
+    for split, text in files.items():
+        (place / f"{split}{'.conll' if name.startswith('tagging') else '.csv'}").write_text(text)
+    return folder
+
+
+def from_table(kind: str, labels: list[str], table: Mapping[Any, Any]) -> Predictor:
+    def logits(texts: Sequence[Any]) -> Any:
+        return [np.array(table[tuple(text)]) for text in texts] if kind == "tagging" else np.array([table[text] for text in texts])
+
+    return Predictor(labels, kind, logits)
+
+
+def test_classification(tmp_path: Path) -> None:
+    folder = write(tmp_path, "classification/mood", train="text,label\nx,sad\ny,glad\n", test="text,label\na,sad\nb,sad\nc,glad\nd,glad\n")
+    task = load_task("classification/mood", folder)
+    assert (task.name, task.primary, task.needs, task.texts()) == ("classification/mood", "accuracy", "logits", ["a", "b", "c", "d"])
+    table = {"a": [2, 1], "b": [0, 1], "c": [-3, -2], "d": [0, 9]}  # sad, glad: right, wrong, right, right
+    scores = task.evaluate(from_table("classification", ["sad", "glad"], table))
+    assert list(scores.items()) == [("accuracy", 75.0), ("macro_f1", pytest.approx(100 * (2 / 3 + 4 / 5) / 2)), ("examples", 4)]
+
+
+def test_multilabel(tmp_path: Path) -> None:
+    folder = write(tmp_path, "multilabel/topic", train="text,label\nx,a|b\ny,c\n", test="text,label\nt,a|b\nu,c\nv,\n")
+    table = {"t": [1, -1, -1], "u": [-1, 2, 3], "v": [-1, -1, -1]}  # a; b and c; nothing: 2 right of 3 given and 3 there
+    scores = load_task("multilabel/topic", folder).evaluate(from_table("multilabel", ["a", "b", "c"], table))
+    assert list(scores) == ["micro_f1", "macro_f1", "examples"]
+    assert scores["micro_f1"] == pytest.approx(100 * 2 / 3)
+    assert scores["macro_f1"] == pytest.approx(100 * (1 + 0 + 1) / 3)
+
+
+def test_regression(tmp_path: Path) -> None:
+    rows = "text,text_pair,label\na,b,1\nc,d,2\ne,f,4\n"
+    task = load_task("regression/likeness", write(tmp_path, "regression/likeness", train=rows, test=rows))
+    table = {("a", "b"): [1.0], ("c", "d"): [3.0], ("e", "f"): [5.0]}
+    scores = task.evaluate(from_table("regression", ["LABEL_0"], table))
+    assert list(scores) == ["spearman", "pearson", "rmse", "examples"]
+    assert scores["spearman"] == pytest.approx(100) and scores["rmse"] == pytest.approx((2 / 3) ** 0.5)
+    with pytest.raises(PotstillError, match="regression/likeness: all 3 predicted scores are 2, so no correlation exists"):
+        task.evaluate(from_table("regression", [], {pair: [2.0] for pair in table}))
+
+
+def test_all_reported_scores_alike(tmp_path: Path) -> None:
+    task = load_task("regression/x", write(tmp_path, "regression/x", train="text,label\na,1\nb,2\n", test="text,label\nc,1\nd,1\n"))
+    with pytest.raises(PotstillError, match="all 2 gold scores are 1, so no correlation exists; check the label column"):
+        task.evaluate(from_table("regression", [], {"c": [1.0], "d": [2.0]}))
+
+
+def test_tagging(tmp_path: Path) -> None:
+    train = "Rome B-loc\nis O\n\nNew B-loc\nYork I-loc\n"
+    task = load_task("tagging/places", write(tmp_path, "tagging/places", train=train, test="in O\nNew B-loc\nYork I-loc\n\nOslo B-loc\n"))
+    assert task.primary == "f1"
+    outside, begin, inside = [1, 0, 0], [0, 1, 0], [0, 0, 1]
+    labels = ["O", "B-loc", "I-loc"]
+    right = {("in", "New", "York"): [outside, begin, inside], ("Oslo",): [begin]}
+    assert list(task.evaluate(from_table("tagging", labels, right)).items()) == [
+        ("f1", 100.0), ("precision", 100.0), ("recall", 100.0), ("examples", 2), ("words", 4), ("unseen_words", 0), ("entities", 2),
+    ]  # fmt: skip
+    cut = {("in", "New", "York"): [outside, begin], ("Oslo",): [inside]}  # New alone is wrong, a stray I- is an entity
+    scores = task.evaluate(from_table("tagging", labels, cut))
+    assert (scores["precision"], scores["recall"], scores["f1"], scores["unseen_words"]) == (50, 50, 50, 1)
+    blind = {("in", "New", "York"): np.zeros((0, 3)), ("Oslo",): np.zeros((0, 3))}
+    assert task.evaluate(from_table("tagging", labels, blind))["f1"] == 0
+
+
+def test_the_split_to_choose_by(tmp_path: Path) -> None:
+    table = "text,label\n" + "".join(f"t{number},{number % 2}\n" for number in range(40))
+    folder = write(tmp_path, "classification/parity", train=table, dev="text,label\nd,1\n")
+    assert load_labelled("classification/parity", folder).texts() == ["d"]
+    task, data = load_labelled("classification/parity-dev", folder), training_data("classification/parity", folder)
+    assert task.name == "classification/parity-dev"
+    assert task.texts() == list(data.dev.texts) and len(data.dev) == 4 and len(data.train) == 36
+    assert (data.kind, data.labels, data.primary) == ("classification", ["0", "1"], "accuracy")
+    assert training_data("classification/parity-dev", folder).train.texts == data.train.texts
+
+
+@pytest.mark.parametrize("open_it", [load_labelled, training_data])
+@pytest.mark.parametrize("name", ["sts/stsb", "nowhere/x", "glue", "", "retrieval/x"])
+def test_no_task_with_labels(tmp_path: Path, open_it: Callable[[str, Path], Any], name: str) -> None:
+    with pytest.raises(PotstillError, match=f"task: '{name}' is no task with labels"):
+        open_it(name, tmp_path)
+
+
+def test_a_head_that_does_not_fit(tmp_path: Path) -> None:
+    rows = "text,label\na,x\nb,y\n"
+    task = load_task("classification/z", write(tmp_path, "classification/z", train=rows, test=rows))
+    with pytest.raises(PotstillError, match="classification/z: label sets differ"):
+        task.evaluate(from_table("classification", ["x", "w"], {}))
+    with pytest.raises(PotstillError, match="classification/z: needs a head for classification, and the model's is for tagging"):
+        task.evaluate(from_table("tagging", ["x", "y"], {}))
+
+
+def test_reading_data_imports_no_torch(tmp_path: Path) -> None:
+    rows = "text,label\na,x\nb,y\n"
+    folder = write(tmp_path, "classification/z", train=rows, test=rows)
+    code = (
+        "import sys; from potstill.tasks.labelled import load_labelled; "
+        f"load_labelled('classification/z', {str(folder)!r}); "
+        "print({'torch', 'scipy', 'sklearn', 'transformers', 'datasets'} & set(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

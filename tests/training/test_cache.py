@@ -1,0 +1,193 @@
+"""The cache: the same answers as the live teacher for every field, whole or not there, and never computed twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from potstill.data.batches import tokenize
+from potstill.errors import PotstillError
+from potstill.models.encoder import EncoderModel, load_encoder
+from potstill.models.output import EMBEDDING, LOGITS, Field
+from potstill.training import cache as module
+from potstill.training.cache import MANIFEST, CachedTeacher, build_cache, cache_bytes, cache_place
+from potstill.training.teacher import LiveTeacher, prepare_teacher
+
+TEXTS = [f"text number {n} about rivers and villages " + "x " * (n % 7) for n in range(50)]
+PAIRS = [(f"river {n}" + " x" * (n % 5), f"village {n * 7}") for n in range(50)]
+SENTENCES = [[f"word{n}", "of", "rivers", *["x"] * (n % 6)] for n in range(50)]
+CPU = torch.device("cpu")
+LAYERED = ("hidden_states", "cls_states", "mean_states", "attention_scores", "queries", "keys", "values")
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "SHARD_TOKENS", 512)
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+
+
+def case(field: Field, tiny_encoder_dir, tiny_head_dirs, kind: str = "classification"):
+    """(folder of a teacher, how to load it, its texts) for a field."""
+    if field == EMBEDDING:
+        return tiny_encoder_dir, {}, TEXTS
+    return tiny_head_dirs[kind], {"max_length": 32}, SENTENCES if kind == "tagging" else PAIRS
+
+
+def real(field: Field, mask: torch.Tensor, tags: bool) -> torch.Tensor | None:
+    """Where a field has real values: True at real tokens, for scores at pairs of them; None where it has no tokens."""
+    if field.name == "attention_scores":
+        return mask[:, None, :, None] & mask[:, None, None, :]
+    if field.name in ("hidden_states", "queries", "keys", "values") or (field == LOGITS and tags):
+        return mask[..., None]
+    return None
+
+
+CASES = [
+    (EMBEDDING, "none"),
+    *((Field(name, 2), "classification") for name in LAYERED),
+    (Field("hidden_states", 0), "classification"),
+    (LOGITS, "classification"),
+    (LOGITS, "multilabel"),
+    (LOGITS, "tagging"),
+    (Field("attention_scores", 1), "tagging"),
+]
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize(("field", "kind"), CASES, ids=lambda value: str(value))
+def test_cached_and_live_agree(field, kind, half, tiny_encoder_dir, tiny_head_dirs, tmp_path):
+    folder, options, texts = case(field, tiny_encoder_dir, tiny_head_dirs, kind)
+    teacher = load_encoder(folder, **options)
+    tokens = tokenize(teacher.tokenizer, texts, teacher.max_length)
+    cached = build_cache(tmp_path / "place", teacher, texts, [field], half=half)
+    assert len(list((tmp_path / "place" / str(field)).glob("*.npy"))) > 1
+    live = LiveTeacher(prepare_teacher(load_encoder(folder, **options), [field]), tokens, [field])
+    tags = kind == "tagging"
+    for rows in (np.random.default_rng(0).permutation(50)[:23], np.array([49]), np.array([0, 49, 0])):
+        ours, theirs = cached(rows, CPU), live(rows, CPU)
+        assert torch.equal(ours.mask, theirs.mask) and ours[field].shape == theirs[field].shape and ours[field].dtype == torch.float32
+        found, expected, where = ours[field], theirs[field], real(field, ours.mask.bool(), tags)
+        if where is not None:
+            assert not found.masked_select(~where).any()
+            expected = expected * where
+        torch.testing.assert_close(found, expected, atol=1e-2 if half else 1e-5, rtol=1e-2 if half else 0)
+        assert expected.std() > 0.05 or len(rows) == 1  # else anything would agree
+    sizes = [path.stat().st_size for path in (tmp_path / "place" / str(field)).glob("*.npy")]
+    header = 128
+    assert sum(sizes) - header * len(sizes) == cache_bytes(tokens.lengths, field, load_encoder(folder, **options), tags, half)
+
+
+def test_the_teacher_is_cut_to_the_highest_layer_that_is_read(tiny_encoder_dir):
+    tokens = {"input_ids": torch.tensor([[2, 9, 10, 3], [2, 11, 3, 0]]), "attention_mask": torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])}
+    whole = load_encoder(tiny_encoder_dir)
+    for reads, layers in (
+        ([Field("hidden_states", 0)], 1),
+        ([Field("hidden_states", 2), Field("cls_states", 1)], 2),
+        ([Field("keys", 3), Field("hidden_states", 1)], 3),
+        ([Field("hidden_states", 2), EMBEDDING], 4),
+    ):
+        cut = prepare_teacher(load_encoder(tiny_encoder_dir), reads)
+        assert len(cut.layers) == layers == cut.backbone.config.num_hidden_layers
+        plain = [field for field in reads if field.name != "keys"]
+        with torch.no_grad():
+            expected, found = whole(**tokens, reads=plain), cut(**tokens, reads=reads)
+        for field in plain:
+            torch.testing.assert_close(found[field], expected[field], atol=1e-5, rtol=0)
+
+
+def counted(monkeypatch, stop_at: int | None = None) -> list[tuple[int, set[Field]]]:
+    """What the teacher is asked to run; Ctrl-C at the call of that number."""
+    calls: list[tuple[int, set[Field]]] = []
+    run = EncoderModel.run
+
+    def counting(self, tokens, reads, *more):
+        calls.append((len(tokens), set(reads)))
+        if len(calls) == stop_at:
+            raise KeyboardInterrupt
+        return run(self, tokens, reads, *more)
+
+    monkeypatch.setattr(EncoderModel, "run", counting)
+    return calls
+
+
+def test_a_broken_run_goes_on_at_the_missing_shard(tiny_encoder_dir, tmp_path, monkeypatch):
+    reads = [EMBEDDING, Field("hidden_states", 1)]
+    place = tmp_path / "place"
+    with monkeypatch.context() as patch:
+        broken = counted(patch, stop_at=3)
+        with pytest.raises(KeyboardInterrupt):
+            build_cache(place, load_encoder(tiny_encoder_dir), TEXTS, reads)
+    assert sorted(path.relative_to(place).as_posix() for path in place.rglob("*")) == sorted(
+        ["embedding", "hidden_states-1"] + [f"{field}/0000{shard}.npy" for field in ("embedding", "hidden_states-1") for shard in (0, 1)]
+    )
+    calls = counted(monkeypatch)
+    build_cache(place, load_encoder(tiny_encoder_dir), TEXTS, reads)
+    assert sum(rows for rows, _ in calls) + sum(rows for rows, _ in broken[:2]) == len(TEXTS)
+    calls.clear()
+    build_cache(place, load_encoder(tiny_encoder_dir), TEXTS, reads)
+    assert calls == []
+    # One field more computes that field alone.
+    build_cache(place, load_encoder(tiny_encoder_dir), TEXTS, [*reads, Field("cls_states", 2)])
+    assert {field for _, fields in calls for field in fields} == {Field("cls_states", 2)}
+    assert sum(rows for rows, _ in calls) == len(TEXTS)
+
+
+def test_a_changed_file_is_seen(tiny_encoder_dir, tmp_path):
+    teacher = load_encoder(tiny_encoder_dir)
+    build_cache(tmp_path, teacher, TEXTS, [EMBEDDING])
+    tokens = tokenize(teacher.tokenizer, TEXTS, teacher.max_length)
+    path = tmp_path / "embedding" / "00001.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PotstillError, match="checksum"):
+        CachedTeacher(tmp_path, tokens, [EMBEDDING])
+    path.unlink()
+    with pytest.raises(PotstillError, match="checksum"):
+        CachedTeacher(tmp_path, tokens, [EMBEDDING])
+    (tmp_path / "embedding" / MANIFEST).write_text("{")
+    with pytest.raises(PotstillError, match="delete the folder"):
+        CachedTeacher(tmp_path, tokens, [EMBEDDING])
+
+
+def test_a_cache_of_other_texts_is_seen(tiny_encoder_dir, tmp_path):
+    teacher = load_encoder(tiny_encoder_dir)
+    build_cache(tmp_path, teacher, TEXTS, [EMBEDDING])
+    with pytest.raises(PotstillError, match="other texts"):
+        CachedTeacher(tmp_path, tokenize(teacher.tokenizer, TEXTS[:10], 64), [EMBEDDING])
+
+
+def test_a_disk_without_room_is_told_before_any_work(tiny_encoder_dir, tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
+    with pytest.raises(PotstillError, match="the teacher's cache needs"):
+        build_cache(tmp_path / "place", load_encoder(tiny_encoder_dir), TEXTS, [EMBEDDING])
+    assert not (tmp_path / "place").exists()
+
+
+def test_the_key_knows_teacher_texts_and_settings(tiny_encoder_dir, tmp_path):
+    same = cache_place(tiny_encoder_dir, TEXTS, {"max_length": 64})
+    assert same == cache_place(tiny_encoder_dir, list(TEXTS), {"max_length": 64})
+    other = tmp_path / "other"
+    shutil.copytree(tiny_encoder_dir, other)
+    assert same == cache_place(other, TEXTS, {"max_length": 64})  # where it lies does not matter
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-3}))
+    places = {
+        same,
+        cache_place(other, TEXTS, {"max_length": 64}),
+        cache_place(tiny_encoder_dir, TEXTS[::-1], {"max_length": 64}),
+        cache_place(tiny_encoder_dir, ["".join(TEXTS[:2]), *TEXTS[2:]], {"max_length": 64}),
+        cache_place(tiny_encoder_dir, TEXTS, {"max_length": 32}),
+        cache_place(tiny_encoder_dir, [("a", "b"), ("c", "d")], {}),
+        cache_place(tiny_encoder_dir, [("a", "bc"), ("", "d")], {}),
+        cache_place(tiny_encoder_dir, [["a", "b", "c"], ["d"]], {}),
+        cache_place(tiny_encoder_dir, ["a", "b", "c", "d"], {}),
+        # The same pieces in a pair and in words make other tokens: token types, where words begin.
+        cache_place(tiny_encoder_dir, [["a", "b"], ["c", "d"]], {}),
+    }
+    assert len(places) == 10
