@@ -48,6 +48,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
     from potstill.models.source import model_folder
     from potstill.models.transformer import choose_layers
     from potstill.training.precision import choose_device
+    from potstill.training.terms import check_losses
 
     with collect() as attempt:
         for pooling, side in ((recipe.teacher.pooling if recipe.teacher else None, "teacher"), (recipe.student.pooling, "student")):
@@ -57,6 +58,13 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         attempt(load_tasks, scored, recipe.data.dir)
         if recipe.select == AGREEMENT and (recipe.teacher is None or recipe.task != recipes.EMBED):
             attempt(_refuse, f"{place}: training.select", "agreement needs a teacher and the task embed", "use a dev task, or last")
+        if recipe.task == recipes.MLM and recipe.export.onnx:
+            attempt(
+                _refuse,
+                f"{place}: export.onnx",
+                "a language model's head is not exported",
+                "set export.onnx=false, and distil a task from it",
+            )
         read = attempt(read_material, recipe)
         teacher_folder = attempt(model_folder, recipe.teacher.model) if recipe.teacher else None
         student_folder = attempt(model_folder, recipe.student.model) if recipe.student.model else teacher_folder
@@ -71,7 +79,8 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         sizes = _both_sizes(recipe, source, teacher, read)
         rows: list[tuple[recipes.Stage, list[TermSpec]]] = []
         for stage in recipe.stages:
-            terms = attempt(_stage, recipe, stage, depth, _layers(teacher), sizes, place) if depth else None
+            known = depth and (recipe.teacher is None or _layers(teacher))
+            terms = attempt(_stage, recipe, stage, depth, _layers(teacher), sizes, place) if known else attempt(check_losses, stage, place)
             rows.append((stage, terms or []))
         reads = {name for _, terms in rows for term in terms if term.loss.needs_teacher for name in term.fields(1)}
         if read and reads and recipe.teacher and recipe.teacher.cache and recipe.task != recipes.MLM:

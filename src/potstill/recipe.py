@@ -140,9 +140,7 @@ class Int8(Part):
     min_cosine: float = Field(0.90, le=1)
     min_invariance: float = Field(0.98, le=1, description="cosine of a text encoded alone and in a padded batch, at least")
     min_agreement: float = Field(0.95, ge=0, le=1, description="of a head that names labels: share of answers that stay the same")
-    max_error: float = Field(
-        0.2, gt=0, description="of a regression: root mean square difference, in standard deviations of the fp32 scores"
-    )
+    max_error: float = Field(0.2, gt=0, description="of a regression: root mean square change, in standard deviations of the scores")
     min_speedup: float = Field(1.0, ge=0, description="throughput on this machine over the fp32 file's")
 
 

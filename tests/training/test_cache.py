@@ -74,8 +74,8 @@ def test_cached_and_live_agree(field, kind, half, tiny_encoder_dir, tiny_head_di
         if where is not None:
             assert not found.masked_select(~where).any()
             expected = expected * where
-        torch.testing.assert_close(found, expected, atol=1e-2 if half else 1e-5, rtol=1e-2 if half else 0)
-        assert expected.std() > 0.05 or len(rows) == 1  # else anything would agree
+        torch.testing.assert_close(found, expected, atol=1e-3 if half else 1e-5, rtol=1e-2 if half else 0)
+        assert expected.std(dim=0).max() > 1e-3 or len(rows) == 1  # else every text would have the same answer
     sizes = [path.stat().st_size for path in (tmp_path / "place" / str(field)).glob("*.npy")]
     header = 128
     assert sum(sizes) - header * len(sizes) == cache_bytes(tokens.lengths, field, load_encoder(folder, **options), tags, half)
@@ -97,6 +97,22 @@ def test_the_teacher_is_cut_to_the_highest_layer_that_is_read(tiny_encoder_dir):
             expected, found = whole(**tokens, reads=plain), cut(**tokens, reads=reads)
         for field in plain:
             torch.testing.assert_close(found[field], expected[field], atol=1e-5, rtol=0)
+
+
+def test_a_normalisation_above_the_stack_does_not_reach_the_layer_that_is_read(tiny_encoder_dir):
+    from transformers import AutoModel, ModernBertConfig
+
+    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
+    network = AutoModel.from_config(ModernBertConfig(vocab_size=300, **sizes, **special))
+    model = EncoderModel(network, load_encoder(tiny_encoder_dir).hf_tokenizer, max_length=64).eval()
+    tokens = {"input_ids": torch.tensor([[2, 9, 10, 3]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
+    reads = [Field("hidden_states", 2)]
+    with torch.no_grad():
+        expected = model(**tokens, reads=reads)[reads[0]]
+        found = prepare_teacher(model, reads)(**tokens, reads=reads)[reads[0]]
+    assert len(model.layers) == 3
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
 def counted(monkeypatch, stop_at: int | None = None) -> list[tuple[int, set[Field]]]:

@@ -1,32 +1,39 @@
-"""One stage: it learns, keeps its best checkpoint, writes its log, and says when a term breaks."""
+"""One stage: it learns from teachers and labels, keeps its best checkpoint, goes on where it stopped, and says when a term breaks."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from potstill.data.batches import tokenize, training_plan
+from potstill.data.masking import IGNORED, mask_tokens
 from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
-from potstill.models.encoder import load_encoder
-from potstill.models.output import EncoderOutput
-from potstill.models.transformer import build_student
+from potstill.models.encoder import EncoderModel, load_encoder
+from potstill.models.output import EMBEDDING, EncoderOutput, Field
+from potstill.models.transformer import build_student, cut_student
 from potstill.results import read_metrics
 from potstill.training.agreement import Agreement
-from potstill.training.objective import Objective, TermSpec
+from potstill.training.objective import Objective, Sizes, TermSpec
+from potstill.training.perturbation import Perturbation
+from potstill.training.schedule import Schedule
 from potstill.training.teacher import LiveTeacher
-from potstill.training.trainer import STATE, Dev, Settings, newest_checkpoint, train_stage
+from potstill.training.trainer import STATE, Dev, Settings, TrainingSet, newest_checkpoint, train_stage
 
 TEXTS = [
     f"{a} {b} {c}" for a in ("the river", "the village", "a cat", "an owl") for b in ("sees", "and", "finds", "was") for c in "abcdefgh"
 ]
+LIKE = {"pooling": "mean", "normalize": True, "max_length": 64}
 
 
-def settings(**changes):
-    plain = dict(
+def settings(**changes: Any) -> Settings:
+    plain: dict[str, Any] = dict(
         learning_rate=2e-3,
         warmup=0.1,
         schedule="linear",
@@ -35,29 +42,41 @@ def settings(**changes):
         seed=1,
         bf16=False,
         device=torch.device("cpu"),
+        evaluations=4,
     )
-    return Settings(**(plain | {"evaluations": 4} | changes))
+    return Settings(**(plain | changes))
+
+
+def spec(name: str, weight: float = 1.0, pairs=(), **options: Any) -> TermSpec:
+    return TermSpec(name, make_loss(name, options), Schedule("constant", weight, weight), pairs)
+
+
+def train(student: EncoderModel, objective: Objective, data: TrainingSet, teacher, run: Path, dev: Dev | None = None, **more: Any) -> None:
+    epochs, resume, changes = more.pop("epochs", 4), more.pop("resume", False), more.pop("settings", {})
+    plan = training_plan(data.texts.lengths, batch_size=16, batch_tokens=4096, epochs=epochs, seed=1)
+    folder = run / "checkpoints" / "0-only"
+    train_stage(
+        student, objective, data, teacher, plan, dev, settings(**changes), name="only", run=run, folder=folder, resume=resume, **more
+    )
 
 
 @pytest.fixture
 def parts(tiny_encoder_dir):
     teacher = load_encoder(tiny_encoder_dir)
-    student = build_student(teacher, layers=2, width=32, heads=4, ffn=64, pooling="mean", normalize=True, max_length=64, seed=3)
-    tokens = tokenize(student.tokenizer, TEXTS, 64)
-    plan = training_plan(tokens.lengths, batch_size=16, batch_tokens=4096, epochs=4, seed=1)
-    objective = Objective([TermSpec("embedding_mse", make_loss("embedding_mse", {}), 32.0)], 32, 32)
-    return teacher, student, tokens, plan, objective
+    student = build_student(teacher, layers=2, width=32, heads=4, ffn=64, seed=3, **LIKE)
+    data = TrainingSet(tokenize(student.tokenizer, TEXTS, 64))
+    objective = Objective([spec("embedding_mse", 32.0)], Sizes(32, 32), Sizes(32, 32))
+    return teacher, student, data, objective
 
 
 @pytest.mark.parametrize("bf16", [False, True])
 def test_a_stage_learns_and_logs(parts, tmp_path, bf16):
-    teacher, student, tokens, plan, objective = parts
+    teacher, student, data, objective = parts
     agreement = Agreement(TEXTS[::5], teacher.encode(TEXTS[::5]))
     before = agreement(student.encode)
-    train_stage(
-        student, objective, tokens, LiveTeacher(teacher, tokens), plan, Dev("agreement", agreement), settings(bf16=bf16),
-        name="embed", run=tmp_path, folder=tmp_path / "c", resume=False,
-    )  # fmt: skip
+    live = LiveTeacher(teacher, data.texts, [EMBEDDING])
+    dev = Dev("agreement", lambda model: agreement(model.encode))
+    train(student, objective, data, live, tmp_path, dev, settings={"bf16": bf16})
     lines = read_metrics(tmp_path)
     losses = [line["loss"] for line in lines if "loss" in line]
     devs = [line["dev"]["value"] for line in lines if "dev" in line]
@@ -65,7 +84,7 @@ def test_a_stage_learns_and_logs(parts, tmp_path, bf16):
     # The student left with is the best one, not the last.
     assert agreement(student.encode) == pytest.approx(max(devs), abs=0.5 if bf16 else 1e-4) and max(devs) > before
     last = [line for line in lines if "loss" in line][-1]
-    assert last["step"] == len(plan) and last["texts"] == 4 * len(TEXTS) and set(last["terms"]) == {"embedding_mse"}
+    assert last["step"] == 32 and last["texts"] == 4 * len(TEXTS) and set(last["terms"]) == {"embedding_mse"}
     assert last["loss"] == pytest.approx(32 * last["terms"]["embedding_mse"], rel=1e-4)
 
 
@@ -80,17 +99,185 @@ def test_agreement_is_spearman_over_pairs():
     assert Agreement(list("abcde"), vectors)(lambda texts: other) == pytest.approx(100 * expected)
 
 
-def test_a_term_that_breaks_is_named_with_its_step(parts, tmp_path):
-    _, student, tokens, plan, objective = parts
+@pytest.fixture
+def classes(tiny_encoder_dir):
+    """A student with a head, texts, and which of four things each is about."""
+    student = cut_student(load_encoder(tiny_encoder_dir, kind="classification", labels=list("wxyz"), seed=1), [1, 2], **LIKE)
+    return student, TrainingSet(tokenize(student.tokenizer, TEXTS, 64), np.repeat(np.arange(4), 32))
 
-    def broken(rows, device):
-        return EncoderOutput(embedding=torch.full((len(rows), 32), float("nan")))
 
-    with pytest.raises(PotstillError, match=r"step 1: the term embedding_mse is nan"):
-        train_stage(
-            student, objective, tokens, broken, plan, Dev("x", lambda encode: 0.0), settings(),
-            name="embed", run=tmp_path, folder=tmp_path / "c", resume=False,
-        )  # fmt: skip
+def test_labels_alone_teach_a_classifier(classes, tmp_path):
+    student, data = classes
+    train(student, Objective([spec("hard_label")], Sizes(0, 32, 4)), data, None, tmp_path, epochs=6)
+    assert (student.predict(TEXTS).argmax(1) == data.labels).mean() > 0.9
+    assert not student.training
+
+
+def test_without_a_dev_score_the_last_weights_are_kept(classes, tmp_path):
+    student, data = classes
+    train(student, Objective([spec("hard_label")], Sizes(0, 32, 4)), data, None, tmp_path, epochs=1)
+    saved = load_file(tmp_path / "checkpoints" / "0-only" / "checkpoint-8" / "model.safetensors")
+    for name, value in student.state_dict().items():
+        torch.testing.assert_close(saved[f"student.{name}"], value, atol=0, rtol=0)
+    assert not [line for line in read_metrics(tmp_path) if "dev" in line]
+
+
+def test_several_teachers_terms_and_labels_under_perturbation(classes, tiny_encoder_dir, tmp_path):
+    student, data = classes
+    model = load_encoder(tiny_encoder_dir, kind="classification", labels=list("wxyz"), seed=2)
+    terms = [
+        spec("soft_target"),
+        spec("hard_label"),
+        spec("hidden_mse", pairs=[(0, 0), (2, 4)]),
+        spec("attention_mse", pairs=[(1, 2)]),
+        spec("cos_nce", pairs=[(2, 4)], mode="cls", negatives="train", count=10),
+    ]
+    objective = Objective(terms, Sizes(0, 32, 4), Sizes(0, 32, 4), rows=len(data))
+    from potstill.training.teacher import prepare_teacher
+
+    live = LiveTeacher(prepare_teacher(model, objective.teacher_reads), data.texts, objective.teacher_reads)
+    asked: list[np.ndarray] = []
+
+    def counted(rows, device, inputs=None):
+        asked.append(rows)
+        return live(rows, device, inputs)
+
+    train(student, objective, data, counted, tmp_path, epochs=1, perturbation=Perturbation())
+    # Eight steps: once for the batch, whatever the passes, and once for the negatives, none of which is in the batch.
+    assert len(asked) == 16
+    for batch, negatives in zip(asked[::2], asked[1::2]):
+        assert len(negatives) == 10 == len(set(negatives)) and not set(batch) & set(negatives)
+    assert set([line for line in read_metrics(tmp_path) if "loss" in line][-1]["terms"]) == set(objective.names)
+
+
+def test_tags_are_padded_where_no_loss_reads(tiny_encoder_dir):
+    tokens = tokenize(load_encoder(tiny_encoder_dir).tokenizer, [["the", "rivers"], ["a"], ["and", "the", "village"]], 64)
+    labels = [np.full(length, number) for number, length in enumerate(tokens.lengths)]
+    batch = TrainingSet(tokens, labels).batch(np.array([1, 2]), 0, 5)
+    assert batch["labels"].dtype == np.int64 and batch["labels"].shape == batch["input_ids"].shape
+    np.testing.assert_array_equal(batch["labels"] == -100, batch["attention_mask"] == 0)
+    assert set(batch["labels"][0]) == {1, -100} and set(batch["labels"][1]) == {2} and list(batch["rows"]) == [1, 2]
+
+
+def test_masks_are_those_of_the_rows_and_the_seed(tiny_encoder_dir):
+    student = load_encoder(tiny_encoder_dir)
+    tokens = tokenize(student.tokenizer, TEXTS, 64)
+
+    def masking(ids, rng):
+        return mask_tokens(ids, [0, 1, 2, 3, 4], 4, 100, rng)
+
+    data, rows = TrainingSet(tokens, masking=masking), np.arange(20, 36)
+    first, again, other = (data.batch(rows, 0, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first["input_ids"], again["input_ids"])
+    np.testing.assert_array_equal(first["labels"], again["labels"])
+    assert (first["input_ids"] != other["input_ids"]).any()
+    hidden = first["labels"] != IGNORED
+    np.testing.assert_array_equal(first["labels"][hidden], tokens.pad(rows, 0)["input_ids"][hidden])
+
+
+def run_twice(make, tmp_path: Path, monkeypatch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Weights of the newest checkpoint of an unbroken training, and of one that broke after its second checkpoint and was resumed."""
+    from potstill.training import trainer as module
+
+    student, objective, data, teacher = make()
+    train(student, objective, data, teacher, tmp_path / "whole", epochs=2)
+    student, objective, data, teacher = make()
+    compute = module.StageTrainer.compute_loss
+
+    def break_at_11(self, *arguments, **more):
+        if self.state.global_step == 10:
+            raise ConnectionError("the machine goes down")
+        return compute(self, *arguments, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.StageTrainer, "compute_loss", break_at_11)
+        with pytest.raises(ConnectionError):
+            train(student, objective, data, teacher, tmp_path / "broken", epochs=2)
+    student, objective, data, teacher = make()
+    train(student, objective, data, teacher, tmp_path / "broken", epochs=2, resume=True)
+    steps = [[line["step"] for line in read_metrics(tmp_path / name)] for name in ("whole", "broken")]
+    assert steps[0] == steps[1]
+    whole, broken = (load_file(tmp_path / name / "checkpoints/0-only/checkpoint-16/model.safetensors") for name in ("whole", "broken"))
+    return whole, broken
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("form", ["infonce", "nce"])
+def test_a_memory_bank_survives_a_break(parts, tmp_path, monkeypatch, tiny_encoder_dir, form):
+    data = parts[2]
+
+    def make():
+        torch.manual_seed(4)
+        teacher = load_encoder(tiny_encoder_dir)
+        student = cut_student(teacher, [1, 3], **LIKE)
+        terms = [spec("crd", pairs=[(1, 2), (2, 4)], form=form, count=5, dim=8)]
+        objective = Objective(terms, Sizes(32, 32), Sizes(32, 32), rows=len(data))
+        return student, objective, data, LiveTeacher(teacher, data.texts, objective.teacher_reads)
+
+    whole, broken = run_twice(make, tmp_path, monkeypatch)
+    assert same(whole, broken)
+    assert {"objective.losses.0.memory", "objective.losses.0.log_z", "objective.losses.0.student_map.weight"} <= whole.keys()
+
+
+def test_a_language_model_masks_alike_after_a_break(tiny_encoder_dir, tmp_path, monkeypatch):
+    def make():
+        student = load_encoder(tiny_encoder_dir, kind="mlm", seed=1)
+        masking = lambda ids, rng: mask_tokens(ids, [0, 1, 2, 3, 4], 4, 100, rng)  # noqa: E731
+        data = TrainingSet(tokenize(student.tokenizer, TEXTS, 64), masking=masking)
+        return student, Objective([spec("mlm")], Sizes(0, 32, int(student.network.config.vocab_size))), data, None
+
+    whole, broken = run_twice(make, tmp_path, monkeypatch)
+    assert same(whole, broken)
+    losses = [line["loss"] for line in read_metrics(tmp_path / "whole") if "loss" in line]
+    assert losses[-1] < losses[0]
+
+
+def test_one_shared_projection_is_saved_and_loaded_as_one(parts, tmp_path, monkeypatch, tiny_encoder_dir):
+    """Safetensors refuses the same memory under two names: neither a shared matrix nor a tied head may stop a run."""
+    data = parts[2]
+
+    def make():
+        torch.manual_seed(4)
+        teacher = load_encoder(tiny_encoder_dir)
+        student = build_student(teacher, layers=2, width=16, heads=4, ffn=32, seed=1, **LIKE)
+        row = TermSpec("hidden_mse", make_loss("hidden_mse", {}), pairs=[(0, 0), (1, 2), (2, 4)], project="shared")
+        objective = Objective([row], Sizes(16, 16), Sizes(32, 32), rows=len(data))
+        return student, objective, data, LiveTeacher(teacher, data.texts, objective.teacher_reads)
+
+    whole, broken = run_twice(make, tmp_path, monkeypatch)
+    assert same(whole, broken)
+
+
+def test_a_finished_stage_taken_up_again_changes_nothing(classes, tmp_path):
+    student, data = classes
+    objective = Objective([spec("hard_label")], Sizes(0, 32, 4))
+    train(student, objective, data, None, tmp_path, epochs=1)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    torch.nn.init.normal_(student.network.classifier.weight)
+    train(student, objective, data, None, tmp_path, epochs=1, resume=True)
+    assert same(before, dict(student.state_dict()))
+
+
+def test_a_term_that_breaks_is_named_with_its_step_and_its_batch_is_kept(parts, tmp_path):
+    _, student, data, _ = parts
+    objective = Objective([spec("embedding_cosine"), spec("embedding_mse")], Sizes(32, 32), Sizes(32, 32))
+    calls = []
+
+    def broken(rows, device, inputs=None):
+        calls.append(rows)
+        fill = float("inf") if len(calls) == 3 else 0.1
+        return EncoderOutput(values={EMBEDDING: torch.full((len(rows), 32), fill)})
+
+    objective.losses[0].forward = lambda student, teacher, batch: student.sum() * 0  # type: ignore[method-assign]
+    with pytest.raises(PotstillError, match=r"step 3: the term embedding_mse is inf; its batch is in .*; lower the learning rate"):
+        train(student, objective, data, broken, tmp_path)
+    (file,) = tmp_path.glob("broken-batch-3.safetensors")
+    kept = load_file(file)
+    np.testing.assert_array_equal(kept["rows"].numpy(), calls[2])
+    np.testing.assert_array_equal(kept["input_ids"].numpy(), data.texts.pad(calls[2], 0)["input_ids"])
 
 
 def test_half_a_checkpoint_is_not_taken_up(tmp_path):
@@ -102,3 +289,21 @@ def test_half_a_checkpoint_is_not_taken_up(tmp_path):
     assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
     assert newest_checkpoint(tmp_path / "nothing") is None
+
+
+def test_reads_from_inside_attention_are_chosen_stage_by_stage(parts, tmp_path):
+    """A stage that reads queries and a next one that does not: the student's attention is told each time."""
+    teacher, student, data, plain = parts
+    from potstill.models.recording import IMPLEMENTATION
+    from potstill.training.teacher import prepare_teacher
+
+    terms = [spec("relation", pairs=[(2, 4)], heads=4, of="values")]
+    objective = Objective(terms, Sizes(32, 32), Sizes(32, 32))
+    live = LiveTeacher(prepare_teacher(teacher, [*objective.teacher_reads, EMBEDDING]), data.texts, [Field("values", 4), EMBEDDING])
+    train(student, objective, data, live, tmp_path / "first", epochs=1)
+    assert student.backbone.config._attn_implementation == IMPLEMENTATION
+    train(student, plain, data, live, tmp_path / "second", epochs=1)
+    assert student.backbone.config._attn_implementation == "eager"
+    student.save(tmp_path / "saved")
+    np.testing.assert_allclose(load_encoder(tmp_path / "saved").encode(TEXTS[:3]), student.encode(TEXTS[:3]), atol=1e-5)
+    assert IMPLEMENTATION not in (tmp_path / "saved" / "config.json").read_text()

@@ -26,13 +26,24 @@ tags:
 """
 
 # Kind of a model → (pipeline_tag, a further tag, what the card calls it).
+MLM = "mlm"  # never exported: it teaches, or starts, another student
 KINDS = {
     EMBED: ("sentence-similarity", "sentence-embeddings", "A sentence encoder"),
     CLASSIFICATION: ("text-classification", "", "A classifier of texts"),
     MULTILABEL: ("text-classification", "multi-label", "A classifier of texts that may have several labels"),
     REGRESSION: ("text-classification", "regression", "A model that gives a text a number"),
     TAGGING: ("token-classification", "", "A tagger of words"),
+    MLM: ("fill-mask", "", "A masked language model"),
 }
+
+MLM_USE = """\
+```python
+from transformers import pipeline
+
+fill = pipeline("fill-mask", "path/to/this/folder")
+```
+
+"""
 
 ONNX_USE = """\
 With potstill (onnxruntime, tokenizers and numpy; no torch):
@@ -155,6 +166,8 @@ def _use(folder: Path, kind: str, exported: bool, normalize: bool) -> str:
     dtype = "q8" if (folder / QUANTIZED).is_file() else "fp32"
     if kind == EMBED:
         return ONNX_USE.format(dtype=dtype, normalised=" and normalisation" if normalize else "") if exported else TORCH_USE
+    if kind == MLM:
+        return MLM_USE
     file = "sentences.conll" if kind == TAGGING else "texts.csv"
     if not exported:
         return TORCH_HEAD_USE.format(pipeline=KINDS[kind][0], options=OPTIONS.get(kind, ""), file=file)

@@ -60,6 +60,7 @@ def load_network(folder: Path, kind: str, labels: Sequence[str] = (), seed: int 
     """
     import transformers
 
+    transformers.logging.set_verbosity_error()  # a head made anew is no news to whoever asked for it
     if kind == "embed":
         return transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)

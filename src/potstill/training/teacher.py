@@ -54,7 +54,9 @@ def prepare_teacher(model: EncoderModel, reads: Iterable[Field]) -> EncoderModel
     prepare_inside(model, reads)
     if not {EMBEDDING, LOGITS} & set(reads):
         # At least one layer: a stack of none is no model to transformers.
-        keep_layers(model, range(1, max([1, *(field.layer or 0 for field in reads)]) + 1))
+        highest = max([1, *(field.layer or 0 for field in reads)])
+        # What stands above the stack would normalise the layer that is now the last, which it does not in the whole model.
+        keep_layers(model, range(1, min(highest + _norm_above(model), len(model.layers)) + 1))
     return model
 
 
@@ -73,3 +75,9 @@ def prepare_inside(model: EncoderModel, reads: Iterable[Field], otherwise: str |
         model.network.set_attn_implementation(IMPLEMENTATION)
     elif otherwise is not None:
         model.network.set_attn_implementation(otherwise)
+
+
+def _norm_above(model: EncoderModel) -> bool:
+    """Whether a normalisation stands above the stack of layers (ModernBERT), outside every layer."""
+    parent, _ = model.stack_place()
+    return any("norm" in name.lower() for module in (model.backbone, parent) for name, _ in module.named_children())

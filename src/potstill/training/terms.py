@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from potstill.errors import PotstillError, collect
-from potstill.losses.base import make_loss
+from potstill.losses.base import Loss, make_loss
 from potstill.models.output import INSIDE, LAYERED
 from potstill.recipe import Stage, Term
 from potstill.training.layer_map import layer_map
 from potstill.training.objective import TermSpec
-from potstill.training.schedule import parse
+from potstill.training.schedule import Schedule, parse
 
 NOTHING = parse(0.0, "")
 
@@ -31,10 +31,26 @@ def stage_terms(stage: Stage, student_layers: int, teacher_layers: int, place: s
     return [term for term in made if term is not None and term.weight != NOTHING]
 
 
-def _term(term: Term, student_layers: int, teacher_layers: int, place: str) -> TermSpec:
+def check_losses(stage: Stage, place: str = "recipe") -> None:
+    """What can be said of a stage's terms while nothing is known of the models.
+
+    Raises:
+        PotstillErrors: unknown losses and options.
+    """
+    with collect() as attempt:
+        for number, term in enumerate(stage.terms):
+            attempt(_loss, term, f"{place}: stages.{stage.name}.terms.{number}")
+
+
+def _loss(term: Term, place: str) -> tuple[Loss, dict[str, Schedule]]:
+    """A term's loss, and those of its options that change with progress."""
     options = dict(term.model_extra or {})
     moving = {key: parse(value, f"{place}.{key}") for key, value in options.items() if isinstance(value, Mapping)}
-    loss = make_loss(term.loss, options | {key: schedule(0.0) for key, schedule in moving.items()}, place)
+    return make_loss(term.loss, options | {key: schedule(0.0) for key, schedule in moving.items()}, place), moving
+
+
+def _term(term: Term, student_layers: int, teacher_layers: int, place: str) -> TermSpec:
+    loss, moving = _loss(term, place)
     weight = parse(term.weight, f"{place}.weight")
     if loss.reads not in LAYERED:
         if term.layers is not None:

@@ -103,6 +103,12 @@ class Distillation(nn.Module):
         super().__init__()
         self.student, self.objective, self.perturbation = student, objective, perturbation
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Each tensor once: safetensors refuses a tied decoder, or a projection that layers share, under two names."""
+        once: dict[tuple[int, torch.Size], str] = {}
+        full = super().state_dict(*args, **kwargs)
+        return {name: value for name, value in full.items() if once.setdefault((value.data_ptr(), value.shape), name) == name}
+
     def forward(
         self,
         batch: dict[str, Tensor],
