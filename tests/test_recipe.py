@@ -119,3 +119,36 @@ def test_names_that_are_no_recipe(tmp_path: Path) -> None:
 def test_every_shipped_recipe_reads_and_resolves_to_itself(name: str) -> None:
     recipe = recipe_file.read(name)
     assert recipe_file.check(yaml.safe_load(recipe_file.resolved(recipe))) == recipe
+
+
+def test_a_recipe_like_another_lays_its_values_over_it(tmp_path):
+    (tmp_path / "mine.yaml").write_text("like: kd/mrpc\nname: mine\ntraining: {epochs: 7}\nteacher: {model: t}\n")
+    mine, other = recipe_file.read(str(tmp_path / "mine.yaml")), recipe_file.read("kd/mrpc")
+    assert (mine.name, mine.training.epochs, mine.teacher.model) == ("mine", 7, "t")
+    assert mine.stages == other.stages and mine.training.batch_size == other.training.batch_size
+    assert "like" not in recipe_file.resolved(mine)
+
+
+def test_a_recipe_like_itself_or_nothing_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text(f"like: {tmp_path}/b.yaml\n")
+    (tmp_path / "b.yaml").write_text(f"like: {tmp_path}/a.yaml\n")
+    with pytest.raises(PotstillError, match="like itself"):
+        recipe_file.read(str(tmp_path / "a.yaml"))
+    (tmp_path / "c.yaml").write_text("like: kd/mrcp\n")
+    with pytest.raises(PotstillError, match="did you mean 'kd/mrpc'"):
+        recipe_file.read(str(tmp_path / "c.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ([{"share": 0.5, "epochs": 1}], "more than one of share, epochs and steps"),
+        ([{"epochs": 1}, {"share": 0.5}], "another has none"),
+        ([{"share": 0.5}, {"share": 0.4}], "add up to 0.9"),
+    ],
+)
+def test_stages_have_shares_or_lengths_of_their_own(stages, message):
+    content = {"name": "x", "data": {}, "teacher": {"model": "t"}, "student": {}}
+    content["stages"] = [{"name": f"s{n}", "terms": [{"loss": "embedding_mse"}], **stage} for n, stage in enumerate(stages)]
+    with pytest.raises(PotstillError, match=message):
+        recipe_file.check(content)

@@ -44,6 +44,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
     Raises:
         PotstillErrors: everything wrong, at once.
     """
+    from potstill.models.output import LOGITS
     from potstill.models.pooling import pooling_function
     from potstill.models.source import model_folder
     from potstill.models.transformer import choose_layers
@@ -79,10 +80,14 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         sizes = _both_sizes(recipe, source, teacher, read)
         rows: list[tuple[recipes.Stage, list[TermSpec]]] = []
         for stage in recipe.stages:
-            known = depth and (recipe.teacher is None or _layers(teacher))
-            terms = attempt(_stage, recipe, stage, depth, _layers(teacher), sizes, place) if known else attempt(check_losses, stage, place)
+            if depth and (recipe.teacher is None or _layers(teacher)):
+                terms = attempt(_stage, recipe, stage, depth, _layers(teacher), sizes, _rows(recipe, read), place)
+            else:
+                terms = attempt(check_losses, stage, place)
             rows.append((stage, terms or []))
         reads = {name for _, terms in rows for term in terms if term.loss.needs_teacher for name in term.fields(1)}
+        if read and teacher_folder and LOGITS in reads and recipe.task != recipes.EMBED:
+            attempt(_require_head, teacher_folder, read)
         if read and reads and recipe.teacher and recipe.teacher.cache and recipe.task != recipes.MLM:
             needed = _cache_estimate(read.texts, reads, teacher, recipe.teacher)
             attempt(require_space, cache_folder(), needed if needed <= recipe.teacher.cache_gb * 1e9 else 0, "the teacher's cache")
@@ -106,10 +111,10 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
     return facts
 
 
-def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: int, sizes: Any, place: str) -> list[TermSpec]:
-    """The terms of a stage, checked against the sizes that are known before any model is loaded."""
+def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: int, sizes: Any, rows: int, place: str) -> list[TermSpec]:
+    """The terms of a stage, checked against the sizes that are known before any model is loaded; `rows` 0 where the data is not known."""
     from potstill.models.output import INSIDE
-    from potstill.training.objective import check_widths
+    from potstill.training.objective import check_term
     from potstill.training.terms import stage_terms
 
     terms = stage_terms(stage, student, teacher, place)
@@ -120,7 +125,7 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
             if term.loss.needs_teacher and recipe.teacher is None:
                 attempt(_refuse, where, f"{term.name} needs a teacher, and the recipe has none", "name one, or drop the term")
             elif ours.width and (theirs is None or theirs.width):
-                attempt(check_widths, term, ours, theirs or ours, where)
+                attempt(check_term, term, ours, theirs or ours, rows, where)
             if term.loss.reads == "attention_scores" and all(heads) and heads[0] != heads[1]:
                 attempt(_refuse, where, f"the student has {heads[0]} heads, the teacher {heads[1]}", "give both as many")
             if term.loss.reads == "embedding" and recipe.task != recipes.EMBED:
@@ -135,6 +140,26 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
             if term.loss.reads in INSIDE:
                 attempt(_require_shown, recipe, where)
     return terms
+
+
+def _rows(recipe: recipes.Recipe, read: Material | None) -> int:
+    """Texts of the training set, with as many copies as augmentation may add; 0 where the data is not known."""
+    copies = recipe.data.augment.copies if recipe.data.augment is not None else 0
+    return len(read.texts) * (1 + copies) if read else 0
+
+
+def _require_head(folder: Path, read: Material) -> None:
+    """Raise a PotstillError where a teacher's logits are not about what the data is about."""
+    from potstill.models.heads import saved_head
+    from potstill.tasks.labelled import label_order
+
+    kind, labels = saved_head(folder)
+    if kind != read.kind:
+        way_out = "adapt it with task: mlm first" if read.kind == "mlm" else "fine-tune it on this task"
+        has = "has no head" if kind == "embed" else f"has a head for {kind}"
+        raise PotstillError("teacher.model", f"{has}, and a term reads logits of {read.kind}", way_out)
+    if label_order(read.names, labels, "teacher.model") != list(range(len(read.names))):
+        raise PotstillError("teacher.model", f"orders its labels otherwise than the data: {', '.join(labels)}", "fine-tune it on this data")
 
 
 def _require_shown(recipe: recipes.Recipe, place: str) -> None:

@@ -198,9 +198,6 @@ def load_teacher(recipe: recipes.Recipe, facts: Facts, embed: bool = False) -> E
 
     Args:
         embed: without its head.
-
-    Raises:
-        PotstillError: its labels are not the data's.
     """
     from potstill.models.encoder import load_encoder
 
@@ -225,8 +222,7 @@ def make_teacher(
     """What answers for the training texts: a cache, made where there is none, or the model in every step.
 
     Raises:
-        PotstillError: the teacher's tokens are not the student's where a term compares token by token;
-            its labels are not the data's where a term compares logits.
+        PotstillError: the teacher's tokens are not the student's where a term compares token by token.
     """
     import numpy as np
 
@@ -244,14 +240,6 @@ def make_teacher(
                 "terms", f"teacher and student cut {len(different)} texts into other tokens, and a term compares token by token",
                 "give both one vocabulary and max_length, or compare cls, mean or pooled vectors",
             )  # fmt: skip
-    if LOGITS in reads and recipe.labelled:
-        from potstill.tasks.labelled import label_order
-
-        if model.kind != facts.material.kind:
-            raise PotstillError("teacher.model", f"has a head for {model.kind}, not for {facts.material.kind}", "fine-tune it on this task")
-        names = facts.material.names
-        if label_order(names, model.labels, "teacher.model") != list(range(len(names))):
-            raise PotstillError("teacher.model", "orders its labels otherwise than the data", "fine-tune it with this version")
     tags = own.words is not None
     size = sum(cache_bytes(own.lengths, field, model, tags, recipe.teacher.cache_half) for field in reads)
     if not recipe.teacher.cache or recipe.task == recipes.MLM or size > recipe.teacher.cache_gb * 1e9:

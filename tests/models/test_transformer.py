@@ -9,6 +9,7 @@ from transformers import AutoModel, DistilBertConfig, MPNetConfig
 
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel, load_encoder
+from potstill.models.output import Field
 from potstill.models.transformer import build_student, choose_layers, cut_student
 
 LIKE = {"pooling": "mean", "normalize": True, "max_length": 64}
@@ -52,10 +53,10 @@ def test_a_cut_student_computes_what_its_layers_compute(tiny_encoder_dir, tmp_pa
     student = cut_student(teacher, [1, 3], **LIKE)
     batch = {"input_ids": torch.tensor([[2, 10, 11, 3]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
     with torch.no_grad():
-        states = teacher(**batch, reads={"hidden_states"}).hidden_states
-        assert len(states) == 5
-        by_hand = teacher.backbone.encoder.layer[2](teacher.backbone.encoder.layer[0](states[0]))
-        torch.testing.assert_close(student(**batch, reads={"hidden_states"}).hidden_states[-1], by_hand)
+        first, last = Field("hidden_states", 0), Field("hidden_states", 2)
+        states = teacher(**batch, reads=[first])[first]
+        by_hand = teacher.backbone.encoder.layer[2](teacher.backbone.encoder.layer[0](states))
+        torch.testing.assert_close(student(**batch, reads=[last])[last], by_hand)
     # It is a copy: training it must not touch the teacher.
     student.backbone.encoder.layer[0].output.dense.weight.data.zero_()
     assert teacher.backbone.encoder.layer[0].output.dense.weight.abs().sum() > 0

@@ -101,21 +101,22 @@ def test_agreement_is_spearman_over_pairs():
 
 @pytest.fixture
 def classes(tiny_encoder_dir):
-    """A student with a head, texts, and which of four things each is about."""
-    student = cut_student(load_encoder(tiny_encoder_dir, kind="classification", labels=list("wxyz"), seed=1), [1, 2], **LIKE)
-    return student, TrainingSet(tokenize(student.tokenizer, TEXTS, 64), np.repeat(np.arange(4), 32))
+    """A student with a head, texts, and whether a river or a village is in each."""
+    student = cut_student(load_encoder(tiny_encoder_dir, kind="classification", labels=["inside", "outside"], seed=1), [1, 2], **LIKE)
+    return student, TrainingSet(tokenize(student.tokenizer, TEXTS, 64), np.repeat([1, 0], 64))
 
 
 def test_labels_alone_teach_a_classifier(classes, tmp_path):
     student, data = classes
-    train(student, Objective([spec("hard_label")], Sizes(0, 32, 4)), data, None, tmp_path, epochs=6)
+    student.set_dropout(0.0)
+    train(student, Objective([spec("hard_label")], Sizes(0, 32, 2)), data, None, tmp_path, epochs=6, settings={"learning_rate": 5e-3})
     assert (student.predict(TEXTS).argmax(1) == data.labels).mean() > 0.9
     assert not student.training
 
 
 def test_without_a_dev_score_the_last_weights_are_kept(classes, tmp_path):
     student, data = classes
-    train(student, Objective([spec("hard_label")], Sizes(0, 32, 4)), data, None, tmp_path, epochs=1)
+    train(student, Objective([spec("hard_label")], Sizes(0, 32, 2)), data, None, tmp_path, epochs=1)
     saved = load_file(tmp_path / "checkpoints" / "0-only" / "checkpoint-8" / "model.safetensors")
     for name, value in student.state_dict().items():
         torch.testing.assert_close(saved[f"student.{name}"], value, atol=0, rtol=0)
@@ -124,7 +125,7 @@ def test_without_a_dev_score_the_last_weights_are_kept(classes, tmp_path):
 
 def test_several_teachers_terms_and_labels_under_perturbation(classes, tiny_encoder_dir, tmp_path):
     student, data = classes
-    model = load_encoder(tiny_encoder_dir, kind="classification", labels=list("wxyz"), seed=2)
+    model = load_encoder(tiny_encoder_dir, kind="classification", labels=["inside", "outside"], seed=2)
     terms = [
         spec("soft_target"),
         spec("hard_label"),
@@ -132,7 +133,7 @@ def test_several_teachers_terms_and_labels_under_perturbation(classes, tiny_enco
         spec("attention_mse", pairs=[(1, 2)]),
         spec("cos_nce", pairs=[(2, 4)], mode="cls", negatives="train", count=10),
     ]
-    objective = Objective(terms, Sizes(0, 32, 4), Sizes(0, 32, 4), rows=len(data))
+    objective = Objective(terms, Sizes(0, 32, 2), Sizes(0, 32, 2), rows=len(data))
     from potstill.training.teacher import prepare_teacher
 
     live = LiveTeacher(prepare_teacher(model, objective.teacher_reads), data.texts, objective.teacher_reads)
@@ -202,7 +203,7 @@ def run_twice(make, tmp_path: Path, monkeypatch) -> tuple[dict[str, torch.Tensor
 
 
 def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+    return one.keys() == two.keys() and all(torch.allclose(one[name], two[name], 0, 0, equal_nan=True) for name in one)
 
 
 @pytest.mark.parametrize("form", ["infonce", "nce"])
@@ -253,7 +254,7 @@ def test_one_shared_projection_is_saved_and_loaded_as_one(parts, tmp_path, monke
 
 def test_a_finished_stage_taken_up_again_changes_nothing(classes, tmp_path):
     student, data = classes
-    objective = Objective([spec("hard_label")], Sizes(0, 32, 4))
+    objective = Objective([spec("hard_label")], Sizes(0, 32, 2))
     train(student, objective, data, None, tmp_path, epochs=1)
     before = {name: value.clone() for name, value in student.state_dict().items()}
     torch.nn.init.normal_(student.network.classifier.weight)

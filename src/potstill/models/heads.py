@@ -28,11 +28,7 @@ SUFFIXES = {"ForSequenceClassification": "classification", "ForTokenClassificati
 def kind_of(network: PreTrainedModel) -> str:
     """The kind of head that a network has, "embed" for none."""
     kind = _kind(type(network).__name__)
-    if kind != "classification":
-        return kind
-    problem = network.config.problem_type
-    known = {name: kind for kind, (_, name) in HEADS.items() if name}
-    return known[problem] if problem in known else ("regression" if network.config.num_labels == 1 else "classification")
+    return _problem(network.config.problem_type, network.config.num_labels) if kind == "classification" else kind
 
 
 def labels_of(network: PreTrainedModel, kind: str) -> list[str]:
@@ -44,12 +40,23 @@ def labels_of(network: PreTrainedModel, kind: str) -> list[str]:
 
 def saved_kind(folder: Path) -> str:
     """The kind of a folder's head; a language model's counts as none, since most pretrained encoders carry one."""
+    kind = saved_head(folder)[0]
+    return "embed" if kind == "mlm" else kind
+
+
+def saved_head(folder: Path) -> tuple[str, list[str]]:
+    """The kind of a folder's head, "embed" for none, and the names of its logits, read without loading anything."""
     try:
-        names = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("architectures") or [""]
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PotstillError(folder / "config.json", f"cannot be read ({error})", "fetch or save the model again") from error
-    kind = _kind(str(names[0]))
-    return "embed" if kind == "mlm" else kind
+    config = config if isinstance(config, dict) else {}
+    kind = _kind(str((config.get("architectures") or [""])[0]))
+    # A configuration without names is one of two labels to transformers.
+    names = [str(name) for _, name in sorted((config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}).items(), key=_number)]
+    if kind == "classification":
+        kind = _problem(config.get("problem_type"), len(names))
+    return kind, [] if kind in ("embed", "mlm", "regression") else names
 
 
 def load_network(folder: Path, kind: str, labels: Sequence[str] = (), seed: int = 0) -> PreTrainedModel:
@@ -64,13 +71,18 @@ def load_network(folder: Path, kind: str, labels: Sequence[str] = (), seed: int 
     if kind == "embed":
         return transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    before = [str(name).casefold() for _, name in sorted(config.id2label.items())]
     if labels or kind == "regression":
         name_labels(config, kind, labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return getattr(transformers, HEADS[kind][0]).from_pretrained(
+        network = getattr(transformers, HEADS[kind][0]).from_pretrained(
             folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, ignore_mismatched_sizes=True
         )
+        named = before != [f"label_{number}" for number in range(len(before))]  # else the data says what the logits mean
+        if labels and named and before != [name.casefold() for name in labels]:
+            _draw_output(network)
+    return network
 
 
 def new_network(config: PretrainedConfig, kind: str, seed: int) -> PreTrainedModel:
@@ -91,5 +103,25 @@ def name_labels(config: PretrainedConfig, kind: str, labels: Sequence[str]) -> N
     config.label2id = {name: number for number, name in enumerate(names)}
 
 
+def _draw_output(network: PreTrainedModel) -> None:
+    """Draw the layer that gives the logits anew: it told other labels apart, which transformers only sees where their number differs."""
+    inside = set(network.base_model.modules())
+    for module in network.modules():
+        if module not in inside and isinstance(module, torch.nn.Linear) and module.out_features == network.config.num_labels:
+            torch.nn.init.normal_(module.weight, std=getattr(network.config, "initializer_range", 0.02))
+            if module.bias is not None:
+                torch.nn.init.zeros_(module.bias)
+
+
 def _kind(architecture: str) -> str:
     return next((kind for suffix, kind in SUFFIXES.items() if architecture.endswith(suffix)), "embed")
+
+
+def _problem(problem_type: str | None, labels: int | None) -> str:
+    """What a head for sequences is for; transformers leaves the type empty until it has trained."""
+    known = {name: kind for kind, (_, name) in HEADS.items() if name}
+    return known.get(problem_type or "", "regression" if labels == 1 else "classification")
+
+
+def _number(item: tuple[str, str]) -> int:
+    return int(item[0])

@@ -82,8 +82,7 @@ class Objective(nn.Module):
         self.losses = nn.ModuleList(term.loss for term in terms)
         self.projections = nn.ModuleList(_projection(term, student, other) for term in terms)
         for term in terms:
-            ours, theirs = student.of(term.loss.reads), other.of(term.loss.reads)
-            term.loss.build(theirs if term.project != "none" else ours, theirs, max(1, len(term.pairs)), rows)
+            _build(term, student, other, rows)
         self.set_progress(0.0)
 
     def inherit(self, earlier: Objective) -> None:
@@ -174,6 +173,27 @@ def check_widths(term: TermSpec, student: Sizes, teacher: Sizes, place: str = "t
 def _row(term: TermSpec) -> tuple[object, ...]:
     """What makes two rows the same to a projection: everything but weights and options."""
     return (term.name, term.loss.reads, tuple(term.pairs), term.project)
+
+
+def check_term(term: TermSpec, student: Sizes, teacher: Sizes, rows: int = 0, place: str = "terms") -> None:
+    """Raise a PotstillError for what an Objective would refuse, without the memory that it would take.
+
+    Args:
+        rows: 0 where the training set is not known yet: what depends on it is then left open.
+    """
+    check_widths(term, student, teacher, place)
+    if not rows:
+        return
+    try:
+        with torch.device("meta"):
+            _build(term, student, teacher, rows)
+    except PotstillError as error:
+        raise PotstillError(f"{place}: {error.place}", error.problem, error.remedy) from error
+
+
+def _build(term: TermSpec, student: Sizes, teacher: Sizes, rows: int) -> None:
+    ours, theirs = student.of(term.loss.reads), teacher.of(term.loss.reads)
+    term.loss.build(theirs if term.project != "none" else ours, theirs, max(1, len(term.pairs)), rows)
 
 
 def _pool(loss: nn.Module) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,12 +103,6 @@ class Distillation(nn.Module):
         super().__init__()
         self.student, self.objective, self.perturbation = student, objective, perturbation
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Each tensor once: safetensors refuses a tied decoder, or a projection that layers share, under two names."""
-        once: dict[tuple[int, torch.Size], str] = {}
-        full = super().state_dict(*args, **kwargs)
-        return {name: value for name, value in full.items() if once.setdefault((value.data_ptr(), value.shape), name) == name}
-
     def forward(
         self,
         batch: dict[str, Tensor],
@@ -126,6 +120,21 @@ class Distillation(nn.Module):
         if self.perturbation is None or not self.training:
             return compute(True)
         return self.perturbation(embedding_module(self.student), batch["attention_mask"], compute)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Each tensor under its first name alone: safetensors refuses one memory under two names (a tied head, a shared projection)."""
+        first = self._first_names()
+        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if first.get(name, name) == name}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        # Under all its names again: Trainer takes a name that is missing for a broken checkpoint.
+        again = {name: state_dict[first] for name, first in self._first_names().items() if first in state_dict}
+        return super().load_state_dict({**state_dict, **again}, strict, assign)
+
+    def _first_names(self) -> dict[str, str]:
+        """Of each name in the state the first name of the same tensor."""
+        seen: dict[int, str] = {}
+        return {name: seen.setdefault(id(value), name) for name, value in super().state_dict(keep_vars=True).items()}
 
 
 class StageTrainer(Trainer):
