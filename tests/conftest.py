@@ -128,3 +128,68 @@ def tiny_head_exports(tiny_head_dirs: dict[str, Path], tmp_path_factory: pytest.
     texts = {"classification": pairs, "tagging": [["the", "rivers"], ["9"]], "regression": ["a river"]}
     place = tmp_path_factory.mktemp("head-exports")
     return {kind: export_onnx(load_encoder(tiny_head_dirs[kind], max_length=32), place / kind, given) for kind, given in texts.items()}
+
+
+@pytest.fixture(scope="session")
+def labelled_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a small set of every kind that is easy to learn (read-only): is it about rivers, villages, both?"""
+    import json
+
+    folder = tmp_path_factory.mktemp("labelled")
+    things = ["river", "village"]
+    sentences = [
+        (f"{word} {a} the {thing} {b}", number)
+        for a in "abcdefgh"
+        for b in "wxyz"
+        for number, thing in enumerate(things)
+        for word in ("the", "and")
+    ]
+    parts = {"train": sentences[:96], "dev": sentences[96:112], "test": sentences[112:]}
+    for split, rows in parts.items():
+        files = {
+            "classification/about/{}.csv": ["text,label", *(f"{text},{things[number]}" for text, number in rows)],
+            "classification/pairs/{}.csv": [
+                "text,text_pair,label",
+                *(f"{text},the {things[row % 2]},{'yes' if number == row % 2 else 'no'}" for row, (text, number) in enumerate(rows)),
+            ],
+            "multilabel/about/{}.csv": [
+                "text,label",
+                *(f"{text},{['river', 'village|river', ''][(row + number) % 3]}" for row, (text, number) in enumerate(rows)),
+            ],
+            "regression/about/{}.csv": ["text,label", *(f"{text},{number + len(text) / 100}" for text, number in rows)],
+            "tagging/about/{}.jsonl": [
+                json.dumps({"tokens": text.split(), "tags": ["B-PLACE" if word in things else "O" for word in text.split()]})
+                for text, _ in rows
+            ],
+            "texts-{}.txt": [text for text, _ in rows],
+        }
+        for name, lines in files.items():
+            file = folder / name.format(split)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_teachers(tiny_encoder_dir: Path, labelled_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The tiny encoder with a random head for each kind of `labelled_dir`, and one of a language model (read-only)."""
+    import torch
+
+    from potstill.models.encoder import load_encoder
+
+    labels = {
+        "classification": ["river", "village"],
+        "pairs": ["no", "yes"],
+        "multilabel": ["river", "village"],
+        "tagging": ["O", "B-PLACE"],
+    }
+    folders = {}
+    for name in (*labels, "regression", "mlm"):
+        kind = "classification" if name == "pairs" else name
+        model = load_encoder(tiny_encoder_dir, kind=kind, labels=labels.get(name, []), seed=1)
+        with torch.no_grad():  # else it answers all texts nearly alike
+            for parameter in (parameter for key, parameter in model.named_parameters() if "encoder" in key or "classifier" in key):
+                parameter.mul_(4 if parameter.dim() > 1 else 1)
+        folders[name] = tmp_path_factory.mktemp("teachers") / name
+        model.save(folders[name])
+    return folders

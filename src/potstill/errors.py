@@ -23,10 +23,10 @@ class PotstillError(Exception):
 
 
 class PotstillErrors(PotstillError):
-    """Several mistakes found in one reading, reported together, one line each."""
+    """Several mistakes found in one reading, reported together, one line each, and each once."""
 
     def __init__(self, errors: Sequence[PotstillError]) -> None:
-        self.errors = list(errors)
+        self.errors = list({str(error): error for error in errors}.values())  # two readers of one file find the same
         Exception.__init__(self, "\n".join(str(error) for error in self.errors))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from potstill import recipe as recipes
 from potstill.data.readers import read_texts
 from potstill.errors import PotstillError, PotstillErrors
-from potstill.files import cache_folder, write_text
+from potstill.files import write_text
+from potstill.models.source import model_folder
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
@@ -46,27 +47,55 @@ def read_material(recipe: recipes.Recipe) -> Material:
     return _labelled(recipe) if recipe.labelled else _unlabelled(recipe)
 
 
-def augmented(material: Material, wanted: recipes.Augment, teacher: EncoderModel, key: str, seed: int) -> Material:
-    """More rows of a labelled task: words replaced by neighbours in the teacher's embedding table, the label kept.
+def augmented(material: Material, wanted: recipes.Augment, teacher: EncoderModel, folder: Path, seed: int) -> Material:
+    """More rows of a labelled task: words replaced by others that may stand there, the label kept.
+
+    What may replace a word is kept in the cache: it is slow to find and serves every student.
 
     Args:
-        key: tells this teacher's table from others: the neighbours are kept in the cache under it.
+        teacher: whose embedding table says which words are neighbours, unless a language model is asked.
+        folder: the teacher's.
     """
-    from potstill.data.augment import augment, embedding_neighbours
+    from potstill.data.augment import augment
 
-    file = cache_folder() / "neighbours" / f"{key}-{wanted.candidates}.json"
-    if file.is_file():
-        neighbours = json.loads(file.read_text(encoding="utf-8"))
+    if wanted.model is None:
+        candidates: Any = _kept("neighbours", folder, [], wanted.candidates, lambda: _neighbours(teacher, wanted.candidates))
     else:
-        pieces = teacher.hf_tokenizer.convert_ids_to_tokens(list(range(len(teacher.hf_tokenizer))))
-        weight: Any = teacher.backbone.get_input_embeddings().weight
-        table = weight.detach().float().cpu().numpy()
-        neighbours = embedding_neighbours(table[: len(pieces)], pieces, wanted.candidates, "neighbours")
-        write_text(file, json.dumps(neighbours))
-    found = list(augment(material.texts, neighbours, probability=wanted.probability, copies=wanted.copies, seed=seed))
-    rows = [row for row, _ in found]
-    labels = material.labels[rows]  # of an array: words that are tagged are never replaced
-    return replace(material, texts=[text for _, text in found], labels=labels)
+        sides = list(dict.fromkeys(side for text in material.texts for side in ([text] if isinstance(text, str) else text)))
+        model = model_folder(wanted.model)
+        found = _kept("masked", model, sides, wanted.candidates, lambda: _masked(model, sides, wanted.candidates, teacher.device))
+        candidates = dict(zip(sides, found, strict=True)).__getitem__
+    rows = list(augment(material.texts, candidates, probability=wanted.probability, copies=wanted.copies, seed=seed))
+    labels = material.labels[[number for number, _ in rows]]  # of an array: words that are tagged are never replaced
+    return replace(material, texts=[text for _, text in rows], labels=labels)
+
+
+def _kept(name: str, folder: Path, texts: Sequence[str], count: int, compute: Callable[[], Any]) -> Any:
+    """What `compute` gives, out of the cache where it is there."""
+    from potstill.training.cache import cache_place
+
+    file = cache_place(folder, texts, {"augment": name, "candidates": count}) / f"{name}.json"
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8"))
+    found = compute()
+    write_text(file, json.dumps(found))
+    return found
+
+
+def _neighbours(teacher: EncoderModel, count: int) -> dict[str, list[str]]:
+    from potstill.data.augment import embedding_neighbours
+
+    pieces = teacher.hf_tokenizer.convert_ids_to_tokens(list(range(len(teacher.hf_tokenizer))))
+    weight: Any = teacher.backbone.get_input_embeddings().weight
+    return embedding_neighbours(weight.detach().float().cpu().numpy()[: len(pieces)], pieces, count, "neighbours")
+
+
+def _masked(folder: Path, texts: Sequence[str], count: int, device: Any) -> list[list[list[str]]]:
+    from potstill.models.candidates import masked_candidates
+    from potstill.models.encoder import load_encoder
+
+    model = load_encoder(folder, kind="mlm").to(device)
+    return masked_candidates(model.network, model.hf_tokenizer, texts, count, title="words in place")
 
 
 def _unlabelled(recipe: recipes.Recipe) -> Material:
@@ -86,6 +115,8 @@ def _labelled(recipe: recipes.Recipe) -> Material:
     data = training_data(recipe.task, recipe.data.dir)
     if recipe.data.augment is not None and (recipe.teacher is None or data.kind == "tagging"):
         raise PotstillError("data.augment", "needs a teacher, and a task whose labels are not one a word", "drop it")
+    if recipe.data.augment is not None and recipe.data.augment.model is not None:
+        model_folder(recipe.data.augment.model)
     train = data.train
     if recipe.data.limit is not None and recipe.data.limit < len(train):
         train = train.take(np.sort(np.random.default_rng(recipe.training.seed).choice(len(train), recipe.data.limit, replace=False)))

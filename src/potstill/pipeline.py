@@ -16,7 +16,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import COST, evaluate
 from potstill.files import write_aside, write_text
 from potstill.preflight import Facts, preflight
-from potstill.results import REPORT_FILE, Record, Run, read_metrics
+from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics
 from potstill.runtime.folder import ONNX, STUDENT
 from potstill.teach import CHECKPOINTS, dev_score, make_student, teach
 
@@ -199,6 +199,7 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
         recipe=recipe.model_dump(mode="json"),
         training=_training_summary(folder),
         gate=json.loads((onnx / GATE).read_text(encoding="utf-8")) if (onnx / GATE).is_file() else [],
+        cases=read_cases(folder),
         records=records,
     )
     for part in (STUDENT, ONNX):

@@ -56,7 +56,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
             if pooling is not None:
                 attempt(pooling_function, pooling, f"{place}: {side}.pooling")
         scored = [*recipe.evaluate, *([] if recipe.select in (AGREEMENT, LAST) else [recipe.select])]
-        attempt(load_tasks, scored, recipe.data.dir)
+        tasks = attempt(load_tasks, scored, recipe.data.dir) or []
         if recipe.select == AGREEMENT and (recipe.teacher is None or recipe.task != recipes.EMBED):
             attempt(_refuse, f"{place}: training.select", "agreement needs a teacher and the task embed", "use a dev task, or last")
         if recipe.task == recipes.MLM and recipe.export.onnx:
@@ -67,6 +67,8 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
                 "set export.onnx=false, and distil a task from it",
             )
         read = attempt(read_material, recipe)
+        for task in tasks:
+            attempt(_require_fit, task, recipe, read, place)
         teacher_folder = attempt(model_folder, recipe.teacher.model) if recipe.teacher else None
         student_folder = attempt(model_folder, recipe.student.model) if recipe.student.model else teacher_folder
         teacher: dict[str, Any] = attempt(_config, teacher_folder) or {}
@@ -142,6 +144,19 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
     return terms
 
 
+def _require_fit(task: Any, recipe: recipes.Recipe, read: Material | None, place: str) -> None:
+    """Raise a PotstillError where a task asks what the student will not give: vectors, logits, or logits of these labels."""
+    from potstill.tasks.labelled import label_order
+
+    if (task.needs == "logits") != recipe.labelled and not (recipe.task == recipes.MLM and task.needs == "embedding"):
+        given = "logits, no vectors" if recipe.labelled else "no logits"
+        raise PotstillError(f"{place}: evaluate", f"{task.name} needs {task.needs}, and the task {recipe.task} gives {given}", "drop it")
+    if recipe.labelled and read:
+        if task.kind != read.kind:
+            raise PotstillError(f"{place}: evaluate", f"{task.name} is {task.kind}, the task {recipe.task} is {read.kind}", "drop it")
+        label_order(task.labels, read.names, f"{place}: evaluate: {task.name}")
+
+
 def _rows(recipe: recipes.Recipe, read: Material | None) -> int:
     """Texts of the training set, with as many copies as augmentation may add; 0 where the data is not known."""
     copies = recipe.data.augment.copies if recipe.data.augment is not None else 0
@@ -193,10 +208,15 @@ def _both_sizes(
     """Sizes of both sides as their configurations have them, and their heads; 0 where unknown."""
     from potstill.training.objective import Sizes
 
-    width, logits = recipe.student.width or _width(source), max(1, len(read.names)) if read else 0
-    ours = Sizes(width, width, logits)
-    # What the teacher's head tells apart is compared by name when it is loaded.
-    theirs = Sizes(_width(teacher), _width(teacher), logits) if recipe.teacher else None
+    def logits(config: dict[str, Any]) -> int:
+        if recipe.task == recipes.MLM:
+            return int(config.get("vocab_size") or 0)
+        # What the teacher's head tells apart is compared by name, apart from this.
+        return max(1, len(read.names)) if read and recipe.labelled else 0
+
+    width = recipe.student.width or _width(source)
+    ours = Sizes(width, width, logits(source))
+    theirs = Sizes(_width(teacher), _width(teacher), logits(teacher)) if recipe.teacher else None
     return ours, theirs, (recipe.student.heads or _heads(source), _heads(teacher))
 
 

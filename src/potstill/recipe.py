@@ -34,7 +34,10 @@ class Augment(Part):
 
     copies: Count = Field(20, description="of each text, at most")
     probability: float = Field(0.4, gt=0, le=1, description="that a word is replaced")
-    candidates: Count = Field(15, description="words that one word may be replaced by: its neighbours in the teacher's embedding table")
+    candidates: Count = Field(15, description="words that one word may be replaced by")
+    model: str | None = Field(
+        None, description="a masked language model that names them; default: neighbours in the teacher's embedding table"
+    )
 
 
 class Data(Part):

@@ -16,6 +16,7 @@ from potstill.files import write_text
 
 RESULTS_FILE = "results.json"
 METRICS_FILE = "metrics.jsonl"
+CASES_FILE = "cases.json"
 REPORT_FILE = "report.html"
 
 LIBRARIES = ("potstill", "torch", "transformers", "sentence-transformers", "tokenizers", "onnx", "onnxruntime", "numpy")
@@ -72,6 +73,7 @@ class Run(Strict):
     recipe: dict[str, Any]
     training: dict[str, Any] = Field({}, description="steps, seconds, texts, best step and its dev score")
     gate: list[dict[str, Any]] = Field([], description="one row for each int8 setting tried, the last is the chosen one")
+    cases: list[dict[str, Any]] = Field([], description="a few texts and the angles between student and teacher, see training/cases.py")
     records: list[Record] = []
 
     def write(self, folder: str | Path) -> None:
@@ -105,6 +107,12 @@ def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return found
+
+
+def read_cases(folder: str | Path) -> list[dict[str, Any]]:
+    """A run's cases.json; an empty list where there is none."""
+    path = Path(folder) / CASES_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
 
 def versions() -> dict[str, str]:

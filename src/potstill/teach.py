@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
     """Teach the student, stage by stage, and save it. Returns what chose its checkpoints."""
     from transformers import set_seed
 
-    from potstill.training.cache import fingerprint
+    from potstill.training.cases import write_cases
     from potstill.training.objective import Objective
     from potstill.training.perturbation import Perturbation, embedding_module
     from potstill.training.precision import choose_device, use_bf16
@@ -50,8 +51,7 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
     require_space(folder, 40 * sum(student.parameter_counts()), "the checkpoints")
     model = load_teacher(recipe, facts)
     if recipe.data.augment is not None and model is not None and facts.teacher_folder is not None:
-        key = fingerprint(facts.teacher_folder)["model.safetensors"][:24]
-        facts = replace(facts, material=augmented(facts.material, recipe.data.augment, model, key, training.seed))
+        facts = replace(facts, material=augmented(facts.material, recipe.data.augment, model, facts.teacher_folder, training.seed))
     # Everything that can go wrong with a stage is told before the first one is trained.
     stages: list[tuple[recipes.Stage, Objective | None, Perturbation | None]] = []
     for number, stage in enumerate(recipe.stages):
@@ -104,6 +104,8 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
             perturbation=perturbation,
         )
     student.save(folder / STUDENT)
+    objectives = [objective for _, objective, _ in stages if objective is not None]
+    write_cases(folder, student, objectives, partial(load_teacher, recipe, facts), facts.material.held_out)
     return dev
 
 

@@ -28,8 +28,9 @@ class Curves:
 def read_curves(lines: Sequence[Mapping[str, Any]]) -> Curves:
     """Sort the lines of metrics.jsonl into curves.
 
-    A stage that counts its steps from 0 again continues where the last one ended. The total
-    breaks between stages, since another table of terms makes another sum.
+    A stage that counts its steps from 0 again continues where the last one ended. Every line
+    breaks between stages: another table of terms makes another sum, and a term that a stage leaves
+    out has no value there.
     """
     curves = Curves()
     stage, offset, last = None, 0.0, 0.0
@@ -40,8 +41,8 @@ def read_curves(lines: Sequence[Mapping[str, Any]]) -> Curves:
         if line.get("stage") != stage:
             if stage is not None:
                 offset = last if own + offset < last else offset
-                curves.loss.append((last, None))
-                curves.rate.append((last, None))
+                for points in (curves.loss, curves.rate, *curves.terms.values()):
+                    points.append((last, None))
             stage = line.get("stage")
             curves.stages.append((last, str(stage)))
         step = last = own + offset
@@ -58,52 +59,97 @@ def read_curves(lines: Sequence[Mapping[str, Any]]) -> Curves:
 
 
 def training_chart(runs: Mapping[str, Curves]) -> Figure | None:
-    """Curves of one run, loss by term, or of several runs laid over each other; None when nothing was logged."""
+    """Curves of one run, loss by term, or the total losses of several runs over each other; None when nothing was logged."""
     runs = {name: curves for name, curves in runs.items() if curves.loss or curves.dev}
     if not runs:
         return None
     single = len(runs) == 1
-    traces: list[Figure] = []
-    stages: list[tuple[float, str]] = []
-    for colour, (name, curves) in zip(_colours(len(runs)), runs.items()):
-        label = "total" if single else f"{name}{_best_of(curves)}"
-        traces.append(_line(curves.loss, label, INK if single else colour, "y", width=1.6))
-        if single:
-            # A lone term of weight 1 is the total itself: one line says it.
-            terms = {term: points for term, points in curves.terms.items() if _values(points) != _values(curves.loss)}
-            traces += [_line(points, term, hue, "y") for hue, (term, points) in zip(_colours(len(terms)), terms.items())]
-            stages = curves.stages
-        for metric, points in curves.dev.items():
-            title = task_title(metric) if single else f"{name} {task_title(metric)}"
-            traces += _dev(points, title, "var(--int8)" if single else colour, labelled=single)
-        traces.append(_line(curves.rate, "learning rate", MUTED if single else colour, "y3", legend=False))
+    traces = [
+        trace
+        for number, (name, curves) in enumerate(runs.items())
+        for trace in (_of_one(curves) if single else _of_several(name, curves, number))
+    ]
     losses, devs = ([y for trace in traces if trace["yaxis"] == own for y in trace["y"] if y is not None] for own in ("y", "y2"))
+    if logarithmic := bool(losses) and min(losses) >= 0 and max(losses) > 0:
+        losses = [loss for loss in losses if loss]
+        for trace in traces:  # a weight that a schedule begins with may be 0, which has no logarithm
+            trace["y"] = [y if y or trace["yaxis"] != "y" else None for y in trace["y"]]
     metrics = dict.fromkeys(task_title(metric) for curves in runs.values() for metric in curves.dev)
-    titles = {"y": "loss" + (" (log scale)" if _logarithmic(losses) else ""), "y2": ", ".join(metrics), "y3": "learning rate"}
-    return {"data": traces, "layout": _layout(titles, losses, devs, stages)}
+    terms = ", terms before their weights" if single and sum(trace["yaxis"] == "y" for trace in traces) > 1 else ""
+    titles = {"y": f"loss{terms}{' (log scale)' if logarithmic else ''}", "y2": ", ".join(metrics), "y3": "learning rate"}
+    return {"data": traces, "layout": _layout(titles, losses, devs, _marks(list(runs.values())), logarithmic)}
+
+
+def _of_one(curves: Curves) -> list[Figure]:
+    """Total and terms, dev scores, rate."""
+    # A lone term of weight 1 is the total itself: one line says it.
+    terms = {name: points for name, points in curves.terms.items() if _values(points) != _values(curves.loss)}
+    # Wide under the terms: where one of them is the whole loss, as in LRC-BERT's first stage, both are seen.
+    traces = [_line(curves.loss, "total", Pen(INK, width=2.6 if terms else 1.6), "y")]
+    traces += [_line(points, name, _pen(number), "y") for number, (name, points) in enumerate(terms.items())]
+    for metric, points in curves.dev.items():
+        traces += _dev(points, task_title(metric), Pen("var(--int8)"), labelled=True)
+    return [*traces, _line(curves.rate, "learning rate", Pen(MUTED), "y3", legend=False)]
+
+
+def _of_several(name: str, curves: Curves, number: int) -> list[Figure]:
+    """Total, dev scores and rate of run `number`, in one colour."""
+    pen = _pen(number)
+    traces = [_line(curves.loss, f"{name}{_best_of(curves)}", pen, "y")]
+    for metric, points in curves.dev.items():
+        traces += _dev(points, f"{name} {task_title(metric)}", pen, labelled=False)
+    return [*traces, _line(curves.rate, "learning rate", pen, "y3", legend=False)]
 
 
 def _values(points: Points) -> list[float]:
     return [y for _, y in points if y is not None]
 
 
-def _colours(count: int) -> list[str]:
-    return [SERIES[number % len(SERIES)] for number in range(count)]
+@dataclass(frozen=True)
+class Pen:
+    colour: str
+    dash: str = "solid"
+    width: float = 1.4
 
 
-def _logarithmic(losses: Sequence[float]) -> bool:
-    return bool(losses) and min(losses) > 0
+def _pen(number: int) -> Pen:
+    """A look of its own for each curve: where the colours end they begin anew, dotted."""
+    return Pen(SERIES[number % len(SERIES)], "dot" if number // len(SERIES) % 2 else "solid")
 
 
-def _line(points: Points, name: str, colour: str, y_axis: str, width: float = 1.4, legend: bool = True) -> Figure:
+@dataclass(frozen=True)
+class Mark:
+    """Where a stage begins."""
+
+    step: float
+    name: str
+    colour: str
+    row: int
+    """Line of its name, counted from the top."""
+
+
+def _marks(runs: Sequence[Curves]) -> list[Mark]:
+    """The stages of all runs: once for those that agree, in its own colour where a run stands alone, names one below the other."""
+    shared: dict[tuple[tuple[float, str], ...], list[int]] = {}
+    for number, curves in enumerate(runs):
+        if len(curves.stages) > 1:
+            shared.setdefault(tuple(curves.stages), []).append(number)
+    return [
+        Mark(step, name, MUTED if len(shared) == 1 or len(numbers) > 1 else _pen(numbers[0]).colour, row)
+        for row, (stages, numbers) in enumerate(shared.items())
+        for step, name in stages
+    ]
+
+
+def _line(points: Points, name: str, pen: Pen, y_axis: str, legend: bool = True) -> Figure:
     return {
         "type": "scatter",
         "mode": "lines" if len(points) > 1 else "markers",
         "x": [x for x, _ in points],
         "y": [y for _, y in points],
         "name": plain(name),
-        "line": {"color": colour, "width": width},
-        "marker": {"color": colour, "size": 5},
+        "line": {"color": pen.colour, "width": pen.width, "dash": pen.dash},
+        "marker": {"color": pen.colour, "size": 5},
         "xaxis": "x",
         "yaxis": y_axis,
         "showlegend": legend,
@@ -120,19 +166,19 @@ def _best_of(curves: Curves) -> str:
     return "".join(f", best {points[_best(points)][1]:.2f}" for points in curves.dev.values())
 
 
-def _dev(points: Points, name: str, colour: str, labelled: bool) -> list[Figure]:
+def _dev(points: Points, name: str, pen: Pen, labelled: bool) -> list[Figure]:
     best = _best(points)
     step, value = points[best]
-    curve = _line(points, name, colour, "y2", legend=False)
+    curve = _line(points, name, pen, "y2", legend=False)
     curve.update(mode="lines+markers", hovertemplate="%{y:.2f}")
     mark = {
-        **_line([(step, value)], name, colour, "y2", legend=False),
+        **_line([(step, value)], name, pen, "y2", legend=False),
         "mode": "markers+text" if labelled else "markers",
-        "marker": {"color": colour, "size": 11, "line": {"color": PAPER, "width": 2}},
+        "marker": {"color": pen.colour, "size": 11, "line": {"color": PAPER, "width": 2}},
         "text": [f"best {value:.2f}"],
         # The best is most often among the last: its label must stay inside.
         "textposition": "top center" if best < 0.8 * len(points) else "top left",
-        "textfont": {"color": colour, "size": 13},
+        "textfont": {"color": pen.colour, "size": 13},
         "hoverinfo": "skip",
         "cliponaxis": False,
     }
@@ -140,30 +186,60 @@ def _dev(points: Points, name: str, colour: str, labelled: bool) -> list[Figure]
     return [curve, mark]
 
 
-def _layout(titles: Mapping[str, str], losses: Sequence[float], devs: Sequence[float], stages: Sequence[tuple[float, str]]) -> Figure:
+def _layout(titles: Mapping[str, str], losses: Sequence[float], devs: Sequence[float], marks: Sequence[Mark], logarithmic: bool) -> Figure:
     # Each panel's share of the height, from the bottom; the rest is for headings, stage names and the legend.
     height, domains = 600, {"y": [0.51, 0.92], "y2": [0.21, 0.43], "y3": [0.0, 0.13]}
     if not devs:
         height, domains = 460, {"y": [0.31, 0.9], "y3": [0.0, 0.17]}
     notes = [
-        {"text": plain(text), "xref": "paper", "yref": "paper", "x": 0, "y": domains[name][1], "xanchor": "left", "yanchor": "bottom"}
+        {
+            "text": plain(text),
+            "xref": "paper",
+            "yref": "paper",
+            "x": 0,
+            "y": domains[name][1],
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "font": {"size": 12, "color": MUTED},
+        }
         for name, text in titles.items()
         if text
     ]
-    shapes = []
-    if len(stages) > 1:
-        place = {"yref": "paper", "y": 1.0, "xanchor": "left", "yanchor": "top"}
-        notes += [{"text": plain(name), "x": step, "xshift": 4 if step else 0, **place} for step, name in stages]
-        line = {"color": MUTED, "width": 1, "dash": "dot"}
-        shapes = [{"type": "line", "x0": step, "x1": step, "yref": "paper", "y0": 0, "y1": 1, "line": line} for step, _ in stages[1:]]
+    notes += [
+        {
+            "text": plain(mark.name),
+            "x": mark.step,
+            "xshift": 4 if mark.step else 0,
+            "yref": "paper",
+            "y": 1.0,
+            "yshift": -14 * mark.row,
+            "xanchor": "left",
+            "yanchor": "top",
+            "font": {"size": 12, "color": mark.colour},
+        }
+        for mark in marks
+    ]
+    shapes = [
+        {
+            "type": "line",
+            "x0": mark.step,
+            "x1": mark.step,
+            "yref": "paper",
+            "y0": 0,
+            "y1": 1,
+            "line": {"color": mark.colour, "width": 1, "dash": "dot"},
+        }
+        for mark in marks
+        if mark.step
+    ]
     spread = max(devs) - min(devs) or 1.0 if devs else 1.0
     dev_range = [min(devs) - 0.1 * spread, max(devs) + 0.4 * spread] if devs else None  # room for the best one's label
     for note in notes:
-        note.update(showarrow=False, font={"size": 12, "color": MUTED})
+        note["showarrow"] = False
     return layout(
         height=height,
         xaxis=axis(title="step", anchor="y3", showgrid=False, showline=True, ticks="outside", tickformat=",d", rangemode="tozero"),
-        yaxis=axis(domain=domains["y"], **({"type": "log", **log_ticks(min(losses) / 2, max(losses) * 2)} if _logarithmic(losses) else {})),
+        yaxis=axis(domain=domains["y"], **({"type": "log", **log_ticks(min(losses) / 2, max(losses) * 2)} if logarithmic else {})),
         **({"yaxis2": axis(domain=domains["y2"], nticks=4, range=dev_range)} if devs else {}),
         yaxis3=axis(domain=domains["y3"], nticks=3, exponentformat="e", rangemode="tozero"),
         annotations=notes,

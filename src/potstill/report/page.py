@@ -10,9 +10,10 @@ import yaml
 
 from potstill.errors import PotstillError
 from potstill.files import write_text
+from potstill.report.cases import case_table
 from potstill.report.charts import SIZE, SPEED, quality_chart
 from potstill.report.curves import read_curves, training_chart
-from potstill.report.gate import FIGURES, gate_rows
+from potstill.report.gate import gate_table
 from potstill.report.headline import headline, shipped_row
 from potstill.report.numbers import MISSING, significant
 from potstill.report.rows import ROLES, model_rows, run_names
@@ -73,9 +74,8 @@ def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]]) -> 
         roles={role: ROLES[role] for role in dict.fromkeys(row.role for row in rows)},
         score_title=score_title,
         figures={name: figure for name, figure in figures.items() if figure is not None},
-        gate_figures=FIGURES,
-        gate_groups=_groups([unit if unit in ("cosine", "score") else "" for _, _, unit, _ in FIGURES]),
-        gates=[(name, gate_rows(run.gate)) for name, run in zip(names, runs) if run.gate],
+        cases=case_table(runs, names),
+        gates=[(name, gate_table(run.gate)) for name, run in zip(names, runs) if run.gate],
         making=[_making(name, run) for name, run in zip(names, runs)],
         plotly=get_plotlyjs(),
     )

@@ -10,8 +10,17 @@ from potstill.results import Record
 
 STS = "sts/"
 DEV = "-dev"
-_TITLES = {"stsb": "STS-B", "sickr": "SICK-R"}
-_METRICS = {"spearman": "Spearman", "pearson": "Pearson", "mrr": "MRR", "map": "MAP", "ndcg": "nDCG", "f1": "F1"}
+_TITLES = {
+    "sts": {"stsb": "STS-B", "sickr": "SICK-R"},
+    "glue": {
+        "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP",
+        "mnli": "MNLI", "mnli-mm": "MNLI-mm", "qnli": "QNLI", "rte": "RTE", "wnli": "WNLI",
+    },
+}  # fmt: skip
+_METRICS = {
+    "spearman": "Spearman", "pearson": "Pearson", "matthews": "Matthews", "mrr": "MRR", "map": "MAP", "ndcg": "nDCG",
+    "f1": "F1", "macro_f1": "macro F1", "micro_f1": "micro F1", "rmse": "RMSE",
+}  # fmt: skip
 
 
 def finite(value: object) -> float | None:
@@ -36,12 +45,17 @@ def primary_score(scores: Mapping[str, Any]) -> float | None:
 
 
 def task_title(name: str) -> str:
-    """A task's name as a column shows it: `sts/12` → STS12, `sts/stsb-dev` → STS-B dev, `retrieval/pydoc` → pydoc."""
-    short = name.rpartition("/")[2]
+    """A task's name as a column shows it: `sts/12` → STS12, `glue/mrpc-dev` → MRPC dev, of own data (`tagging/streets`) its name."""
+    family, _, short = name.rpartition("/")
     stem, dev = (short[: -len(DEV)], " dev") if short.endswith(DEV) else (short, "")
     if name.startswith(STS) and stem.isdigit():
         return f"STS{stem}{dev}"
-    return _TITLES.get(stem, stem) + dev
+    return _TITLES.get(family, {}).get(stem, stem) + dev
+
+
+def better(metric: str) -> int:
+    """Which way a metric is better: 1 up, -1 down."""
+    return -1 if metric == "rmse" else 1
 
 
 def metric_title(metric: str) -> str:

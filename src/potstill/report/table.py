@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from potstill.report.numbers import fixed, shown_number, significant
 from potstill.report.rows import ModelRow, model_rows
-from potstill.report.scores import further_measures, metric_title, summed_up, task_metrics, task_title
+from potstill.report.scores import better, further_measures, metric_title, summed_up, task_metrics, task_title
 from potstill.results import Run
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def columns(runs: Sequence[Run], rows: Sequence[ModelRow]) -> list[Column]:
             for task, metric in tasks.items()
         ),
         *(
-            Column(score, metric_title(name), "", lambda row, name=name: row.measures[name], fixed(2), 1, key=True)  # type: ignore[misc]
+            Column(score, metric_title(name), "", lambda row, name=name: row.measures[name], fixed(2), better(name), key=True)  # type: ignore[misc]
             for name in further
         ),
         *([Column(score, title, f"of {len(summary)}", lambda row: row.score, fixed(2), better=1, key=True)] if several else []),

@@ -117,6 +117,13 @@ class Objective(nn.Module):
             for name, schedule in term.options.items():
                 setattr(term.loss, name, schedule(progress))
 
+    def projected(self, number: int, student: EncoderOutput) -> tuple[Tensor, ...]:
+        """What term `number` reads of the student, one tensor a field, after the term's projection; fp32."""
+        project, fields = self.projections[number], tuple(student[field].float() for field in self.terms[number].fields(0))
+        if isinstance(project, nn.ModuleList):
+            return tuple(one(value) for one, value in zip(project, fields, strict=True))
+        return fields
+
     def forward(
         self,
         student: EncoderOutput,
@@ -132,8 +139,8 @@ class Objective(nn.Module):
         parts = []
         # fp32 with autocast off: a cosine's squared norm and a KL's small numbers do not survive half precision.
         with torch.autocast(student[self.terms[0].fields(0)[0]].device.type, enabled=False):
-            for term, loss, project in zip(self.terms, self.losses, self.projections, strict=True):
-                ours = _project(project, tuple(student[field].float() for field in term.fields(0)))
+            for number, (term, loss) in enumerate(zip(self.terms, self.losses, strict=True)):
+                ours = self.projected(number, student)
                 theirs: tuple[Tensor, ...] | None = None
                 if loss.needs_teacher:
                     assert teacher is not None
@@ -213,12 +220,6 @@ def _projection(term: TermSpec, student: Sizes, teacher: Sizes) -> nn.Module:
 
     shared = linear()
     return nn.ModuleList([shared] * count if term.project == "shared" else [shared, *(linear() for _ in range(count - 1))])
-
-
-def _project(project: nn.Module, fields: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    if isinstance(project, nn.ModuleList):
-        return tuple(one(value) for one, value in zip(project, fields, strict=True))
-    return fields
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
