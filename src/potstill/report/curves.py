@@ -129,16 +129,19 @@ class Mark:
 
 
 def _marks(runs: Sequence[Curves]) -> list[Mark]:
-    """The stages of all runs: once for those that agree, in its own colour where a run stands alone, names one below the other."""
+    """The stages of all runs: once for those that agree, in its own colour where a run stands alone."""
     shared: dict[tuple[tuple[float, str], ...], list[int]] = {}
     for number, curves in enumerate(runs):
         if len(curves.stages) > 1:
             shared.setdefault(tuple(curves.stages), []).append(number)
-    return [
-        Mark(step, name, MUTED if len(shared) == 1 or len(numbers) > 1 else _pen(numbers[0]).colour, row)
-        for row, (stages, numbers) in enumerate(shared.items())
-        for step, name in stages
-    ]
+    marks: dict[tuple[float, str], Mark] = {}
+    for row, (stages, numbers) in enumerate(shared.items()):
+        colour = MUTED if len(shared) == 1 or len(numbers) > 1 else _pen(numbers[0]).colour
+        for step, name in stages:
+            # What several have at the same step is nobody's own. Names of neighbours stand on two lines.
+            again = (step, name) in marks
+            marks[step, name] = Mark(step, name, MUTED if again or not step else colour, marks[step, name].row if again else row % 2)
+    return list(marks.values())
 
 
 def _line(points: Points, name: str, pen: Pen, y_axis: str, legend: bool = True) -> Figure:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from potstill.data.batches import TokenizedTexts
 from potstill.models.encoder import EncoderModel
-from potstill.models.output import EMBEDDING, LOGITS, EncoderOutput, Field
+from potstill.models.output import EMBEDDING, INSIDE, LOGITS, EncoderOutput, Field
 from potstill.models.transformer import keep_layers
 from potstill.training.precision import autocast
 
@@ -66,8 +66,6 @@ def prepare_inside(model: EncoderModel, reads: Iterable[Field], otherwise: str |
     Raises:
         PotstillError: the model computes attention by itself.
     """
-    from potstill.models.output import INSIDE
-
     if any(field.name in INSIDE for field in reads):
         from potstill.models.recording import IMPLEMENTATION, require_recordable
 

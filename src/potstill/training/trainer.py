@@ -279,7 +279,8 @@ def train_stage(
     )
     # On short texts the processor's fused attention is slow backwards: written out, a step of a 3-layer
     # student takes two thirds of the time.
-    prepare_inside(student, objective.student_reads, "eager" if settings.device.type == "cpu" else "sdpa")
+    fused = settings.device.type != "cpu" and getattr(type(student.network), "_supports_sdpa", False)
+    prepare_inside(student, objective.student_reads, "sdpa" if fused else "eager")
     # More than one GPU in one process would split the batch and not the teacher's answers.
     arguments._n_gpu = min(1, arguments.n_gpu)
     model = Distillation(student, objective, perturbation)
