@@ -13,6 +13,7 @@ from potstill.models.encoder import load_encoder
 from potstill.pipeline import distil
 from potstill.results import read_metrics, read_run
 
+COMPARE_STATES = {"cos_nce", "cosine", "hidden_mse", "patient_mse"}  # these have angles to show, layer by layer
 WORDS = "river village cat owl house tree stone boat night snow".split()
 GLUE = {  # folder → (header, a row of number n)
     "RTE": ("index\tsentence1\tsentence2\tlabel", lambda n, text: f"{n}\t{text}\ta {text}\t{('entailment', 'not_entailment')[n % 2]}"),
@@ -46,14 +47,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def teachers(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """By task: the tiny encoder with a head for it."""
+    """By task: the tiny encoder with a head for it, a language model's too."""
     names = {
         "glue/mrpc": ["not_equivalent", "equivalent"],
         "glue/rte": ["entailment", "not_entailment"],
         "glue/cola": ["unacceptable", "acceptable"],
         "glue/sst2": ["negative", "positive"],
     }
-    found = {"embed": tiny_encoder_dir, "mlm": tiny_encoder_dir}
+    found = {"embed": tiny_encoder_dir, "mlm": tmp_path_factory.mktemp("teachers") / "mlm"}
+    load_encoder(tiny_encoder_dir, kind="mlm").save(found["mlm"])
     for task, labels in names.items():
         found[task] = tmp_path_factory.mktemp("teachers") / task.replace("/", "-")
         load_encoder(tiny_encoder_dir, kind="classification", labels=labels).save(found[task])
@@ -95,3 +97,6 @@ def test_two_steps(name: str, data: Path, teachers: dict[str, Path], tmp_path: P
         assert {key.partition("-")[0] for key in last["terms"]} == {term["loss"] for term in stage["terms"]}
         assert all(value == value for value in last["terms"].values())
     assert [record.role for record in read_run(tmp_path / "run").records][-1] == "student"
+    losses = {term["loss"] for stage in content["stages"] for term in stage["terms"]}
+    assert bool(run.cases) == bool(losses & COMPARE_STATES)
+    assert all(case["angles"] and all(0 <= row["degrees"] <= 180 for row in case["angles"]) for case in run.cases)

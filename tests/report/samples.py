@@ -101,3 +101,19 @@ def make_metrics(stages: Sequence[str] = ("distil",), steps: int = 8800, lines: 
             dev = 84.6 - 7 * math.exp(-4 * part) + random.uniform(-0.15, 0.15)
             found.append({"step": step, "stage": stages[stage], "dev": {"name": "sts/stsb-dev", "value": dev}})
     return found
+
+
+def make_cases(
+    term: str = "cos_nce", shift: float = 0.0, texts: Sequence[str] = ("He left . | He went .", "Stocks fell .")
+) -> list[dict[str, Any]]:
+    """Angles that grow with the layer: the k-th text's at layer l are 10·l + k + shift."""
+    return [
+        {
+            "text": text,
+            "angles": [
+                {"term": term, "reads": "hidden_states", "student": layer, "teacher": 3 * layer, "degrees": 10.0 * layer + number + shift}
+                for layer in (1, 2)
+            ],
+        }
+        for number, text in enumerate(texts)
+    ]

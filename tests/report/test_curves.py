@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from potstill.report.curves import read_curves, training_chart
+from potstill.report.curves import Curves, read_curves, training_chart
+from potstill.report.figure import MUTED, SERIES
 
 from .samples import make_metrics
 from .test_charts import validate
@@ -48,6 +49,50 @@ def test_several_runs_are_overlaid() -> None:
     runs = {"one": read_curves(make_metrics()), "two": read_curves(make_metrics(seed=1)), "none": read_curves([])}
     figure = validate(training_chart(runs))
     assert [name.partition(",")[0] for name in names(figure)] == ["one", "two"]
+
+
+def test_a_term_that_a_stage_leaves_out_is_not_bridged() -> None:
+    stages = [("a", {"x": 1.0, "y": 2.0}), ("b", {"x": 1.0}), ("c", {"x": 1.0, "y": 2.0})]
+    lines = [line(step, stage, loss=3.0, terms=terms) for stage, terms in stages for step in (10, 20)]
+    curves = read_curves(lines)
+    assert [step for step, value in curves.terms["y"] if value is not None] == [10, 20, 50, 60]
+    assert [value for _, value in curves.terms["y"]] == [2.0, 2.0, None, None, 2.0, 2.0]
+    assert names(validate(training_chart({"run": curves}))) == ["total", "x", "y"], "one line a term, whatever the stages"
+
+
+def test_a_weight_that_rises_from_zero_leaves_the_axis_logarithmic() -> None:
+    lines = [line(1, loss=0.0, terms={"x": 2.0}), line(2, loss=1.0, terms={"x": 2.0})]
+    figure = validate(training_chart({"run": read_curves(lines)}))
+    assert figure["layout"]["yaxis"]["type"] == "log"
+    assert figure["data"][0]["y"] == [None, 1.0]
+
+
+def test_one_whole_term_in_the_first_stage_shows_beside_the_total() -> None:
+    lines = [line(10, loss=0.5), line(20, loss=0.4, terms={"cosine": 0.4}), line(10, "b", loss=2.0), line(20, "b", loss=1.9)]
+    total, cosine, _ = validate(training_chart({"run": read_curves(lines)}))["data"]
+    assert total["y"][:2] == [0.5, 0.4] and cosine["y"][:2] == [0.5, 0.4]
+    assert total["line"]["width"] > cosine["line"]["width"]
+
+
+def boundaries(runs: dict[str, Curves]) -> list[tuple[float, str]]:
+    figure = validate(training_chart(runs))
+    names = {note["text"] for note in figure["layout"]["annotations"]}
+    assert {name for curves in runs.values() if len(curves.stages) > 1 for _, name in curves.stages} <= names
+    return [(shape["x0"], shape["line"]["color"]) for shape in figure["layout"]["shapes"]]
+
+
+def test_several_runs_have_their_stages_marked() -> None:
+    two, same = (read_curves(make_metrics(("angles", "task"), seed=seed)) for seed in (0, 1))
+    start = two.stages[1][0]
+    assert boundaries({"with": two, "without": same}) == [(start, MUTED)]
+    sooner = read_curves([line(10, "angles"), line(20, "task")])
+    assert boundaries({"with": two, "sooner": sooner, "plain": read_curves(make_metrics())}) == [(start, SERIES[0]), (10, SERIES[1])]
+
+
+def test_more_runs_than_colours_are_dotted() -> None:
+    figure = validate(training_chart({f"run {number}": read_curves([line(1), line(2)]) for number in range(10)}))
+    looks = [(trace["line"]["color"], trace["line"]["dash"]) for trace in figure["data"] if trace["showlegend"]]
+    assert len(set(looks)) == 10 and looks[8] == (SERIES[0], "dot")
 
 
 def test_nothing_logged_is_no_chart() -> None:

@@ -17,7 +17,7 @@ from potstill.errors import PotstillError
 from potstill.report import write_report
 from potstill.report.page import render
 
-from .samples import make_metrics, make_run
+from .samples import make_cases, make_metrics, make_run
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "base", "source"}
 Save = Callable[..., Path]
@@ -93,6 +93,39 @@ def test_a_browser_draws_a_comparison(save_run: Save, browse: Callable[[Path], s
     assert page.charts["training"]["path.js-line"] >= 6
 
 
+def test_a_browser_draws_two_losses_and_the_angles_side_by_side(save_run: Save, browse: Callable[[Path], str], tmp_path: Path) -> None:
+    runs = [make_run("angles").model_copy(update={"cases": make_cases()})]
+    runs += [make_run("squares").model_copy(update={"cases": make_cases("hidden_mse", 4.0)})]
+    write_report([save_run(run, make_metrics(("first", "second"))) for run in runs], tmp_path / "all.html")
+    page = Reader(without_plotly(browse(tmp_path / "all.html")))
+    cells = [[cell.strip() for cell in row] for row in page.rows]
+    first = cells.index(["He left . | He went ."])
+    assert cells[first + 1 : first + 3] == [["angles cos_nce", "10.0", "20.0"], ["squares hidden_mse", "14.0", "24.0"]]
+    assert page.charts["training"]["svg.main-svg"]
+
+
+def test_a_labelled_task_without_teacher_and_cut() -> None:
+    run = make_run("finetune-mrpc", roles=("student", "onnx", "int8"))
+    for record in run.records:
+        record.scores = {"glue/mrpc": {"f1": 88.1, "accuracy": 83.0, "examples": 1725, "primary": "f1"}}
+    run.gate = [
+        {"setting": "all int8", "agreement": 0.99, "invariance": 1.0, "speedup": 1.9, "bytes": 17_000_000, "passed": True, "failed": []}
+    ]
+    run.recipe = {"student": {"layers": None}}
+    document = without_plotly(render([run], [make_metrics()]))
+    assert "MRPC F1 88.10" in document and "of teacher" not in document and "same answers" in document and 'id="cases"' not in document
+    assert all(f'data-figure="{name}"' in document for name in ("size", "speed", "training"))
+
+
+def test_runs_on_different_tasks_still_have_a_table(tmp_path: Path) -> None:
+    runs = [make_run("mrpc", roles=("student",)), make_run("rte", roles=("teacher", "student"))]
+    for run, task in zip(runs, ("glue/mrpc", "glue/rte")):
+        for record in run.records:
+            record.scores = {task: {"accuracy": 71.5, "primary": "accuracy"}}
+    document = without_plotly(render(runs, [make_metrics(), []]))
+    assert document.count("71.50") == 3 and "MRPC" in document and "RTE" in document
+
+
 def test_the_page_is_closed_to_the_network(save_run: Save, tmp_path: Path) -> None:
     write_report([save_run(make_run(), make_metrics())], tmp_path / "report.html")
     document = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -108,6 +141,7 @@ def test_names_and_recipes_are_escaped(tmp_path: Path, browse: Callable[[Path], 
     evil = "<img src=x onerror=document.title='broken'></script>"
     run = make_run(evil)
     run.records[0].name = run.records[0].model = evil
+    run.cases = make_cases(evil, texts=[evil, "plain"])
     run.gate[0]["setting"] = run.gate[0]["failed"][0] = run.training["note"] = run.recipe["name"] = evil
     metrics = [{**entry, "stage": evil} for entry in make_metrics()]
     document = render([run, make_run("other")], [metrics, metrics])

@@ -39,9 +39,17 @@ def test_what_is_no_number_is_missing(value: object) -> None:
 
 
 def test_titles() -> None:
-    tasks = ("sts/12", "sts/stsb", "sts/stsb-dev", "retrieval/pydoc")
-    assert [task_title(name) for name in tasks] == ["STS12", "STS-B", "STS-B dev", "pydoc"]
-    assert [metric_title(name) for name in ("spearman", "mrr@10", "recall@1")] == ["Spearman", "MRR@10", "recall@1"]
+    tasks = ("sts/12", "sts/stsb", "sts/stsb-dev", "retrieval/pydoc", "glue/mrpc-dev", "tagging/streets", "classification/rte")
+    assert [task_title(name) for name in tasks] == ["STS12", "STS-B", "STS-B dev", "pydoc", "MRPC dev", "streets", "rte"]
+    metrics = ("spearman", "mrr@10", "recall@1", "f1", "macro_f1")
+    assert [metric_title(name) for name in metrics] == ["Spearman", "MRR@10", "recall@1", "F1", "macro F1"]
+
+
+def test_every_set_of_glue_has_its_own_spelling() -> None:
+    names = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "mnli-mm", "qnli", "rte", "wnli")
+    titles = ["CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "MNLI-mm", "QNLI", "RTE", "WNLI"]
+    assert [task_title(f"glue/{name}") for name in names] == titles
+    assert summed_up({"glue/mrpc": "f1", "glue/mrpc-dev": "f1"}) == ("MRPC F1", ["glue/mrpc"])
 
 
 def test_the_mean_is_over_sts_test_sets_alone() -> None:

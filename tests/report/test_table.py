@@ -92,6 +92,15 @@ def test_a_lone_task_is_the_heading_of_its_measures() -> None:
     assert next(line for line in lines if "ONNX int8" in line).split()[2:] == ["17.2", "17.5", "71.50", "63.00", "1,990", "1.18"]
 
 
+def test_of_an_error_less_is_better() -> None:
+    run = make_run(roles=("teacher", "student", "int8"))
+    for record, error in zip(run.records, (0.3, 0.5, 0.4)):
+        record.scores = {"regression/stars": {"spearman": 90 - 10 * error, "rmse": error, "examples": 9}}
+    rows = model_rows([run])
+    best = {column.title: column.best(rows) for column in columns([run], rows) if column.group == "stars × 100"}
+    assert best == {"Spearman": "86.00", "RMSE": "0.40", "of teacher": "98.9"}
+
+
 def test_threads_get_a_column_when_they_differ() -> None:
     run = make_run(roles=("student", "int8"))
     assert {column.group for column in columns([run], model_rows([run]))} >= {"Speed, 2 threads"}

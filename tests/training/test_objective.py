@@ -9,7 +9,7 @@ from torch import Tensor
 from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
 from potstill.models.output import EMBEDDING, LOGITS, EncoderOutput, Field
-from potstill.training.objective import Objective, Sizes, TermSpec
+from potstill.training.objective import Objective, Sizes, TermSpec, check_term
 from potstill.training.schedule import Schedule
 
 EQUAL = Sizes(3, 3)
@@ -145,3 +145,23 @@ def test_a_wrong_setting_of_a_loss_is_told_when_sizes_are_known():
         Objective([term("cos_nce", pairs=[(1, 1)], mode="cls", negatives="train", count=10)], EQUAL, EQUAL, rows=10)
     with pytest.raises(PotstillError, match="one logit"):
         Objective([term("soft_target")], Sizes(0, 3, 1), Sizes(0, 3, 1))
+
+
+def test_a_later_stage_goes_on_with_the_projections_of_the_same_rows():
+    sizes = Sizes(0, 3, 2), Sizes(0, 6, 2)
+    row = lambda: term("hidden_mse", pairs=[(1, 2), (2, 4)], project="linear")  # noqa: E731
+    first = Objective([row()], *sizes)
+    second = Objective([term("soft_target"), row(), term("hidden_mse", pairs=[(2, 4)], project="linear")], *sizes)
+    second.inherit(first)
+    assert [id(weight) for weight in second.projections[1].parameters()] == [id(weight) for weight in first.parameters()]
+    assert second.projections[2][0].weight is not first.projections[0][1].weight
+
+
+def test_what_an_objective_would_refuse_is_told_without_its_memory():
+    crd = term("crd", pairs=[(1, 1)], count=5)
+    check_term(crd, EQUAL, EQUAL, rows=10**9)  # 2 · 10⁹ · 128 numbers if it were made
+    check_term(term("crd", pairs=[(1, 1)], count=5), EQUAL, EQUAL)  # nothing is known of the data
+    with pytest.raises(PotstillError, match="here: crd.count: 5 negatives are more than the pool of 4"):
+        check_term(term("crd", pairs=[(1, 1)], count=5), EQUAL, EQUAL, rows=5, place="here")
+    with pytest.raises(PotstillError, match="here: hidden_mse: .* add project: linear"):
+        check_term(term("hidden_mse", pairs=[(1, 1)]), EQUAL, Sizes(0, 6), rows=5, place="here")

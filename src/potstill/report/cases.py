@@ -66,9 +66,12 @@ def case_table(runs: Sequence[Run], names: Sequence[str]) -> CaseTable | None:
 
 
 def _by_term(case: Mapping[str, Any]) -> dict[str, Angles]:
+    """The second row of a loss, `x-2`, joins the first where they map different layers (TinyBERT's embedding output and its layers)."""
     found: dict[str, Angles] = {}
     for row in case.get("angles") or []:
-        found.setdefault(str(row.get("term", "")), {})[int(row["student"]), int(row["teacher"])] = finite(row.get("degrees"))
+        name, pair = str(row.get("term", "")), (int(row["student"]), int(row["teacher"]))
+        loss = name.partition("-")[0]
+        found.setdefault(name if pair in found.get(loss, {}) else loss, {})[pair] = finite(row.get("degrees"))
     return found
 
 
