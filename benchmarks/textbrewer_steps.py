@@ -1,22 +1,22 @@
 """Training steps a second of potstill against TextBrewer: `python benchmarks/textbrewer_steps.py --help`. Prints JSON.
 
-TextBrewer needs an environment of its own, with the torch and transformers of potstill's:
-    python -m venv tb && tb/bin/pip install -c constraints.txt textbrewer torch transformers==<potstill's>
-then give this script `--textbrewer-python tb/bin/python`.
+TextBrewer needs an environment of its own, with potstill's torch and transformers (X, as `pip show transformers` says):
+    python -m venv tb && tb/bin/pip install -c constraints.txt textbrewer torch transformers==X
+then give this script `--textbrewer-python tb/bin/python`. Linux only: peak memory is read in /proc.
 
-Both sides: one student (3 layers cut from the teacher, with its head), the same MRPC rows, at most
-128 tokens, batches of 32, hidden MSE on uniformly mapped layers without projection (real tokens
-only) and cross-entropy with the teacher at temperature 4 without T². Each measurement is a process
-of its own with pinned threads, the sides in turn; of each side the best of REPEATS counts.
+Both sides: one student (3 layers cut from the teacher, with its head), the same MRPC rows, at most 128 tokens,
+batches of 32, hidden MSE on uniformly mapped layers without projection (real tokens only), and cross-entropy with the
+teacher at temperature 4 without T². Each measurement is a process of its own with pinned threads, the sides in turn;
+of each side the best of REPEATS counts.
 
-- textbrewer: GeneralDistiller at its defaults, the teacher run in every step, fp32, every text padded
-  to 128 as in its examples, random batches; textbrewer_dynamic pads a batch to its longest text, which a user writes alone.
-- potstill: what a recipe runs at its defaults: batches of similar lengths, the teacher's answers
-  read from a cache, bf16 where the processor has it; potstill_fp32 is the same without bf16.
+- textbrewer: GeneralDistiller at its defaults, the teacher run in every step, fp32, random batches, every text padded
+  to 128 as its examples do; textbrewer_dynamic pads to the batch's longest text, which a user has to write alone.
+- potstill: what a recipe runs by default: batches of similar lengths, the teacher's answers read from a cache, bf16
+  where the processor has it; potstill_fp32 is the same without bf16.
 
-Steps a second leave out loading, the final checkpoint and the cache's making; the latter stands
-beside them, and `with_cache` spreads it over `--epochs` epochs (5: the recipe kd/mrpc's). The cache
-covers just the rows of this run, which are one epoch here, so the shares are those of the whole set.
+Steps a second leave out loading, the final checkpoint and the making of the cache; its seconds stand beside them, and
+`with_cache` spreads them over --epochs epochs. The cache covers the rows of this run, which are one epoch here, so
+that the share is the whole set's. `cpu` counts processor time: what other programs on the machine disturb less.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-# potstill is imported inside functions only: TextBrewer's interpreter, which has none, runs this file too.
+# potstill is imported inside functions alone: TextBrewer's interpreter, which lacks it, runs this file too.
 
 REPEATS = 2
 BATCH = 32
@@ -43,18 +43,19 @@ WARMUP = 0.1
 WARM_STEPS = 3
 
 
-def rate(times: list[float], steps: int) -> float:
-    """Steps a second, of one time a step."""
-    return steps / (times[WARM_STEPS + steps] - times[WARM_STEPS])
+def clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
-def peak_mb() -> float:
-    """VmHWM and not getrusage, whose peak of a child begins with its parent's."""
+def result(times: list[tuple[float, float]], steps: int) -> dict[str, Any]:
+    """Of one reading of the clocks a step: rates after the warm-up, and the peak (getrusage's would begin with the parent's)."""
+    wall, cpu = (last - first for first, last in zip(times[WARM_STEPS], times[WARM_STEPS + steps]))
     with open("/proc/self/status", encoding="utf-8") as stream:
-        return next(int(line.split()[1]) / 1024 for line in stream if line.startswith("VmHWM:"))
+        peak = next(int(line.split()[1]) for line in stream if line.startswith("VmHWM:"))
+    return {"steps_per_s": steps / wall, "steps_per_cpu_s": steps / cpu, "peak_mb": peak / 1024}
 
 
-def textbrewer(folder: Path, steps: int, threads: int, padding: str = "max_length") -> dict[str, Any]:
+def textbrewer(folder: Path, steps: int, padding: str) -> dict[str, Any]:
     from importlib.metadata import version
 
     import torch
@@ -62,54 +63,38 @@ def textbrewer(folder: Path, steps: int, threads: int, padding: str = "max_lengt
     from torch.utils.data import DataLoader
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, get_linear_schedule_with_warmup
 
-    torch.set_num_threads(threads)
     torch.manual_seed(1)
     setup = json.loads((folder / "setup.json").read_text(encoding="utf-8"))
     tokenizer = AutoTokenizer.from_pretrained(folder / "teacher")
-    models = [
-        AutoModelForSequenceClassification.from_pretrained(folder / side, output_hidden_states=True) for side in ("teacher", "student")
-    ]
-    texts = list(zip(*setup["texts"]))
-    encoded = tokenizer(
-        list(texts[0]), list(texts[1]), truncation=True, max_length=LENGTH, padding="max_length" if padding == "max_length" else False
-    )
+    teacher = AutoModelForSequenceClassification.from_pretrained(folder / "teacher", output_hidden_states=True)
+    student = AutoModelForSequenceClassification.from_pretrained(folder / "student", output_hidden_states=True)
+    texts = [list(side) for side in zip(*setup["texts"])]
+    encoded = tokenizer(*texts, truncation=True, max_length=LENGTH, padding=padding)
     rows = [{key: value[number] for key, value in encoded.items()} for number in range(len(texts[0]))]
 
     def collate(rows: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        return dict(tokenizer.pad(rows, padding="longest", return_tensors="pt"))
+        return dict(tokenizer.pad(rows, return_tensors="pt"))  # to the longest of them: to LENGTH where all are padded already
 
     def adaptor(batch: dict[str, torch.Tensor], output: Any) -> dict[str, Any]:
         return {"logits": output.logits, "hidden": output.hidden_states, "inputs_mask": batch["attention_mask"]}
 
-    if padding == "max_length":
-        tensors = [{key: torch.tensor(value) for key, value in row.items()} for row in rows]
-        loader = DataLoader(tensors, batch_size=BATCH, shuffle=True, drop_last=True)
-    else:
-        loader = DataLoader(rows, batch_size=BATCH, shuffle=True, drop_last=True, collate_fn=collate)
+    loader = DataLoader(rows, batch_size=BATCH, shuffle=True, drop_last=True, collate_fn=collate)  # type: ignore[arg-type]
     matches = [{"layer_T": t, "layer_S": s, "feature": "hidden", "loss": "hidden_mse", "weight": 1} for s, t in setup["layers"]]
     distiller = GeneralDistiller(
-        train_config=TrainingConfig(device="cpu", output_dir=str(folder / "textbrewer")),
-        distill_config=DistillationConfig(temperature=TEMPERATURE, intermediate_matches=matches),
-        model_T=models[0],
-        model_S=models[1],
-        adaptor_T=adaptor,
-        adaptor_S=adaptor,
+        TrainingConfig(device="cpu", output_dir=str(folder / "textbrewer")),
+        DistillationConfig(temperature=TEMPERATURE, intermediate_matches=matches),
+        *(teacher, student, adaptor, adaptor),
     )
-    optimizer = torch.optim.AdamW(models[1].parameters(), lr=LEARNING_RATE)
-    times: list[float] = []
-    optimizer.register_step_post_hook(lambda *_: times.append(time.perf_counter()))
+    optimizer = torch.optim.AdamW(student.parameters(), lr=LEARNING_RATE)
+    times: list[tuple[float, float]] = []
+    optimizer.register_step_post_hook(lambda *_: times.append(clocks()))
     schedule = {"num_warmup_steps": int(WARMUP * len(loader)), "num_training_steps": len(loader)}
     with distiller:
         distiller.train(optimizer, loader, num_epochs=1, scheduler_class=get_linear_schedule_with_warmup, scheduler_args=schedule)
-    packages = {name: version(name) for name in ("textbrewer", "torch", "transformers")}
-    return {"steps_per_s": rate(times, steps), "peak_mb": peak_mb(), "versions": packages}
+    return {**result(times, steps), "versions": {name: version(name) for name in ("textbrewer", "torch", "transformers")}}
 
 
-def textbrewer_dynamic(folder: Path, steps: int, threads: int) -> dict[str, Any]:
-    return textbrewer(folder, steps, threads, "longest")
-
-
-def potstill(folder: Path, steps: int, threads: int, precision: str = "auto") -> dict[str, Any]:
+def potstill(folder: Path, steps: int, precision: str) -> dict[str, Any]:
     import numpy as np
     import torch
 
@@ -122,7 +107,6 @@ def potstill(folder: Path, steps: int, threads: int, precision: str = "auto") ->
     from potstill.training.precision import use_bf16
     from potstill.training.trainer import Settings, TrainingSet, train_stage
 
-    torch.set_num_threads(threads)
     torch.manual_seed(1)
     setup = json.loads((folder / "setup.json").read_text(encoding="utf-8"))
     student, model = (load_encoder(folder / side, max_length=LENGTH) for side in ("student", "teacher"))
@@ -131,32 +115,34 @@ def potstill(folder: Path, steps: int, threads: int, precision: str = "auto") ->
         TermSpec("soft_target", make_loss("soft_target", {"temperature": TEMPERATURE, "scale_by_t2": False})),
     ]
     texts = [(first, second) for first, second in setup["texts"]]
-    objective = Objective(terms, Sizes(0, student.width, len(student.labels)), Sizes(0, model.width, len(model.labels)), rows=len(texts))
+    objective = Objective(terms, *(Sizes(0, side.width, len(side.labels)) for side in (student, model)), rows=len(texts))
     cpu = torch.device("cpu")
     bf16 = use_bf16(precision, cpu)
-    tokens = tokenize(student.tokenizer, texts, LENGTH)
-    plan = training_plan(tokens.lengths, batch_size=BATCH, batch_tokens=16384, epochs=1, seed=1)
     settings = Settings(LEARNING_RATE, WARMUP, "linear", 0.0, 1.0, 1, bf16, cpu, 1)
-    times: list[float] = []
-    with tempfile.TemporaryDirectory(dir=folder) as run:
-        started = time.perf_counter()
-        cached = build_cache(Path(run) / "cache", model, texts, objective.teacher_reads, bf16=bf16)
-        seconds = time.perf_counter() - started
+    times: list[tuple[float, float]] = []
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        run = Path(name)
+        before = clocks()
+        cached = build_cache(run / "cache", model, texts, objective.teacher_reads, bf16=bf16)
+        wall, processor = (end - start for start, end in zip(before, clocks()))
+        tokens = tokenize(student.tokenizer, texts, LENGTH)
+        plan = training_plan(tokens.lengths, batch_size=BATCH, batch_tokens=16384, epochs=1, seed=1)
 
         def teacher(rows: np.ndarray, device: torch.device, inputs: Any = None) -> EncoderOutput:
-            times.append(time.perf_counter())
+            times.append(clocks())
             return cached(rows, device, inputs)
 
-        data, checkpoints = TrainingSet(tokens), Path(run) / "c"
-        train_stage(student, objective, data, teacher, plan, None, settings, name="bench", run=Path(run), folder=checkpoints, resume=False)
-    return {"steps_per_s": rate(times, steps), "peak_mb": peak_mb(), "bf16": bf16, "cache_seconds": seconds, "cached_steps": len(plan)}
+        where: dict[str, Any] = {"name": "bench", "run": run, "folder": run / "checkpoints", "resume": False}
+        train_stage(student, objective, TrainingSet(tokens), teacher, plan, None, settings, **where)
+    return {**result(times, steps), "bf16": bf16, "cache": {"steps": len(plan), "s": wall, "cpu_s": processor}}
 
 
-def potstill_fp32(folder: Path, steps: int, threads: int) -> dict[str, Any]:
-    return potstill(folder, steps, threads, "fp32")
-
-
-SIDES = {side.__name__: side for side in (textbrewer, potstill, textbrewer_dynamic, potstill_fp32)}
+SIDES = {
+    "textbrewer": (textbrewer, "max_length"),
+    "potstill": (potstill, "auto"),
+    "textbrewer_dynamic": (textbrewer, "do_not_pad"),
+    "potstill_fp32": (potstill, "fp32"),
+}
 
 
 def prepare(options: argparse.Namespace, folder: Path) -> None:
@@ -172,23 +158,22 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
     data = training_data("glue/mrpc", options.data)
     count = (options.steps + WARM_STEPS + 1) * BATCH
     if count > len(data.train):
-        raise SystemExit(f"--steps {options.steps}: MRPC's {len(data.train)} rows hold {len(data.train) // BATCH - WARM_STEPS - 1}")
+        raise SystemExit(
+            f"--steps {options.steps}: MRPC's {len(data.train)} rows are enough for {len(data.train) // BATCH - WARM_STEPS - 1}"
+        )
     teacher = load_encoder(options.model or teacher_folder(), max_length=LENGTH, kind="classification", labels=data.labels)
-    depth = len(teacher.layers)
-    student = cut_student(
-        teacher, choose_layers(LAYERS, "uniform", depth), pooling=teacher.pooling, normalize=teacher.normalize, max_length=LENGTH
-    )
+    kept = choose_layers(LAYERS, "uniform", len(teacher.layers))
     teacher.save(folder / "teacher")
-    student.save(folder / "student")
+    cut_student(teacher, kept, pooling=teacher.pooling, normalize=teacher.normalize, max_length=LENGTH).save(folder / "student")
     rows = np.random.default_rng(1).permutation(len(data.train))[:count]
-    setup = {"texts": data.train.take(rows).texts, "layers": layer_map("uniform", LAYERS, depth)}
+    setup = {"texts": data.train.take(rows).texts, "layers": layer_map("uniform", LAYERS, len(teacher.layers))}
     (folder / "setup.json").write_text(json.dumps(setup), encoding="utf-8")
 
 
 def measure(side: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     pinned = {name: str(options.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")}
     python = options.textbrewer_python if side.startswith("textbrewer") else sys.executable
-    command = [python, __file__, "--side", side, "--folder", str(folder), "--steps", str(options.steps), "--threads", str(options.threads)]
+    command = [python, __file__, "--side", side, "--folder", str(folder), "--steps", str(options.steps)]
     done = subprocess.run(command, env=os.environ | pinned | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{side} failed:\n{done.stderr}")
@@ -199,29 +184,20 @@ def compare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from potstill.results import machine, versions
 
     prepare(options, folder)
-    runs: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
-    for _ in range(REPEATS):
-        for side, found in runs.items():
-            found.append(measure(side, options, folder))
-    best = {side: max(found, key=lambda run: run["steps_per_s"]) for side, found in runs.items()}
-    theirs = best["textbrewer"].pop("versions")
-    best["textbrewer_dynamic"].pop("versions")
-    for side in ("potstill", "potstill_fp32"):
-        own = best[side]
-        steps = own.pop("cached_steps") * options.epochs
-        own["steps_per_s_with_cache"] = steps / (own["cache_seconds"] + steps / own["steps_per_s"])
-    ratios = {
-        f"{ours} / {other}{suffix}": best[ours][f"steps_per_s{suffix}"] / best[other]["steps_per_s"]
-        for ours in ("potstill", "potstill_fp32")
-        for other in ("textbrewer", "textbrewer_dynamic")
-        for suffix in ("", "_with_cache")
-    }
-    return {
-        **{side: {key: round(value, 3) if isinstance(value, float) else value for key, value in run.items()} for side, run in best.items()},
-        "all_steps_per_s": {side: [round(run["steps_per_s"], 3) for run in found] for side, found in runs.items()},
-        "ratio": {name: round(value, 2) for name, value in ratios.items()},
-        **{"steps": options.steps, "epochs": options.epochs, "threads": options.threads},
-        **{"machine": machine().model_dump(), "versions": versions(), "textbrewer_versions": theirs},
+    runs = [{side: measure(side, options, folder) for side in SIDES} for _ in range(REPEATS)]
+    best = {side: max((run[side] for run in runs), key=lambda found: found["steps_per_s"]) for side in SIDES}
+    ratio = {}
+    for ours in ("potstill", "potstill_fp32"):
+        for unit in ("s", "cpu_s"):
+            rate, steps = best[ours][f"steps_per_{unit}"], best[ours]["cache"]["steps"] * options.epochs
+            spread = best[ours][f"steps_per_{unit}_with_cache"] = steps / (best[ours]["cache"][unit] + steps / rate)
+            for other in ("textbrewer", "textbrewer_dynamic"):
+                theirs = best[other][f"steps_per_{unit}"]
+                ratio[f"{ours} / {other}, per {unit}"] = {"steps": round(rate / theirs, 2), "with_cache": round(spread / theirs, 2)}
+    about = {"steps": options.steps, "epochs": options.epochs, "threads": options.threads, "machine": machine().model_dump()}
+    return {"ratio": ratio, **best, "all_steps_per_s": {side: [run[side]["steps_per_s"] for run in runs] for side in SIDES}} | {
+        **about,
+        "versions": versions(),
     }
 
 
@@ -231,18 +207,19 @@ def main() -> None:
     parser.add_argument("--data", help="folder that holds glue/MRPC or senteval/MRPC")
     parser.add_argument("--model", help="a BERT-like classifier, or an encoder that gets a new head; default: the quickstart's")
     parser.add_argument("--steps", type=int, default=40, help="steps to measure")
-    parser.add_argument("--epochs", type=int, default=5, help="epochs that share one cache")
+    parser.add_argument("--epochs", type=int, default=5, help="epochs that share one cache; default: those of the recipe kd/mrpc")
     parser.add_argument("--threads", type=int, default=1)
     for hidden in ("--side", "--folder"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        print(json.dumps(SIDES[options.side](Path(options.folder), options.steps, options.threads)))
-        return
-    if not options.textbrewer_python or not options.data:
+        worker, option = SIDES[options.side]
+        print(json.dumps(worker(Path(options.folder), options.steps, option)))
+    elif not options.textbrewer_python or not options.data:
         parser.error("--textbrewer-python and --data are needed")
-    with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(compare(options, Path(folder)), indent=2))
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(compare(options, Path(folder)), indent=2))
 
 
 if __name__ == "__main__":

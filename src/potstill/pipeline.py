@@ -15,6 +15,7 @@ from potstill import recipe_file
 from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import COST, evaluate
 from potstill.files import write_aside, write_text
+from potstill.material import Material
 from potstill.preflight import Facts, preflight
 from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics
 from potstill.runtime.folder import ONNX, STUDENT
@@ -61,7 +62,14 @@ def distil(
     write_text(folder / RECIPE, recipe_file.resolved(recipe))
     dev: Dev | None = None
     if not (folder / STUDENT).is_dir():
-        dev = teach(recipe, facts, folder, resume)
+        try:
+            dev = teach(recipe, facts, folder, resume)
+        except PotstillError:
+            if not (folder / CHECKPOINTS).exists():  # told before the first step: nothing here is worth going on with
+                (folder / RECIPE).unlink()
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+            raise
     if recipe.export.onnx:
         _export_run(recipe, facts, folder, dev)
     run = _measure(recipe, facts, folder)
@@ -173,7 +181,7 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
 
     names, where = recipe.evaluate, recipe.data.dir
     records = []
-    if recipe.teacher is not None and facts.teacher_folder is not None and _answers(recipe, facts.teacher_folder):
+    if recipe.teacher is not None and facts.teacher_folder is not None and _answers(facts.material, facts.teacher_folder):
         teacher = evaluate(
             facts.teacher_folder,
             names,
@@ -224,11 +232,12 @@ def _teacher_name(recipe: recipes.Recipe) -> str | None:
     return recipe.teacher.name or Path(recipe.teacher.model.removesuffix(f"/{STUDENT}")).name
 
 
-def _answers(recipe: recipes.Recipe, folder: Path) -> bool:
-    """Whether the teacher can be scored on the recipe's tasks: for labels it needs a head of its own."""
-    from potstill.models.heads import saved_kind
+def _answers(material: Material, folder: Path) -> bool:
+    """Whether the teacher can be scored as its student is: it has the same kind of head, with as many labels."""
+    from potstill.models.heads import saved_head, saved_kind
 
-    return not recipe.labelled or saved_kind(folder) != "embed"
+    wanted = "embed" if material.kind == recipes.MLM else material.kind
+    return saved_kind(folder) == wanted and len(saved_head(folder)[1]) == len(material.names)
 
 
 def _undistilled(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Record:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from potstill.models.output import Field
     from potstill.training.objective import Sizes
     from potstill.training.teacher import Teacher
-    from potstill.training.trainer import Dev, TrainingSet
+    from potstill.training.trainer import Dev
+    from potstill.training.training_set import TrainingSet
 
 CHECKPOINTS = "checkpoints"
 
@@ -150,7 +151,7 @@ def training_set(recipe: recipes.Recipe, facts: Facts, student: EncoderModel) ->
     import numpy as np
 
     from potstill.data.batches import tokenize
-    from potstill.training.trainer import TrainingSet
+    from potstill.training.training_set import TrainingSet
 
     tokens = tokenize(student.tokenizer, facts.material.texts, student.max_length, "tokenize")
     if recipe.task == recipes.MLM:

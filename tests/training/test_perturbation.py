@@ -10,9 +10,9 @@ from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
 from potstill.models.encoder import EncoderModel, load_encoder
 from potstill.models.output import EMBEDDING, EncoderOutput
+from potstill.training.distillation import Distillation
 from potstill.training.objective import Objective, Sizes, TermSpec
 from potstill.training.perturbation import Perturbation, embedding_module
-from potstill.training.trainer import Distillation
 
 ONE = torch.ones(1, 1, dtype=torch.long)
 

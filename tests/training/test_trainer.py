@@ -24,7 +24,8 @@ from potstill.training.objective import Objective, Sizes, TermSpec
 from potstill.training.perturbation import Perturbation
 from potstill.training.schedule import Schedule
 from potstill.training.teacher import LiveTeacher
-from potstill.training.trainer import STATE, Dev, Settings, TrainingSet, newest_checkpoint, train_stage
+from potstill.training.trainer import STATE, Dev, Settings, newest_checkpoint, train_stage
+from potstill.training.training_set import TrainingSet
 
 TEXTS = [
     f"{a} {b} {c}" for a in ("the river", "the village", "a cat", "an owl") for b in ("sees", "and", "finds", "was") for c in "abcdefgh"

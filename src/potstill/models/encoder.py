@@ -122,8 +122,12 @@ class EncoderModel(nn.Module):
 
     @property
     def reads_types(self) -> bool:
-        """Whether the first and the second text of a pair are told apart by token types."""
-        return self.kind != "embed" and (getattr(self.backbone.config, "type_vocab_size", 0) or 0) > 1
+        """Whether an exported graph needs token types: those of pairs, which an encoder without a head is not given."""
+        return self.kind != "embed" and self._has_types
+
+    @property
+    def _has_types(self) -> bool:
+        return (getattr(self.backbone.config, "type_vocab_size", 0) or 0) > 1
 
     def forward(
         self,
@@ -137,14 +141,14 @@ class EncoderModel(nn.Module):
         Args:
             input_ids: (b, l) piece numbers.
             attention_mask: (b, l) 1 at real tokens.
-            token_type_ids: (b, l), passed on where `reads_types`.
+            token_type_ids: (b, l), passed on where the network has token types.
             reads: default the embedding, or with a head the logits.
         """
         wanted = frozenset(reads) if reads is not None else (ONLY_EMBEDDING if self.kind == "embed" else ONLY_LOGITS)
         layered = any(field.name in STATES for field in wanted)
         inside = [field for field in wanted if field.name in INSIDE]
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "return_dict": True}
-        if token_type_ids is not None and self.reads_types:
+        if token_type_ids is not None and self._has_types:
             inputs["token_type_ids"] = token_type_ids
         values: dict[Field, Tensor] = {}
         with self._recording(inside) as found:

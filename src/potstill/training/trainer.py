@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,21 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from potstill.data.batches import TokenizedTexts
 from potstill.errors import PotstillError
 from potstill.files import write_text
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput
 from potstill.progress import progress
 from potstill.results import METRICS_FILE
+from potstill.training.distillation import INPUTS, Distillation
 from potstill.training.flow import METRIC, Flow, interruptible
 from potstill.training.objective import Objective
-from potstill.training.perturbation import Perturbation, embedding_module
+from potstill.training.perturbation import Perturbation
 from potstill.training.precision import autocast
 from potstill.training.schedule import progress_of
 from potstill.training.teacher import Teacher, prepare_inside
+from potstill.training.training_set import TrainingSet
 
-INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 STATE = "trainer_state.json"  # Trainer writes it last into a checkpoint
 
 
@@ -55,86 +55,6 @@ class Dev:
 
     name: str
     score: Callable[[Any], float]
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a stage learns from, row by row.
-
-    Attributes:
-        texts: in the student's pieces.
-        labels: of the rows, as Loss.forward describes them; a list where each text has one for
-            each token; None where the data has none.
-        masking: of a language model: padded ids and a generator → (masked ids, labels).
-    """
-
-    texts: TokenizedTexts
-    labels: np.ndarray | Sequence[np.ndarray] | None = None
-    masking: Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]] | None = None
-
-    def __len__(self) -> int:
-        return len(self.texts)
-
-    def batch(self, rows: np.ndarray, pad_id: int, seed: int) -> dict[str, np.ndarray]:
-        """The padded texts of `rows`, their numbers, and their labels."""
-        batch = {**self.texts.pad(rows, pad_id), "rows": rows}
-        if self.masking is not None:
-            # Of the rows and not of a running generator: a resumed run masks as an unbroken one.
-            batch["input_ids"], batch["labels"] = self.masking(batch["input_ids"], np.random.default_rng([seed, *rows[:8]]))
-        if self.labels is not None:
-            batch["labels"] = self.labels_of(rows)
-        return batch
-
-    def labels_of(self, rows: np.ndarray) -> np.ndarray:
-        """(rows, …); of labels for each token (rows, longest), -100 where a token has none."""
-        assert self.labels is not None
-        if isinstance(self.labels, np.ndarray):
-            return self.labels[rows]
-        padded = np.full((len(rows), int(self.texts.lengths[rows].max(initial=0))), -100, dtype=np.int64)
-        for number, row in enumerate(rows):
-            padded[number, : len(self.labels[row])] = self.labels[row]
-        return padded
-
-
-class Distillation(nn.Module):
-    """Student and objective in one module, so that the optimizer and the checkpoints hold the projections too."""
-
-    def __init__(self, student: EncoderModel, objective: Objective, perturbation: Perturbation | None = None) -> None:
-        super().__init__()
-        self.student, self.objective, self.perturbation = student, objective, perturbation
-
-    def forward(
-        self,
-        batch: dict[str, Tensor],
-        teacher: EncoderOutput | None,
-        negatives: tuple[EncoderOutput, dict[str, Tensor]] | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        inputs = {key: value for key, value in batch.items() if key in INPUTS}
-        reads = self.objective.student_reads
-
-        def compute(counts: bool) -> tuple[Tensor, dict[str, Tensor]]:
-            # A loss with a memory must not learn the same batch twice.
-            self.objective.train(counts and self.training)
-            return self.objective(self.student(**inputs, reads=reads), teacher, batch, negatives)
-
-        if self.perturbation is None or not self.training:
-            return compute(True)
-        return self.perturbation(embedding_module(self.student), batch["attention_mask"], compute)
-
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Each tensor under its first name alone: safetensors refuses one memory under two names (a tied head, a shared projection)."""
-        first = self._first_names()
-        return {name: value for name, value in super().state_dict(*args, **kwargs).items() if first.get(name, name) == name}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        # Under all its names again: Trainer takes a name that is missing for a broken checkpoint.
-        again = {name: state_dict[first] for name, first in self._first_names().items() if first in state_dict}
-        return super().load_state_dict({**state_dict, **again}, strict, assign)
-
-    def _first_names(self) -> dict[str, str]:
-        """Of each name in the state the first name of the same tensor."""
-        seen: dict[int, str] = {}
-        return {name: seen.setdefault(id(value), name) for name, value in super().state_dict(keep_vars=True).items()}
 
 
 class StageTrainer(Trainer):

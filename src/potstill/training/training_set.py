@@ -1,0 +1,49 @@
+"""What a stage learns from, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from potstill.data.batches import TokenizedTexts
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Texts, their labels, or the way to mask them.
+
+    Attributes:
+        texts: in the student's pieces.
+        labels: of the rows, as Loss.forward describes them; a list where each text has one for
+            each token; None where the data has none.
+        masking: of a language model: padded ids and a generator → (masked ids, labels).
+    """
+
+    texts: TokenizedTexts
+    labels: np.ndarray | Sequence[np.ndarray] | None = None
+    masking: Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]] | None = None
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def batch(self, rows: np.ndarray, pad_id: int, seed: int) -> dict[str, np.ndarray]:
+        """The padded texts of `rows`, their numbers, and their labels."""
+        batch = {**self.texts.pad(rows, pad_id), "rows": rows}
+        if self.masking is not None:
+            # Of the rows and not of a running generator: a resumed run masks as an unbroken one.
+            batch["input_ids"], batch["labels"] = self.masking(batch["input_ids"], np.random.default_rng([seed, *rows[:8]]))
+        if self.labels is not None:
+            batch["labels"] = self.labels_of(rows)
+        return batch
+
+    def labels_of(self, rows: np.ndarray) -> np.ndarray:
+        """(rows, …); of labels for each token (rows, longest), -100 where a token has none."""
+        assert self.labels is not None
+        if isinstance(self.labels, np.ndarray):
+            return self.labels[rows]
+        padded = np.full((len(rows), int(self.texts.lengths[rows].max(initial=0))), -100, dtype=np.int64)
+        for number, row in enumerate(rows):
+            padded[number, : len(self.labels[row])] = self.labels[row]
+        return padded
