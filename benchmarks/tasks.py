@@ -28,8 +28,8 @@ def main() -> None:
         teacher = options.out / f"{task}-teacher"
         _train(PLAIN, task, teacher, options, [f"student.model={options.model}", "training.seed=13"])
         cells.append(_cell(task, "teacher", 13, teacher))
-        for method in options.methods:
-            for seed in options.seeds:
+        for seed in options.seeds:
+            for method in options.methods:
                 folder = options.out / f"{method}-{task}-{seed}"
                 settings = [f"training.seed={seed}", *options.set]
                 settings.append(f"student.model={teacher}/student" if method == PLAIN else f"teacher.model={teacher}")
