@@ -20,7 +20,7 @@ quickstart: .venv/installed ## distil a search encoder for this machine's Python
 	$(BIN)/potstill quickstart
 
 test: .venv/installed ## run the whole suite, offline
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed ## style, types and which part may import which
 	$(BIN)/ruff check

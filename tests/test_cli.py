@@ -12,21 +12,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from potstill import cli
-
-
-def call(capsys, *arguments):
-    """Run the command in this process: (status, standard output, standard error)."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["potstill", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
 
 def test_help_answers_in_half_a_second_and_loads_nothing_heavy():
     subprocess.run([sys.executable, "-m", "potstill.cli", "--help"], capture_output=True, check=True)  # compiled once
@@ -44,13 +29,13 @@ def test_help_answers_in_half_a_second_and_loads_nothing_heavy():
 @pytest.mark.parametrize(
     ("kind", "word"), [("recipes", "embed/python-docs"), ("losses", "similarity_mse"), ("poolings", "mean"), ("tasks", "sts/stsb-dev")]
 )
-def test_list(capsys, kind, word):
-    status, out, _ = call(capsys, "list", kind)
+def test_list(call, kind, word):
+    status, out, _ = call("list", kind)
     assert status == 0 and word in out
 
 
-def test_list_of_an_unknown_kind(capsys):
-    assert call(capsys, "list", "loses")[::2] == (2, "error: list: unknown kind 'loses'; did you mean 'losses'?\n")
+def test_list_of_an_unknown_kind(call):
+    assert call("list", "loses")[::2] == (2, "error: list: unknown kind 'loses'; did you mean 'losses'?\n")
 
 
 @pytest.fixture
@@ -73,8 +58,8 @@ def work(tmp_path, monkeypatch, tiny_encoder_dir):
     return tmp_path
 
 
-def test_check_says_what_a_run_would_do(work, capsys):
-    status, out, _ = call(capsys, "check", "recipe.yaml")
+def test_check_says_what_a_run_would_do(work, call):
+    status, out, _ = call("check", "recipe.yaml")
     assert status == 0
     for words in ("56 to train on, 8 held out", "layers 2, 4 of 4", "embedding_mse", "agreement"):
         assert words in out
@@ -139,28 +124,28 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_clear_line_and_leaves_nothing(work, capsys, case):
+def test_bad_input_is_one_clear_line_and_leaves_nothing(work, call, case):
     spoil, overrides, words = BAD[case]
     if spoil:
         spoil(work)
     before = sorted(work.rglob("*"))
-    status, _, err = call(capsys, "train", "recipe.yaml", *overrides)
+    status, _, err = call("train", "recipe.yaml", *overrides)
     assert status == 2
     assert words in err
     assert all(line.startswith("error: ") and len(line) < 400 for line in err.splitlines()) and len(err.splitlines()) == 1
     assert sorted(work.rglob("*")) == before
 
 
-def test_several_mistakes_are_told_together(work, capsys):
+def test_several_mistakes_are_told_together(work, call):
     Path("texts.txt").unlink()
-    status, _, err = call(capsys, "check", "recipe.yaml", "--set", "student.layers=9", "--set", "stages.0.terms.0.loss=nothing")
+    status, _, err = call("check", "recipe.yaml", "--set", "student.layers=9", "--set", "stages.0.terms.0.loss=nothing")
     assert status == 2 and len(err.splitlines()) == 3
 
 
-def test_a_disk_without_room_is_told_before_any_work(work, capsys, monkeypatch):
+def test_a_disk_without_room_is_told_before_any_work(work, call, monkeypatch):
     usage = shutil.disk_usage(work)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    status, _, err = call(capsys, "train", "recipe.yaml")
+    status, _, err = call("train", "recipe.yaml")
     assert status == 2 and "are free" in err and not Path("runs").exists()
 
 
@@ -178,9 +163,9 @@ def test_a_disk_without_room_is_told_before_any_work(work, capsys, monkeypatch):
         (["train", "recipe.yaml", "--out", "texts.txt"], "is a file"),
     ],
 )
-def test_every_command_refuses_in_one_line(work, capsys, arguments, words):
+def test_every_command_refuses_in_one_line(work, call, arguments, words):
     before = sorted(work.rglob("*"))
-    status, _, err = call(capsys, *arguments)
+    status, _, err = call(*arguments)
     assert status == 2 and words in err and len(err.splitlines()) == 1
     assert sorted(work.rglob("*")) == before
 

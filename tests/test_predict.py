@@ -4,59 +4,43 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 
 import pytest
 
-from potstill import cli
 
-
-def call(capsys, *arguments):
-    """Run the command in this process: (status, standard output, standard error)."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["potstill", *map(str, arguments)])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
-def predicted(capsys, model, file, out):
-    status, _, err = call(capsys, "predict", model, file, "--out", out, "--threads", 1)
+def predicted(call, model, file, out):
+    status, _, err = call("predict", model, file, "--out", out, "--threads", 1)
     assert (status, err) == (0, "")
     return [json.loads(line) for line in out.read_text().splitlines()]
 
 
-def test_pairs(capsys, tmp_path, tiny_head_dirs, tiny_head_exports):
+def test_pairs(call, tmp_path, tiny_head_dirs, tiny_head_exports):
     file = tmp_path / "pairs.csv"
     file.write_text("text,text_pair\nthe river,a village\n9,and again\nx,y\n")
-    torch = predicted(capsys, tiny_head_dirs["classification"], file, tmp_path / "torch.jsonl")
-    onnx = predicted(capsys, tiny_head_exports["classification"], file, tmp_path / "onnx.jsonl")
+    torch = predicted(call, tiny_head_dirs["classification"], file, tmp_path / "torch.jsonl")
+    onnx = predicted(call, tiny_head_exports["classification"], file, tmp_path / "onnx.jsonl")
     assert len(torch) == 3 and {answer["label"] for answer in torch} <= {"no", "yes", "maybe"}
     assert [answer["label"] for answer in torch] == [answer["label"] for answer in onnx]
     assert [answer["score"] for answer in torch] == pytest.approx([answer["score"] for answer in onnx], abs=1e-4)
 
 
-def test_every_kind(capsys, tmp_path, tiny_head_dirs, tiny_head_exports):
+def test_every_kind(call, tmp_path, tiny_head_dirs, tiny_head_exports):
     (tmp_path / "texts.txt").write_text("the river\n\nvillage\n")
     (tmp_path / "words.conll").write_text("the\nriver\n\nx\n")
-    (number, empty, _) = predicted(capsys, tiny_head_exports["regression"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
+    (number, empty, _) = predicted(call, tiny_head_exports["regression"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
     assert isinstance(number["score"], float) and empty.keys() == {"score"}
-    several = predicted(capsys, tiny_head_dirs["multilabel"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
+    several = predicted(call, tiny_head_dirs["multilabel"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
     assert all(set(answer["labels"]) <= {"red", "green", "blue"} for answer in several)
-    tags = predicted(capsys, tiny_head_exports["tagging"], tmp_path / "words.conll", tmp_path / "out.jsonl")
+    tags = predicted(call, tiny_head_exports["tagging"], tmp_path / "words.conll", tmp_path / "out.jsonl")
     assert [len(answer["tags"]) for answer in tags] == [2, 1]
 
 
-def test_a_run_folder(capsys, tmp_path, tiny_head_dirs, tiny_head_exports):
+def test_a_run_folder(call, tmp_path, tiny_head_dirs, tiny_head_exports):
     shutil.copytree(tiny_head_dirs["classification"], tmp_path / "run" / "student")
     (tmp_path / "texts.txt").write_text("the river\n")
-    torch = predicted(capsys, tmp_path / "run", tmp_path / "texts.txt", tmp_path / "out.jsonl")
+    torch = predicted(call, tmp_path / "run", tmp_path / "texts.txt", tmp_path / "out.jsonl")
     shutil.copytree(tiny_head_exports["classification"], tmp_path / "run" / "onnx")
-    assert predicted(capsys, tmp_path / "run", tmp_path / "texts.txt", tmp_path / "out.jsonl")[0]["label"] == torch[0]["label"]
+    assert predicted(call, tmp_path / "run", tmp_path / "texts.txt", tmp_path / "out.jsonl")[0]["label"] == torch[0]["label"]
 
 
 @pytest.mark.parametrize(
@@ -69,11 +53,11 @@ def test_a_run_folder(capsys, tmp_path, tiny_head_dirs, tiny_head_exports):
         ("classification", "missing.txt", None, "missing.txt: does not exist"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing(capsys, tmp_path, tiny_export_dir, tiny_head_exports, model, file, content, words):
+def test_mistakes_are_one_line_and_leave_nothing(call, tmp_path, tiny_export_dir, tiny_head_exports, model, file, content, words):
     if content is not None:
         (tmp_path / file).write_text(content)
     before = sorted(tmp_path.rglob("*"))
     folder = tiny_head_exports[model] if model else tiny_export_dir
-    status, _, err = call(capsys, "predict", folder, tmp_path / file, "--out", tmp_path / "out.jsonl")
+    status, _, err = call("predict", folder, tmp_path / file, "--out", tmp_path / "out.jsonl")
     assert status == 2 and words in err and len(err.splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from potstill import cli
 from potstill.errors import PotstillError
 from potstill.preflight import preflight
 from potstill.recipe_file import read
@@ -43,20 +41,8 @@ def work(tmp_path, monkeypatch, labelled_dir, tiny_teachers, tiny_encoder_dir):
     return tmp_path
 
 
-def call(capsys, *arguments: str) -> tuple[int, str, str]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["potstill", *arguments])
-        try:
-            cli.main()
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-    captured = capsys.readouterr()
-    return status, captured.out, captured.err
-
-
-def test_the_good_recipe_is_good(work, capsys):
-    status, out, err = call(capsys, "check", "recipe.yaml", "--set", f"stages.0.terms=[{json.dumps(SOFT)}, {json.dumps(HIDDEN)}]")
+def test_the_good_recipe_is_good(work, call):
+    status, out, err = call("check", "recipe.yaml", "--set", f"stages.0.terms=[{json.dumps(SOFT)}, {json.dumps(HIDDEN)}]")
     assert (status, err) == (0, "")
     for words in ("classification/about: classification, river, village", "96 to train on", "1 ← 2  2 ← 4", "classification/about-dev"):
         assert words in out
@@ -271,25 +257,25 @@ def mpnet_dir(tiny_encoder_dir, tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_one_clear_line_and_nothing_written(work, capsys, case, mpnet_dir):
+def test_one_clear_line_and_nothing_written(work, call, case, mpnet_dir):
     spoil, overrides, words = BAD[case]
     Path("mpnet").symlink_to(mpnet_dir)
     Path("data/retrieval").mkdir()
     if spoil:
         spoil()
     before = sorted(work.rglob("*"))
-    status, _, err = call(capsys, "train", "recipe.yaml", *overrides)
+    status, _, err = call("train", "recipe.yaml", *overrides)
     assert status == 2 and words in err
     assert len(err.splitlines()) == 1 and err.startswith("error: ") and len(err) < 400
     assert sorted(work.rglob("*")) == before
 
 
-def test_everything_wrong_is_told_at_once(work, capsys):
+def test_everything_wrong_is_told_at_once(work, call):
     overrides = [*terms(HIDDEN | {"layers": "unifrom"}, POOL | {"count": 500}, {"loss": "embedding_mse"}), *sets(student__layers=9)]
-    status, _, err = call(capsys, "check", "recipe.yaml", *overrides)
+    status, _, err = call("check", "recipe.yaml", *overrides)
     # Without a student's depth no layer can be mapped: what does not depend on it is told all the same.
     assert status == 2 and "9 layers asked of a model that has 4" in err
-    status, _, err = call(capsys, "check", "recipe.yaml", *overrides[:2])
+    status, _, err = call("check", "recipe.yaml", *overrides[:2])
     assert status == 2 and {line.split(": ")[2] for line in err.splitlines()} >= {"stages.task.terms.0.layers"}
 
 
