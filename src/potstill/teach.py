@@ -265,8 +265,8 @@ def dev_score(recipe: recipes.Recipe, facts: Facts) -> Dev | None:
     if name != AGREEMENT:
         task = load_tasks([name], recipe.data.dir)[0]
         if task.needs == "logits":
-            return Dev(name, lambda model: float(task.evaluate(Predictor(model.labels, model.kind, model.predict))[task.primary]))
-        return Dev(name, lambda model: float(task.evaluate(model.encode)[task.primary]))
+            return Dev(name, lambda model: task.choice(task.evaluate(Predictor(model.labels, model.kind, model.predict))))
+        return Dev(name, lambda model: task.choice(task.evaluate(model.encode)))
     return _agreement(recipe, facts)
 
 

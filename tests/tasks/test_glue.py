@@ -40,3 +40,9 @@ def test_the_rows_to_choose_by(data_dir: Path) -> None:
 def test_a_constant_answer_has_no_matthews(data_dir: Path) -> None:
     unnamed = Predictor(["LABEL_0", "LABEL_1"], "classification", lambda texts: np.tile([0.0, 1.0], (len(texts), 1)))
     assert load_task("glue/cola", data_dir).evaluate(unnamed) == {"matthews": 0.0, "examples": 1043}
+
+
+def test_checkpoints_are_chosen_by_the_mean_of_a_sets_measures(data_dir: Path) -> None:
+    mrpc, cola = load_task("glue/mrpc-dev", data_dir), load_task("glue/cola-dev", data_dir)
+    assert mrpc.choice({"f1": 80.0, "accuracy": 66.0, "examples": 407}) == 73.0
+    assert cola.choice({"matthews": 12.5, "examples": 855}) == 12.5

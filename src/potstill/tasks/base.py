@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -79,6 +79,10 @@ class Task(ABC):
         Raises:
             PotstillError: what the model gives allows no score.
         """
+
+    def choice(self, scores: Mapping[str, Any]) -> float:
+        """The number that checkpoints are chosen by, out of `evaluate`'s answer: the primary measure."""
+        return float(scores[self.primary])
 
 
 def task_names() -> dict[str, str]:
