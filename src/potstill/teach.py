@@ -74,6 +74,7 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
     plans = _plans(recipe, data.texts.lengths)
     reads = frozenset(field for _, objective, _ in stages if objective for field in objective.teacher_reads)
     teacher = make_teacher(recipe, facts, model, data.texts, reads, device, bf16) if model and reads else None
+    del model  # with a cache nobody needs it any more
     dev = dev_score(recipe, facts)
     for number, ((stage, chosen, perturbation), plan) in enumerate(zip(stages, plans)):
         if chosen is None:
