@@ -80,14 +80,16 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         depth = layers[0] if built else len(layers)
         attempt(choose_device, recipe.training.device)
         sizes = _both_sizes(recipe, source, teacher, read)
-        rows: list[tuple[recipes.Stage, list[TermSpec]]] = []
+        rows: list[tuple[recipes.Stage, list[TermSpec] | None]] = []
         for stage in recipe.stages:
             if depth and (recipe.teacher is None or _layers(teacher)):
                 terms = attempt(_stage, recipe, stage, depth, _layers(teacher), sizes, _rows(recipe, read), place)
             else:
                 terms = attempt(check_losses, stage, place)
-            rows.append((stage, terms or []))
-        reads = {name for _, terms in rows for term in terms if term.loss.needs_teacher for name in term.fields(1)}
+            rows.append((stage, terms))
+        if all(terms == [] for _, terms in rows):  # None where something else is wrong with them
+            attempt(_refuse, f"{place}: stages", "every term has weight 0: there is nothing to learn", "give one a weight")
+        reads = {name for _, terms in rows for term in terms or [] if term.loss.needs_teacher for name in term.fields(1)}
         if read and teacher_folder and LOGITS in reads and recipe.task != recipes.EMBED:
             attempt(_require_head, teacher_folder, read)
         if read and reads and recipe.teacher and recipe.teacher.cache and recipe.task != recipes.MLM:
@@ -109,7 +111,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         ("evaluate", ", ".join(recipe.evaluate)),
     ]
     for stage, terms in rows:
-        facts.table += _stage_rows(stage, terms)
+        facts.table += _stage_rows(stage, terms or [])
     return facts
 
 
@@ -139,6 +141,12 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
                 )
             if term.loss.reads == "logits" and recipe.task == recipes.EMBED:
                 attempt(_refuse, where, f"{term.name} reads logits, and the task embed has none", "name a labelled task, or mlm")
+            if term.name == "mlm" and recipe.task != recipes.MLM:
+                attempt(_refuse, where, f"mlm predicts masked words, and the task is {recipe.task}", "use hard_label, or set task: mlm")
+            by_token = term.loss.needs_teacher and term.loss.reads in {"hidden_states", *INSIDE}
+            if by_token and recipe.teacher and recipe.teacher.max_length != recipe.student.max_length:
+                lengths = f"the student's max_length is {recipe.student.max_length}, the teacher's {recipe.teacher.max_length}"
+                attempt(_refuse, where, f"{term.name} compares token by token, and {lengths}", "give both one length")
             if term.loss.reads in INSIDE:
                 attempt(_require_shown, recipe, where)
     return terms

@@ -14,7 +14,7 @@ from potstill.files import require_space
 from potstill.material import augmented
 from potstill.preflight import AGREEMENT, LAST, Facts
 from potstill.runtime.folder import STUDENT
-from potstill.tasks.base import Predictor
+from potstill.tasks.base import Predictor, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,8 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
         student.set_dropout(training.dropout)
     require_space(folder, 40 * sum(student.parameter_counts()), "the checkpoints")
     model = load_teacher(recipe, facts)
+    if model is not None:
+        model.to(device)
     if recipe.data.augment is not None and model is not None and facts.teacher_folder is not None:
         facts = replace(facts, material=augmented(facts.material, recipe.data.augment, model, facts.teacher_folder, training.seed))
     # Everything that can go wrong with a stage is told before the first one is trained.
@@ -62,9 +64,9 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
             stages.append((stage, None, None))
             continue
         objective = Objective(terms, _sizes(student), _sizes(model) if model else None, rows=len(facts.material.texts))
-        earlier = next((before for _, before, _ in reversed(stages) if before is not None), None)
-        if earlier is not None:
-            objective.inherit(earlier)
+        for _, earlier, _ in stages:  # the nearest one that has the row comes last
+            if earlier is not None:
+                objective.inherit(earlier)
         prepare_inside(student, objective.student_reads)
         perturb = stage.perturbation
         if perturb is not None:
@@ -105,9 +107,9 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
             resume=resume,
             perturbation=perturbation,
         )
-    student.save(folder / STUDENT)
     objectives = [objective for _, objective, _ in stages if objective is not None]
     write_cases(folder, student, objectives, partial(load_teacher, recipe, facts), facts.material.held_out)
+    student.save(folder / STUDENT)
     return dev
 
 
@@ -266,9 +268,19 @@ def dev_score(recipe: recipes.Recipe, facts: Facts) -> Dev | None:
     if name != AGREEMENT:
         task = load_tasks([name], recipe.data.dir)[0]
         if task.needs == "logits":
-            return Dev(name, lambda model: task.choice(task.evaluate(Predictor(model.labels, model.kind, model.predict))))
+            return Dev(name, lambda model: _chosen_by(task, Predictor(model.labels, model.kind, model.predict)))
         return Dev(name, lambda model: task.choice(task.evaluate(model.encode)))
     return _agreement(recipe, facts)
+
+
+def _chosen_by(task: Task, model: Predictor) -> float:
+    """The number that a checkpoint is chosen by; 0 for a regression that still says the same of every text."""
+    try:
+        return task.choice(task.evaluate(model))
+    except PotstillError as error:
+        if model.kind == "regression" and "no correlation" in error.problem:
+            return 0.0
+        raise
 
 
 def _agreement(recipe: recipes.Recipe, facts: Facts) -> Dev:

@@ -24,8 +24,8 @@ from potstill.training.precision import autocast
 from potstill.training.teacher import prepare_teacher
 
 MANIFEST = "manifest.json"
-SHARD_TOKENS = 1 << 19  # some 8,000 sentences: a gigabyte of BERT-base's hidden states of one layer, seconds to minutes of work
-FORMAT = 2
+SHARD_TOKENS = 1 << 17  # some 4,000 sentences: 400 MB of BERT-base's hidden states of one layer, which are all in memory at once
+FORMAT = 3
 TOKENS = frozenset({"hidden_states", "queries", "keys", "values"})  # a vector a token
 SQUARES = frozenset({"attention_scores"})  # a matrix a text
 
@@ -161,9 +161,10 @@ def _compute(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: S
                             )
                 for field, path in paths.items():
                     kind = np.float16 if half else np.float32
+                    own = pieces.pop(field)
                     stack = np.stack if _axis(field, part.words is not None) == "text" else np.concatenate
                     with write_aside(path) as aside, aside.open("wb") as stream:
-                        np.save(stream, stack(pieces[field]).astype(kind))
+                        np.save(stream, stack(own).astype(kind, copy=False))
             advance(int(end - start))
             for field, path in paths.items():
                 digests[field][path.name] = sha256_of(path)

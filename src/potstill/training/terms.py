@@ -46,6 +46,8 @@ def _loss(term: Term, place: str) -> tuple[Loss, dict[str, Schedule]]:
     """A term's loss, and those of its options that change with progress."""
     options = dict(term.model_extra or {})
     moving = {key: parse(value, f"{place}.{key}") for key, value in options.items() if isinstance(value, Mapping)}
+    # What the constructor refuses may come only on the way: a temperature of 0 at the end.
+    make_loss(term.loss, options | {key: schedule.lowest for key, schedule in moving.items()}, place)
     return make_loss(term.loss, options | {key: schedule(0.0) for key, schedule in moving.items()}, place), moving
 
 
