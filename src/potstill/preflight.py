@@ -143,10 +143,6 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
                 attempt(_refuse, where, f"{term.name} reads logits, and the task embed has none", "name a labelled task, or mlm")
             if term.name == "mlm" and recipe.task != recipes.MLM:
                 attempt(_refuse, where, f"mlm predicts masked words, and the task is {recipe.task}", "use hard_label, or set task: mlm")
-            by_token = term.loss.needs_teacher and term.loss.reads in {"hidden_states", *INSIDE}
-            if by_token and recipe.teacher and recipe.teacher.max_length != recipe.student.max_length:
-                lengths = f"the student's max_length is {recipe.student.max_length}, the teacher's {recipe.teacher.max_length}"
-                attempt(_refuse, where, f"{term.name} compares token by token, and {lengths}", "give both one length")
             if term.loss.reads in INSIDE:
                 attempt(_require_shown, recipe, where)
     return terms
