@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ def make_run(
         created="2026-11-21T10:24:00+00:00",
         recipe={**RECIPE, "name": name},
         training={"steps": 8859, "seconds": 2161.4, "texts": 189_000, "best_step": 7040},
-        gate=GATE,
+        gate=copy.deepcopy(GATE),  # a test may spoil its own
         records=[make_record(role, shift if role not in ("teacher", "undistilled") else 0.0, cost, scale) for role in roles],
     )
 
