@@ -208,3 +208,14 @@ def test_the_run_is_told_as_it_was(work, labelled_dir, tiny_teachers):
     summary = read_run(run).training
     assert summary["steps"] == 6 and summary["texts"] == 96 and summary["best"]["name"] == "classification/about-dev"
     assert json.loads((run / "student" / "config.json").read_text())["id2label"] == {"0": "river", "1": "village"}
+
+
+def test_a_regression_that_says_the_same_of_every_text_counts_nothing_yet(labelled_dir):
+    from potstill.tasks.base import NoScore, Predictor, load_task
+    from potstill.teach import _chosen_by
+
+    task = load_task("regression/about-dev", labelled_dir)
+    constant = Predictor([], "regression", lambda texts: np.full((len(texts), 1), 2.0))
+    assert _chosen_by(task, constant) == 0.0
+    with pytest.raises(NoScore, match="no correlation"):
+        task.evaluate(constant)

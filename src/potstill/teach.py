@@ -14,7 +14,7 @@ from potstill.files import require_space
 from potstill.material import augmented
 from potstill.preflight import AGREEMENT, LAST, Facts
 from potstill.runtime.folder import STUDENT
-from potstill.tasks.base import Predictor, Task
+from potstill.tasks.base import NoScore, Predictor, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -251,7 +251,7 @@ def make_teacher(
     if not recipe.teacher.cache or recipe.task == recipes.MLM or size > recipe.teacher.cache_gb * 1e9:
         return LiveTeacher(prepare_teacher(model.to(device), reads), own, reads, bf16)
     place = cache_place(facts.teacher_folder, facts.material.texts, _cache_settings(recipe.teacher, bf16))
-    return build_cache(place, model.to(device), facts.material.texts, reads, bf16=bf16, half=recipe.teacher.cache_half)
+    return build_cache(place, model.to(device), own, reads, bf16=bf16, half=recipe.teacher.cache_half)
 
 
 def _cache_settings(teacher: recipes.Teacher, bf16: bool) -> dict[str, Any]:
@@ -277,13 +277,12 @@ def _chosen_by(task: Task, model: Predictor) -> float:
     """The number that a checkpoint is chosen by; 0 for a regression that still says the same of every text."""
     try:
         return task.choice(task.evaluate(model))
-    except PotstillError as error:
-        if model.kind == "regression" and "no correlation" in error.problem:
-            return 0.0
-        raise
+    except NoScore:
+        return 0.0
 
 
 def _agreement(recipe: recipes.Recipe, facts: Facts) -> Dev:
+    from potstill.data.batches import tokenize
     from potstill.models.output import EMBEDDING
     from potstill.training.agreement import Agreement
     from potstill.training.cache import build_cache, cache_place
@@ -297,7 +296,8 @@ def _agreement(recipe: recipes.Recipe, facts: Facts) -> Dev:
         device = choose_device(recipe.training.device)
         bf16 = use_bf16(recipe.training.precision, device)
         place = cache_place(facts.teacher_folder, facts.material.held_out, _cache_settings(recipe.teacher, bf16))
-        cached = build_cache(place, model.to(device), facts.material.held_out, [EMBEDDING], bf16=bf16, half=recipe.teacher.cache_half)
+        tokens = tokenize(model.tokenizer, facts.material.held_out, model.max_length)
+        cached = build_cache(place, model.to(device), tokens, [EMBEDDING], bf16=bf16, half=recipe.teacher.cache_half)
         import numpy as np
 
         vectors = cached.values(EMBEDDING, np.arange(len(facts.material.held_out)))

@@ -24,6 +24,10 @@ CPU = torch.device("cpu")
 LAYERED = ("hidden_states", "cls_states", "mean_states", "attention_scores", "queries", "keys", "values")
 
 
+def build(place, model, texts, reads, **settings):
+    return build_cache(place, model, tokenize(model.tokenizer, texts, model.max_length), reads, **settings)
+
+
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "SHARD_TOKENS", 512)
@@ -63,7 +67,7 @@ def test_cached_and_live_agree(field, kind, half, tiny_encoder_dir, tiny_head_di
     folder, options, texts = case(field, tiny_encoder_dir, tiny_head_dirs, kind)
     teacher = load_encoder(folder, **options)
     tokens = tokenize(teacher.tokenizer, texts, teacher.max_length)
-    cached = build_cache(tmp_path / "place", teacher, texts, [field], half=half)
+    cached = build(tmp_path / "place", teacher, texts, [field], half=half)
     assert len(list((tmp_path / "place" / str(field)).glob("*.npy"))) > 1
     live = LiveTeacher(prepare_teacher(load_encoder(folder, **options), [field]), tokens, [field])
     tags = kind == "tagging"
@@ -136,25 +140,25 @@ def test_a_broken_run_goes_on_at_the_missing_shard(tiny_encoder_dir, tmp_path, m
     with monkeypatch.context() as patch:
         broken = counted(patch, stop_at=3)
         with pytest.raises(KeyboardInterrupt):
-            build_cache(place, load_encoder(tiny_encoder_dir), TEXTS, reads)
+            build(place, load_encoder(tiny_encoder_dir), TEXTS, reads)
     assert sorted(path.relative_to(place).as_posix() for path in place.rglob("*")) == sorted(
         ["embedding", "hidden_states-1"] + [f"{field}/0000{shard}.npy" for field in ("embedding", "hidden_states-1") for shard in (0, 1)]
     )
     calls = counted(monkeypatch)
-    build_cache(place, load_encoder(tiny_encoder_dir), TEXTS, reads)
+    build(place, load_encoder(tiny_encoder_dir), TEXTS, reads)
     assert sum(rows for rows, _ in calls) + sum(rows for rows, _ in broken[:2]) == len(TEXTS)
     calls.clear()
-    build_cache(place, load_encoder(tiny_encoder_dir), TEXTS, reads)
+    build(place, load_encoder(tiny_encoder_dir), TEXTS, reads)
     assert calls == []
     # One field more computes that field alone.
-    build_cache(place, load_encoder(tiny_encoder_dir), TEXTS, [*reads, Field("cls_states", 2)])
+    build(place, load_encoder(tiny_encoder_dir), TEXTS, [*reads, Field("cls_states", 2)])
     assert {field for _, fields in calls for field in fields} == {Field("cls_states", 2)}
     assert sum(rows for rows, _ in calls) == len(TEXTS)
 
 
 def test_a_changed_file_is_seen(tiny_encoder_dir, tmp_path):
     teacher = load_encoder(tiny_encoder_dir)
-    build_cache(tmp_path, teacher, TEXTS, [EMBEDDING])
+    build(tmp_path, teacher, TEXTS, [EMBEDDING])
     tokens = tokenize(teacher.tokenizer, TEXTS, teacher.max_length)
     path = tmp_path / "embedding" / "00001.npy"
     content = bytearray(path.read_bytes())
@@ -172,7 +176,7 @@ def test_a_changed_file_is_seen(tiny_encoder_dir, tmp_path):
 
 def test_a_cache_of_other_texts_is_seen(tiny_encoder_dir, tmp_path):
     teacher = load_encoder(tiny_encoder_dir)
-    build_cache(tmp_path, teacher, TEXTS, [EMBEDDING])
+    build(tmp_path, teacher, TEXTS, [EMBEDDING])
     with pytest.raises(PotstillError, match="other texts"):
         CachedTeacher(tmp_path, tokenize(teacher.tokenizer, TEXTS[:10], 64), [EMBEDDING])
 
@@ -181,7 +185,7 @@ def test_a_disk_without_room_is_told_before_any_work(tiny_encoder_dir, tmp_path,
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=100))
     with pytest.raises(PotstillError, match="the teacher's cache needs"):
-        build_cache(tmp_path / "place", load_encoder(tiny_encoder_dir), TEXTS, [EMBEDDING])
+        build(tmp_path / "place", load_encoder(tiny_encoder_dir), TEXTS, [EMBEDDING])
     assert not (tmp_path / "place").exists()
 
 

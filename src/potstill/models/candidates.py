@@ -10,6 +10,7 @@ import torch
 
 from potstill.data.words import replaceable, whole_words
 from potstill.errors import PotstillError
+from potstill.models.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from potstill.progress import progress
 from potstill.runtime.batching import length_batches
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 CHUNK = 256  # texts whose masked copies are batched together: enough of like length, and little memory
-CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 65536
 
 
 @torch.inference_mode()

@@ -36,6 +36,10 @@ class Predictor:
     logits: Callable[[Sequence[Any]], Any]
 
 
+class NoScore(PotstillError):
+    """What the model answers has no score: all the same where an order is asked."""
+
+
 class Task(ABC):
     """One benchmark, its data in memory. A family of tasks is one file of this package.
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from potstill.data.batches import TokenizedTexts, tokenize
+from potstill.data.batches import TokenizedTexts
 from potstill.data.labelled import Text
 from potstill.errors import PotstillError
 from potstill.files import cache_folder, require_space, sha256_of, write_aside, write_text
@@ -83,7 +83,7 @@ class CachedTeacher:
 
 
 def build_cache(
-    place: Path, model: EncoderModel, texts: Sequence[Text], reads: Iterable[Field], *, bf16: bool = False, half: bool = False
+    place: Path, model: EncoderModel, tokens: TokenizedTexts, reads: Iterable[Field], *, bf16: bool = False, half: bool = False
 ) -> CachedTeacher:
     """Compute the fields that `place` lacks and open it.
 
@@ -93,10 +93,10 @@ def build_cache(
 
     Args:
         model: on its device. Its layers above the highest that is read are dropped.
+        tokens: the texts in its pieces.
         half: keep float16 instead of float32.
     """
     reads = sorted(reads)
-    tokens = tokenize(model.tokenizer, texts, model.max_length, "tokenize")
     tags = tokens.words is not None
     missing = [field for field in reads if not (place / str(field) / MANIFEST).is_file()]
     if missing:

@@ -15,7 +15,7 @@ from potstill.data.labelled import Examples, Text
 from potstill.data.labelled_files import own_data
 from potstill.data.splits import LabelledData
 from potstill.errors import PotstillError, did_you_mean
-from potstill.tasks.base import Predictor, Task, family_of, load_task, task_names
+from potstill.tasks.base import NoScore, Predictor, Task, family_of, load_task, task_names
 from potstill.tasks.labelled.entities import EntityCounts, count_entities
 from potstill.tasks.labelled.matching import row_logits, word_logits
 from potstill.tasks.labelled.measures import MEASURES
@@ -116,7 +116,8 @@ class LabelledTask(Task):
                     if scores is gold
                     else "the model says the same of every text: look at its loss, and train again"
                 )
-                raise PotstillError(self.name, f"all {len(scores)} {whose} are {scores[0]:g}, so no correlation exists", way_out)
+                kind = PotstillError if scores is gold else NoScore
+                raise kind(self.name, f"all {len(scores)} {whose} are {scores[0]:g}, so no correlation exists", way_out)
         return predicted
 
     def _evaluate_tags(self, predict: Predictor) -> dict[str, Any]:
