@@ -1,23 +1,27 @@
 """Every distillation method on labelled tasks, beside the same student without distillation: `python benchmarks/tasks.py --help`.
 
-Runs `potstill train` for each cell, one after the other, and writes the table as JSON and Markdown
-after each one. A cell that was run already is read, not run again.
+Runs `potstill train` for each cell, one after the other, all with the same number of passes, and writes
+the table as JSON and Markdown after each one. A cell that was run already is read, not run again.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
 import subprocess
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from potstill.results import read_run
 
-PLAIN = "finetune"
+PLAIN, ABLATED = "finetune", "lrc-bert"
+METHODS = [PLAIN, "kd", "pkd-skip", "pkd-last", "distilbert", "tinybert", "minilm", "minilmv2", "codir-fine", ABLATED]
 PRIMARY = {"mrpc": "f1", "rte": "accuracy", "cola": "matthews", "sst2": "accuracy"}
 
 
@@ -26,22 +30,18 @@ def main() -> None:
     cells: list[dict[str, Any]] = []
     for task in options.tasks:
         teacher = options.out / f"{task}-teacher"
-        _train(PLAIN, task, teacher, options, [f"student.model={options.model}", "training.seed=13"])
+        _train(PLAIN, task, teacher, options, [f"student.model={options.model}", "training.seed=13", *options.teacher_set])
         cells.append(_cell(task, "teacher", 13, teacher))
         for seed in options.seeds:
             for method in options.methods:
-                folder = options.out / f"{method}-{task}-{seed}"
-                settings = [f"training.seed={seed}", *options.set]
-                settings.append(f"student.model={teacher}/student" if method == PLAIN else f"teacher.model={teacher}")
-                if method == PLAIN or options.layers:
-                    settings.append(f"student.layers={options.layers}")
-                if seed != options.seeds[0]:  # the shipped file and its cost hardly differ by seed
-                    settings += ["export.onnx=false", f"evaluate=[glue/{task}]"]
-                _train(method, task, folder, options, settings)
+                recipe, extra = _method(method)
+                folder = options.out / f"{task}-{options.student}-{method}-{seed}"
+                _train(recipe, task, folder, options, [f"training.seed={seed}", *_settings(recipe, teacher, options), *extra])
                 cells.append(_cell(task, method, seed, folder))
-                options.out.joinpath("table.json").write_text(json.dumps(cells, indent=2) + "\n", encoding="utf-8")
-                options.out.joinpath("table.md").write_text(table(cells), encoding="utf-8")
-    print(table(cells))
+                table = options.out / f"{task}-{options.student}"
+                table.with_suffix(".json").write_text(json.dumps(cells, indent=2) + "\n", encoding="utf-8")
+                table.with_suffix(".md").write_text(markdown(cells), encoding="utf-8")
+    print(markdown(cells))
 
 
 def _options() -> argparse.Namespace:
@@ -50,63 +50,91 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="folder that holds glue/ and senteval/")
     parser.add_argument("--out", type=Path, default=Path("runs/tasks"))
     parser.add_argument("--tasks", nargs="+", default=["mrpc"])
-    parser.add_argument(
-        "--methods", nargs="+", default=[PLAIN, "kd", "pkd-skip", "pkd-last", "distilbert", "minilm", "minilmv2", "codir-fine"]
-    )
+    parser.add_argument("--methods", nargs="+", default=METHODS, help="recipes; an ablation of LRC-BERT as lrc-bert-g and so on")
     parser.add_argument("--seeds", nargs="+", type=int, default=[13, 14, 15])
-    parser.add_argument("--layers", type=int, default=3, help="of the student that is cut from the teacher; 0 leaves it to the recipe")
-    parser.add_argument("--set", nargs="*", default=[], help="more settings for every run but the teacher's")
+    parser.add_argument("--epochs", type=float, default=3, help="passes of every student, whatever its recipe says")
+    parser.add_argument("--student", default="cut", help="what this student is called in names of runs and tables")
+    parser.add_argument("--cut", default="[1, 3, 6]", help="layers of the fine-tuned teacher that the student keeps")
+    parser.add_argument("--start", type=Path, help="a run whose student every method starts from, instead of a cut")
+    parser.add_argument("--set", nargs="*", default=[], help="more settings for every student")
+    parser.add_argument("--teacher-set", nargs="*", default=[], help="more settings for the teacher")
     return parser.parse_args()
 
 
-def _train(method: str, task: str, folder: Path, options: argparse.Namespace, settings: list[str]) -> None:
+def _method(name: str) -> tuple[str, list[str]]:
+    """The recipe of a method; of an ablation the settings that the recipe's header names too."""
+    if name in METHODS:
+        return name, []
+    header = (files("potstill") / "recipes" / ABLATED / "mrpc.yaml").read_text(encoding="utf-8")
+    ablations = re.findall(r"^#   (-?\w)  +(--set .*?)(?:   .*)?$", header, re.MULTILINE)
+    settings = {letter.lstrip("-"): words for letter, words in ablations}[name.removeprefix(f"{ABLATED}-")]
+    return ABLATED, [word for word in shlex.split(settings) if word != "--set"]
+
+
+def _settings(method: str, teacher: Path, options: argparse.Namespace) -> list[str]:
+    """What makes the comparison fair: the same student from the same weights, and as many passes."""
+    settings = [f"training.epochs={options.epochs}", "student.width=null", "student.heads=null", "student.ffn=null"]
+    if method == "tinybert":  # its stages have epochs of their own, and its augmented texts would be passes more
+        settings += ["data.augment=null", *(f"stages.{stage}.epochs={options.epochs / 2}" for stage in range(2))]
+    if options.start:
+        settings += [f"student.model={options.start / 'student'}", "student.layers=null"]
+    elif method == PLAIN:
+        settings += [f"student.model={teacher / 'student'}"]
+    if not options.start:
+        settings += [f"student.layers={options.cut}"]
+    if method != PLAIN:
+        settings += [f"teacher.model={teacher}"]
+    return settings + options.set
+
+
+def _train(recipe: str, task: str, folder: Path, options: argparse.Namespace, settings: list[str]) -> None:
     if (folder / "results.json").is_file():
         return
-    settings = [f"data.dir={options.data}", *settings]
-    command = [sys.executable, "-m", "potstill.cli", "train", f"{method}/{task}", "--out", str(folder), "--resume"]
+    settings = [f"data.dir={options.data}", f"evaluate=[glue/{task}]", "export.onnx=false", *settings]
+    command = [sys.executable, "-m", "potstill.cli", "train", f"{recipe}/{task}", "--out", str(folder), "--resume"]
     started = time.perf_counter()
     subprocess.run(command + [part for setting in settings for part in ("--set", setting)], check=True, stdout=subprocess.DEVNULL)
     print(f"{folder.name}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
 def _cell(task: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
-    """What stands for a run: its student's primary score, and what the shipped file scores and costs."""
     run = read_run(folder)
-    records = {record.role: record for record in run.records}
-    student = records["student"]
-    cost = records.get("int8", student).cost
-    return {
-        "task": task,
-        "method": method,
-        "seed": seed,
-        "score": student.scores[f"glue/{task}"][PRIMARY[task]],
-        "int8": records["int8"].scores[f"glue/{task}"][PRIMARY[task]] if "int8" in records else None,
-        "parameters": student.cost.parameters if student.cost else None,
-        "bytes": cost.bytes if cost else None,
-        "sentences_per_second": cost.sentences_per_second if cost else None,
-        "seconds": run.training.get("seconds"),
+    scores = next(record for record in run.records if record.role == "student").scores[f"glue/{task}"]
+    return {"task": task, "method": method, "seed": seed, "score": scores[PRIMARY[task]], "scores": scores, "training": run.training}
+
+
+def markdown(cells: list[dict[str, Any]]) -> str:
+    """Median and range over seeds, and the verdict against the same student without distillation."""
+    measures = {
+        task: [name for name, value in _first(cells, task)["scores"].items() if isinstance(value, float)]
+        for task in PRIMARY
+        if _first(cells, task)
     }
-
-
-def table(cells: list[dict[str, Any]]) -> str:
-    """Median and range over seeds; the verdict against the same student without distillation."""
-    lines = ["| task | method | seeds | median | range | of the teacher | verdict |", "|---|---|---|---|---|---|---|"]
-    for task in dict.fromkeys(cell["task"] for cell in cells):
+    lines = []
+    for task, names in measures.items():
         own = [cell for cell in cells if cell["task"] == task]
         teacher = next(cell["score"] for cell in own if cell["method"] == "teacher")
         plain = [cell["score"] for cell in own if cell["method"] == PLAIN]
+        lines += [f"| {task} | seeds | {' | '.join(names)} | range of {PRIMARY[task]} | of the teacher | verdict |"]
+        lines += ["|" + "---|" * (len(names) + 5)]
         for method in dict.fromkeys(cell["method"] for cell in own):
-            scores = [cell["score"] for cell in own if cell["method"] == method]
+            runs = [cell for cell in own if cell["method"] == method]
+            scores = [cell["score"] for cell in runs]
+            medians = " | ".join(f"{median(cell['scores'][name] for cell in runs):.2f}" for name in names)
             verdict = "" if method in ("teacher", PLAIN) else _verdict(scores, plain)
             spread = f"{min(scores):.2f}–{max(scores):.2f}" if len(scores) > 1 else ""
-            share = f"{100 * median(scores) / teacher:.1f} %"
-            lines.append(f"| {task} | {method} | {len(scores)} | {median(scores):.2f} | {spread} | {share} | {verdict} |")
-    return "\n".join(lines) + "\n"
+            lines.append(f"| {method} | {len(scores)} | {medians} | {spread} | {100 * median(scores) / teacher:.1f} % | {verdict} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _first(cells: list[dict[str, Any]], task: str) -> Any:
+    return next((cell for cell in cells if cell["task"] == task), None)
 
 
 def _verdict(scores: list[float], plain: list[float]) -> str:
     """Better when every seed is above every one without distillation; not better when the median is not; else undecided."""
-    if not plain or len(scores) < 2:
+    if len(plain) < 2 or len(scores) < 2:
         return "undecided"
     if min(scores) > max(plain):
         return "better"
