@@ -111,10 +111,10 @@ def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[
 
     from potstill.data.batches import tokenize, training_plan
     from potstill.losses.base import make_loss
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
     from potstill.models.output import EncoderOutput
     from potstill.training.objective import Objective, TermSpec
-    from potstill.training.precision import use_bf16
+    from potstill.training.precision import choose_precision
     from potstill.training.trainer import Dev, Settings, train_stage
 
     torch.set_num_threads(args.threads)
@@ -129,7 +129,7 @@ def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[
         return EncoderOutput(embedding=torch.from_numpy(vectors[rows]))
 
     cpu = torch.device("cpu")
-    settings = Settings(2e-5, 0.0, "linear", 0.0, 1.0, 1, use_bf16("auto", cpu), cpu, 1)
+    settings = Settings(2e-5, 0.0, "linear", 0.0, 1.0, 1, choose_precision("auto", cpu), cpu, 1)
     objective = Objective([TermSpec("embedding_mse", make_loss("embedding_mse", {}))], model.dimension, model.dimension)
     with tempfile.TemporaryDirectory() as folder:
         dev, run = Dev("none", lambda encode: 0.0), Path(folder)
@@ -159,7 +159,7 @@ def prepare(model: str | None, folder: Path) -> tuple[Path, Path]:
     if model and (Path(model) / "student").is_dir():
         return Path(model) / "student", Path(model) / "onnx"
     from potstill import export
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
     from potstill.models.transformer import choose_layers, cut_student
     from potstill.quickstart import teacher_folder
 

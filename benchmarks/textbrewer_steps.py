@@ -86,11 +86,11 @@ def potstill(folder: Path, steps: int, precision: str) -> dict[str, Any]:
 
     from potstill.data.batches import tokenize, training_plan
     from potstill.losses.base import make_loss
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
     from potstill.models.output import EncoderOutput
     from potstill.training.cache import build_cache
     from potstill.training.objective import Objective, Sizes, TermSpec
-    from potstill.training.precision import use_bf16
+    from potstill.training.precision import choose_precision
     from potstill.training.trainer import Settings, TrainingSet, train_stage
 
     torch.manual_seed(1)
@@ -101,12 +101,12 @@ def potstill(folder: Path, steps: int, precision: str) -> dict[str, Any]:
     texts = [(first, second) for first, second in setup["texts"]]
     objective = Objective(terms, *(Sizes(0, side.width, len(side.labels)) for side in (student, model)), rows=len(texts))
     cpu = torch.device("cpu")
-    bf16 = use_bf16(precision, cpu)
-    settings = Settings(LEARNING_RATE, WARMUP, "linear", 0.0, 1.0, 1, bf16, cpu, 1)
+    chosen = choose_precision(precision, cpu)
+    settings = Settings(LEARNING_RATE, WARMUP, "linear", 0.0, 1.0, 1, chosen, cpu, 1)
     times: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory(dir=folder) as name:
         before = clocks()
-        cached = build_cache(Path(name, "cache"), model, texts, objective.teacher_reads, bf16=bf16)
+        cached = build_cache(Path(name, "cache"), model, texts, objective.teacher_reads, precision=chosen)
         wall, processor = (end - start for start, end in zip(before, clocks()))
         tokens = tokenize(student.tokenizer, texts, LENGTH)
         plan = training_plan(tokens.lengths, batch_size=BATCH, batch_tokens=16384, epochs=1, seed=1)
@@ -117,7 +117,7 @@ def potstill(folder: Path, steps: int, precision: str) -> dict[str, Any]:
 
         where: dict[str, Any] = {"name": "bench", "run": Path(name), "folder": Path(name, "checkpoints"), "resume": False}
         train_stage(student, objective, TrainingSet(tokens), teacher, plan, None, settings, **where)
-    return {**result(times, steps), "bf16": bf16, "cache": {"steps": len(plan), "s": wall, "cpu_s": processor}}
+    return {**result(times, steps), "bf16": chosen == torch.bfloat16, "cache": {"steps": len(plan), "s": wall, "cpu_s": processor}}
 
 
 SIDES = {
@@ -132,7 +132,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
     """Teacher and student as transformers folders, and what both sides read: rows and pairs of layers."""
     import numpy as np
 
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
     from potstill.models.transformer import choose_layers, cut_student
     from potstill.tasks.labelled import training_data
 

@@ -90,7 +90,7 @@ def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_export_dir(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny encoder exported to fp32 ONNX (read-only)."""
     from potstill.deploy.onnx import export_onnx
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
 
     return export_onnx(load_encoder(tiny_encoder_dir), tmp_path_factory.mktemp("exports") / "tiny", ["the river and the village"])
 
@@ -143,7 +143,7 @@ def tiny_head_dirs(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFact
 def tiny_head_exports(tiny_head_dirs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Three of them exported to fp32 ONNX (read-only)."""
     from potstill.deploy.onnx import export_onnx
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
 
     pairs = [("the river", "a village"), ("1", "and 2")]
     texts = {"classification": pairs, "tagging": [["the", "rivers"], ["9"]], "regression": ["a river"]}
@@ -196,7 +196,7 @@ def tiny_teachers(tiny_encoder_dir: Path, labelled_dir: Path, tmp_path_factory: 
     """The tiny encoder with a random head for each kind of `labelled_dir`, and one of a language model (read-only)."""
     import torch
 
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
 
     labels = {
         "classification": ["river", "village"],

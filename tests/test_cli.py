@@ -170,6 +170,23 @@ def test_every_command_refuses_in_one_line(work, call, arguments, words):
     assert sorted(work.rglob("*")) == before
 
 
+def test_runs_of_different_tasks_are_not_compared(work, call):
+    from potstill.results import Record, Run, machine
+
+    for task in ("mrpc", "rte"):
+        scores = {f"glue/{task}": {"accuracy": 70.0, "primary": "accuracy"}}
+        record = Record(name="student", role="student", model="student", format="torch", scores=scores, machine=machine())
+        Path("runs", task).mkdir(parents=True)
+        Run(name=task, seed=1, created="2026-11-21", recipe={"task": f"glue/{task}"}, records=[record]).write(Path("runs", task))
+    before = sorted(work.rglob("*"))
+    status, out, err = call("compare", "runs/mrpc", "runs/rte", "--html", "page.html")
+    assert (status, out) == (2, "") and sorted(work.rglob("*")) == before
+    assert err == (
+        "error: compare: runs of different tasks: runs/mrpc is of glue/mrpc, runs/rte of glue/rte; "
+        "compare the runs of one task at a time, each in a page of its own\n"
+    )
+
+
 def test_what_is_not_installed_is_named_with_the_command_that_installs_it(work):
     """Without the training packages the runtime works and `train` says what is missing."""
     blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'scipy', 'jinja2', 'plotly', 'onnx', 'datasets')));"

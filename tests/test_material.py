@@ -10,7 +10,7 @@ import pytest
 from potstill.errors import PotstillError
 from potstill.material import Material, augmented, read_material
 from potstill.models import heads
-from potstill.models.encoder import load_encoder
+from potstill.models.loading import load_encoder
 from potstill.recipe import Augment
 from potstill.recipe_file import check
 

@@ -201,6 +201,16 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         terms(SOFT | {"layers": "uniform"}),
         "soft_target reads logits, which has no layers; drop `layers`",
     ),
+    "heads that are no whole number": (
+        None,
+        terms({"loss": "relation", "layers": "final", "heads": 2.0}),
+        "stages.task.terms.0.heads: 2.0 should be a valid integer for loss 'relation'",
+    ),
+    "a schedule of what does not move": (
+        None,
+        terms(SOFT | {"scale_by_t2": {"from": 0, "to": 1}}),
+        "stages.task.terms.0.scale_by_t2: 0.0 should be a valid boolean",
+    ),
     "a temperature that is none": (None, terms(SOFT | {"temperature": 0}), "temperature 0 must be above 0"),
     "a soft target of one score": (
         None,
@@ -227,6 +237,7 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         [*sets(teacher=None, student__model="plain", training__select="agreement"), *terms({"loss": "hard_label"})],
         "agreement needs a teacher and the task embed",
     ),
+    "fp16 without a GPU": (None, sets(training__precision="fp16", training__device="cpu"), "fp16 is asked for, and its gradient scaler"),
     "nothing to start from": (None, sets(teacher=None), "neither a teacher nor student.model"),
     "a language model without a head as teacher": (
         None,
@@ -248,7 +259,8 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
 def mpnet_dir(tiny_encoder_dir, tmp_path_factory):
     from transformers import AutoModel, MPNetConfig
 
-    from potstill.models.encoder import EncoderModel, load_encoder
+    from potstill.models.encoder import EncoderModel
+    from potstill.models.loading import load_encoder
 
     config = MPNetConfig(vocab_size=300, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64)
     folder = tmp_path_factory.mktemp("models") / "mpnet"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from potstill import recipe_file
-from potstill.models.encoder import load_encoder
+from potstill.models.encoder import EncoderModel
+from potstill.models.loading import load_encoder
 from potstill.pipeline import distil
 from potstill.results import read_metrics, read_run
 
@@ -56,10 +57,23 @@ def teachers(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
     }
     found = {"embed": tiny_encoder_dir, "mlm": tmp_path_factory.mktemp("teachers") / "mlm"}
     load_encoder(tiny_encoder_dir, kind="mlm").save(found["mlm"])
+    found["distilbert"] = tmp_path_factory.mktemp("teachers") / "distilbert"
+    _distilbert(load_encoder(tiny_encoder_dir)).save(found["distilbert"])
     for task, labels in names.items():
         found[task] = tmp_path_factory.mktemp("teachers") / task.replace("/", "-")
         load_encoder(tiny_encoder_dir, kind="classification", labels=labels).save(found[task])
     return found
+
+
+def _distilbert(like: EncoderModel) -> EncoderModel:
+    """A random DistilBERT, which has neither token types nor a pooler."""
+    import torch
+    from transformers import DistilBertConfig, DistilBertModel
+
+    torch.manual_seed(0)
+    words = like.network.config.vocab_size
+    config = DistilBertConfig(vocab_size=words, dim=32, n_layers=4, n_heads=4, hidden_dim=64, max_position_embeddings=128)
+    return EncoderModel(DistilBertModel(config), like.hf_tokenizer, max_length=64)
 
 
 def tiny(name: str, data: Path, teachers: dict[str, Path]) -> dict[str, Any]:
@@ -70,8 +84,10 @@ def tiny(name: str, data: Path, teachers: dict[str, Path]) -> dict[str, Any]:
     if content["teacher"]:
         content["teacher"]["model"] = str(teachers[shipped.task])
     built = content["student"]["width"] is not None
-    content["student"] |= {"width": 16, "heads": 4, "ffn": 32, "layers": 2} if built else {"layers": [1, 3]}
-    content["student"] |= {"model": None if content["teacher"] else str(teachers["embed"])}
+    kept = [1, 2, 3, 4] if "four" in (shipped.student.pooling or "") else [1, 3]
+    content["student"] |= {"width": 16, "heads": 4, "ffn": 32, "layers": 2} if built else {"layers": kept}
+    source = teachers["distilbert" if "distilbert" in (shipped.student.model or "") else "embed"]
+    content["student"] |= {"model": None if content["teacher"] else str(source)}
     content["training"] |= {"epochs": 2 * len(shipped.stages) / 2, "batch_size": 20, "select": None if shipped.labelled else "last"}
     for stage in content["stages"]:
         stage |= {"steps": 2, "share": None, "epochs": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import yaml
 from safetensors.numpy import load_file
 
 from potstill import cli
-from potstill.models.encoder import load_encoder
+from potstill.models.loading import load_encoder
 from potstill.results import read_metrics, read_run
 
 
@@ -119,6 +120,28 @@ def test_cached_and_live_teachers_train_the_same_student(work, labelled_dir, tin
     }  # fmt: skip
 
 
+def test_a_teacher_that_is_partly_cached_trains_the_same_student(work, labelled_dir, tiny_teachers):
+    bulky = [
+        {"loss": "soft_target"},
+        {"loss": "hidden_mse", "layers": [[0, 0], [1, 2], [2, 4]], "project": "linear"},
+        {"loss": "attention_mse", "layers": [[1, 1]]},
+        {"loss": "cos_nce", "layers": [[1, 2], [2, 4]], "mode": "flatten", "negatives": "train", "count": 7, "project": "linear"},
+    ]
+    stages = [{"name": "all", "epochs": 1, "terms": bulky}, {"name": "small", "epochs": 1, "terms": bulky[:1]}]
+    student = {"layers": 2, "width": 16, "heads": 4, "ffn": 32, "max_length": 32}
+    runs, gigabytes = [], {"whole": 1.0, "part": 2e-4, "nothing": 1e-9}
+    for name, budget in gigabytes.items():
+        shutil.rmtree(work / "cache", ignore_errors=True)
+        parts = {"teacher": {"model": str(tiny_teachers["classification"]), "cache_gb": budget}, "student": student, "stages": stages}
+        runs.append(weights(train(name, labelled_dir, "classification/about", [], **parts)))
+        kept = {path.name for path in (work / "cache" / "teacher").glob("*/*")}
+        every = {"logits", "hidden_states-0", "hidden_states-2", "hidden_states-4", "attention_scores-1"}
+        assert kept == {"whole": every, "part": {"logits", "hidden_states-4"}, "nothing": set()}[name]
+    whole, part, live = runs
+    for found in (whole, part):
+        assert max(abs(found[name] - live[name]).max() for name in live) < 1e-5
+
+
 def test_a_cache_above_its_budget_is_not_made(work, labelled_dir, tiny_teachers):
     parts = {"teacher": {"model": str(tiny_teachers["classification"]), "cache_gb": 1e-9}}
     train("small", labelled_dir, "classification/about", [{"loss": "soft_target"}], "training.epochs=0.5", **parts)
@@ -154,6 +177,10 @@ def test_stages_with_epochs_of_their_own_and_perturbation(work, labelled_dir, ti
     # A stage that gives no logits is not scored; the one that does is.
     assert {line["stage"] for line in lines if "dev" in line} == {"prediction"}
     assert {line["learning_rate"] for line in lines if line["stage"] == "prediction" and "loss" in line} == {1e-3}
+    # The case table has the data's own label of each text, and what teacher and student answer.
+    cases = read_run(run).cases
+    assert [case["labels"]["gold"] in case["text"] for case in cases] == [True] * len(cases) and cases
+    assert all({case["labels"][side] for side in ("teacher", "student")} <= {"river", "village"} for case in cases)
     again = train("staged-plain", labelled_dir, "classification/about", [], "stages.0.perturb=false", **parts)
     first, second = weights(run), weights(again)
     assert any((first[name] != second[name]).any() for name in first)
@@ -219,3 +246,27 @@ def test_a_regression_that_says_the_same_of_every_text_counts_nothing_yet(labell
     assert _chosen_by(task, constant) == 0.0
     with pytest.raises(NoScore, match="no correlation"):
         task.evaluate(constant)
+
+
+@pytest.mark.parametrize(
+    ("stages", "batches"),
+    [
+        ([{}], [13]),  # of 13 batches: the last step is one batch
+        ([{"share": 0.3}, {"share": 0.7}], [6, 7]),  # of 5 steps 2 and 3: no stage begins within a step
+        ([{"steps": 2}, {"steps": 7}], [6, 21]),
+        ([{"epochs": 1}, {"epochs": 0.5}], [13, 7]),
+    ],
+)
+def test_stages_are_cut_between_steps_of_several_batches(stages, batches):
+    from potstill.data.batches import TokenizedTexts
+    from potstill.recipe import Recipe
+    from potstill.teach import _plans
+    from potstill.training.training_set import TrainingSet
+
+    named = [{"name": f"s{number}", "terms": HARD, **stage} for number, stage in enumerate(stages)]
+    training = {"batch_size": 8, "accumulate": 3}
+    recipe = Recipe.model_validate(
+        {"name": "cut", "task": "classification/about", "data": {}, "student": {"model": "x"}, "training": training, "stages": named}
+    )
+    data = TrainingSet(TokenizedTexts(np.zeros(520, dtype=np.int32), np.arange(0, 521, 5)))
+    assert [len(plan) for plan in _plans(recipe, data)] == batches

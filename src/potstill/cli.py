@@ -77,6 +77,25 @@ def train(
     show.finished(folder)
 
 
+@app.command()
+def search(
+    recipe: RecipeArgument,
+    space: Annotated[Path, typer.Option(help="The file that says what to try (YAML: sampler, keys).")],
+    overrides: SetOption = None,
+    out: Annotated[Optional[Path], typer.Option(help="The folder of the search; default: runs/<name of the recipe>-search.")] = None,
+    storage: Annotated[Optional[str], typer.Option(help="URL of a database that workers share; default: search.db in that folder.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was stopped.")] = False,
+) -> None:
+    """Try many settings of a recipe, choose by dev, train the best once more and only then read the tests."""
+    from potstill.search import search as run
+
+    _quiet()
+    with _resumable():
+        record = run(recipe, space, overrides=overrides or [], out=out, storage=storage, workers=workers, resume=resume)
+    show.trials(record, out or Path("runs") / f"{record.name}-search")
+
+
 @app.command(name="list")
 def list_(
     kind: Annotated[str, typer.Argument(metavar="[recipes|losses|layers|poolings|tasks]")] = "recipes",
@@ -95,9 +114,9 @@ def list_(
 
         rows = dict(MAPS)
     elif kind == "poolings":
-        from potstill.models.pooling import POOLINGS
+        from potstill.models.pooling import describe
 
-        rows = {name: (function.__doc__ or "").partition("\n")[0] for name, function in POOLINGS.items()}
+        rows = describe()
     elif kind == "tasks":
         from potstill.evaluation.evaluate import COST
         from potstill.tasks.base import task_names

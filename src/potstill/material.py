@@ -6,17 +6,18 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from potstill import recipe as recipes
-from potstill.data.readers import read_texts
-from potstill.errors import PotstillError, PotstillErrors
+from potstill.data.readers import read_groups, read_texts
+from potstill.errors import PotstillError, PotstillErrors, collect
 from potstill.files import write_text
 from potstill.models.source import model_folder
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
 
+Row = TypeVar("Row", str, tuple[str, ...])
 MINIMUM_TEXTS = 16  # fewer cannot be split into training and held-out texts that mean anything
 
 
@@ -29,6 +30,9 @@ class Material:
         held_out: to look at while exporting; of unlabelled texts also to measure agreement on.
         labels: of `texts`, as data.labelled.Examples has them; None of unlabelled texts.
         kind: of the student's head ("embed" for none), with the `names` of its labels.
+        gold: the labels of `held_out`.
+        groups: (n, v) numbers of texts that belong together: a text, its pair or again itself, and
+            maybe a hard negative; None where no loss reads pairs.
     """
 
     texts: list[Any]
@@ -36,6 +40,8 @@ class Material:
     labels: Any = None
     kind: str = "embed"
     names: list[str] = field(default_factory=list)
+    gold: Any = None
+    groups: Any = None
 
 
 def read_material(recipe: recipes.Recipe) -> Material:
@@ -92,7 +98,7 @@ def _neighbours(teacher: EncoderModel, count: int) -> dict[str, list[str]]:
 
 def _masked(folder: Path, texts: Sequence[str], count: int, device: Any) -> list[list[list[str]]]:
     from potstill.models.candidates import masked_candidates
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
 
     model = load_encoder(folder, kind="mlm").to(device)
     return masked_candidates(model.network, model.hf_tokenizer, texts, count, title="words in place")
@@ -101,8 +107,56 @@ def _masked(folder: Path, texts: Sequence[str], count: int, device: Any) -> list
 def _unlabelled(recipe: recipes.Recipe) -> Material:
     if recipe.data.augment is not None:
         raise PotstillError("data.augment", f"is for labelled tasks, and the task is {recipe.task}", "drop it")
+    kind = "embed" if recipe.task == recipes.EMBED else "mlm"
+    if _reads_pairs(recipe):
+        groups, held_out = split_groups(gather_groups(recipe), recipe.data.held_out, recipe.training.seed)
+        numbers: dict[str, int] = {}
+        rows = [[numbers.setdefault(text, len(numbers)) for text in group] for group in groups]
+        return Material(list(numbers), held_out, kind=kind, groups=rows)
+    if recipe.data.pairs:
+        raise PotstillError("data.pairs", "are read by no term", "add the loss info_nce, or name them under `texts`")
     texts, held_out = split_texts(gather_texts(recipe), recipe.data.held_out, recipe.training.seed)
-    return Material(texts, held_out, kind="embed" if recipe.task == recipes.EMBED else "mlm")
+    return Material(texts, held_out, kind=kind)
+
+
+def _reads_pairs(recipe: recipes.Recipe) -> bool:
+    from potstill.losses.base import loss_class
+    from potstill.registry import names
+
+    used = {term.loss for stage in recipe.stages for term in stage.terms if term.weight != 0}
+    return any(loss_class(name).reads_pairs for name in used & set(names("losses")))
+
+
+def gather_groups(recipe: recipes.Recipe) -> list[tuple[str, ...]]:
+    """What a contrastive loss holds together: a text with itself, under another dropout (SimCSE), and the rows of `pairs`.
+
+    Raises:
+        PotstillErrors: what is wrong with the sources, all at once.
+    """
+    groups: list[tuple[str, ...]] = []
+    with collect() as attempt:
+        if recipe.data.texts or not recipe.data.pairs:
+            groups += [(text, text) for text in attempt(gather_texts, recipe) or ()]
+        for source in recipe.data.pairs:
+            groups += attempt(_rows_of, source, recipe) or []
+    if len({len(group) for group in groups}) > 1:
+        raise PotstillError("data.pairs", "some rows have a hard negative and some have none", "name as many columns everywhere")
+    if len(groups) < MINIMUM_TEXTS:
+        raise PotstillError("data", f"{len(groups)} different texts and pairs", f"name sources with at least {MINIMUM_TEXTS}")
+    return groups
+
+
+def _rows_of(source: recipes.TextSource, recipe: recipes.Recipe) -> list[tuple[str, ...]]:
+    if source.columns is None:
+        raise PotstillError(f"data.pairs: {source.path}", "has no columns", "name two, or three with a hard negative")
+    path = _local(source, recipe)
+    return read_groups(path, source.columns, format=source.format, split=source.split, limit=source.limit, seed=recipe.training.seed)
+
+
+def _local(source: recipes.TextSource, recipe: recipes.Recipe) -> str | Path:
+    """Where a source lies. A data set's hub name is no path under `dir`."""
+    local = Path(recipe.data.dir) / source.path
+    return source.path if source.format == "dataset" and not local.exists() else local
 
 
 def _labelled(recipe: recipes.Recipe) -> Material:
@@ -120,7 +174,7 @@ def _labelled(recipe: recipes.Recipe) -> Material:
     train = data.train
     if recipe.data.limit is not None and recipe.data.limit < len(train):
         train = train.take(np.sort(np.random.default_rng(recipe.training.seed).choice(len(train), recipe.data.limit, replace=False)))
-    return Material(list(train.texts), list(data.dev.texts), train.labels, data.kind, data.labels)
+    return Material(list(train.texts), list(data.dev.texts), train.labels, data.kind, data.labels, data.dev.labels)
 
 
 def gather_texts(recipe: recipes.Recipe) -> list[str]:
@@ -133,14 +187,11 @@ def gather_texts(recipe: recipes.Recipe) -> list[str]:
     errors = []
     for entry in recipe.data.texts:
         source = recipes.TextSource(path=entry) if isinstance(entry, str) else entry
-        local = Path(recipe.data.dir) / source.path
-        # A data set's hub name is no path under `dir`.
-        path = source.path if source.format == "dataset" and not local.exists() else local
         try:
             found.update(
                 dict.fromkeys(
                     read_texts(
-                        path,
+                        _local(source, recipe),
                         format=source.format,
                         columns=source.columns,
                         split=source.split,
@@ -158,7 +209,15 @@ def gather_texts(recipe: recipes.Recipe) -> list[str]:
     return list(found)
 
 
-def split_texts(texts: Sequence[str], held_out: int, seed: int) -> tuple[list[str], list[str]]:
+def split_groups(groups: Sequence[tuple[str, ...]], held_out: int, seed: int) -> tuple[list[tuple[str, ...]], list[str]]:
+    """(training groups, held-out texts): as split_texts, and no text of a training group is held out."""
+    kept, out = split_texts(groups, held_out, seed)
+    texts = list(dict.fromkeys(text for group in out for text in group))
+    gone = set(texts)
+    return [group for group in kept if gone.isdisjoint(group)], texts
+
+
+def split_texts(texts: Sequence[Row], held_out: int, seed: int) -> tuple[list[Row], list[Row]]:
     """(training texts, held-out texts), in the files' order; at most a tenth is held out, at least 8."""
     import numpy as np
 

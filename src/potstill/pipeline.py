@@ -19,7 +19,7 @@ from potstill.material import Material
 from potstill.preflight import Facts, preflight
 from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics
 from potstill.runtime.folder import ONNX, STUDENT
-from potstill.teach import CHECKPOINTS, dev_score, make_student, teach
+from potstill.teach import CHECKPOINTS, Watch, dev_score, make_student, teach
 
 if TYPE_CHECKING:
     from potstill.training.trainer import Dev
@@ -36,6 +36,7 @@ def distil(
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
     resume: bool = False,
+    watch: Watch | None = None,
 ) -> Run:
     """Run a recipe from the teacher to the scored file that ships.
 
@@ -44,6 +45,7 @@ def distil(
         overrides: `a.b=c`, as --set takes them; with a path or a name only.
         out: the run folder; default runs/<name>.
         resume: go on where a broken run stopped; what is whole is kept.
+        watch: looks on while the student learns.
 
     Returns:
         What was measured, as results.json holds it.
@@ -63,7 +65,7 @@ def distil(
     dev: Dev | None = None
     if not (folder / STUDENT).is_dir():
         try:
-            dev = teach(recipe, facts, folder, resume)
+            dev = teach(recipe, facts, folder, resume, watch)
         except PotstillError:
             if not (folder / CHECKPOINTS).exists():  # told before the first step: nothing here is worth going on with
                 (folder / RECIPE).unlink()
@@ -92,7 +94,7 @@ def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Seq
     from potstill.data.prose import sentences
     from potstill.deploy.onnx import export_onnx, require_replaceable
     from potstill.deploy.quantize import quantize_int8
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
 
     out = Path(out)
     require_replaceable(out)
@@ -156,7 +158,7 @@ def _export_run(recipe: recipes.Recipe, facts: Facts, folder: Path, dev: Dev | N
     """Write onnx/, with the int8 file where a setting passes the gate. The gate's rows go beside it."""
     from potstill.deploy.onnx import export_onnx
     from potstill.deploy.quantize import quantize_int8
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
 
     if (folder / ONNX).is_dir():
         return

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
+from potstill.cache_estimate import CacheEstimate, estimate_cache
 from potstill.errors import PotstillError, collect
 from potstill.evaluation.evaluate import load_tasks
 from potstill.files import cache_folder, require_space
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from potstill.training.objective import Sizes, TermSpec
 
 AGREEMENT, LAST = "agreement", "last"
-CHARACTERS_A_TOKEN = 4.5  # of English prose in WordPiece; for an estimate of the cache
 
 
 @dataclass
@@ -45,16 +45,12 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         PotstillErrors: everything wrong, at once.
     """
     from potstill.models.output import LOGITS
-    from potstill.models.pooling import pooling_function
+    from potstill.models.pooling import check_pooling
     from potstill.models.source import model_folder
     from potstill.models.transformer import choose_layers
-    from potstill.training.precision import choose_device
     from potstill.training.terms import check_losses
 
     with collect() as attempt:
-        for pooling, side in ((recipe.teacher.pooling if recipe.teacher else None, "teacher"), (recipe.student.pooling, "student")):
-            if pooling is not None:
-                attempt(pooling_function, pooling, f"{place}: {side}.pooling")
         scored = [*recipe.evaluate, *([] if recipe.select in (AGREEMENT, LAST) else [recipe.select])]
         tasks = attempt(load_tasks, scored, recipe.data.dir) or []
         if recipe.select == AGREEMENT and (recipe.teacher is None or recipe.task != recipes.EMBED):
@@ -78,7 +74,14 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         if not built and total:
             layers = attempt(choose_layers, recipe.student.layers, recipe.student.rule, total, f"{place}: student.layers") or []
         depth = layers[0] if built else len(layers)
-        attempt(choose_device, recipe.training.device)
+        poolings = (
+            (recipe.teacher.pooling if recipe.teacher else None, _layers(teacher), "teacher"),
+            (recipe.student.pooling, depth, "student"),
+        )
+        for pooling, deep, side in poolings:
+            if pooling is not None:
+                attempt(check_pooling, pooling, deep or None, f"{place}: {side}.pooling")
+        attempt(_require_precision, recipe.training)
         sizes = _both_sizes(recipe, source, teacher, read)
         rows: list[tuple[recipes.Stage, list[TermSpec] | None]] = []
         for stage in recipe.stages:
@@ -89,12 +92,12 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
             rows.append((stage, terms))
         if all(terms == [] for _, terms in rows):  # None where something else is wrong with them
             attempt(_refuse, f"{place}: stages", "every term has weight 0: there is nothing to learn", "give one a weight")
-        reads = {name for _, terms in rows for term in terms or [] if term.loss.needs_teacher for name in term.fields(1)}
+        stages = [_teacher_reads(terms or []) for stage, terms in rows if stage.share != 0]
+        reads = {name for stage in stages for name in stage}
         if read and teacher_folder and LOGITS in reads and recipe.task != recipes.EMBED:
             attempt(_require_head, teacher_folder, read)
-        if read and reads and recipe.teacher and recipe.teacher.cache and recipe.task != recipes.MLM:
-            needed = _cache_estimate(read.texts, reads, teacher, recipe.teacher)
-            attempt(require_space, cache_folder(), needed if needed <= recipe.teacher.cache_gb * 1e9 else 0, "the teacher's cache")
+        cache = _estimate(recipe, read, stages, teacher)
+        attempt(require_space, cache_folder(), cache.bytes if cache else 0, "the teacher's cache")
     assert read is not None and student_folder is not None
     facts = Facts(read, teacher_folder, student_folder, layers)
     kept = f"{depth} layers, built small" if built else f"layers {', '.join(map(str, layers))} of {total}"
@@ -104,7 +107,8 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
     ]
     if recipe.teacher:
         facts.table.append(("teacher", f"{recipe.teacher.model}: {_layers(teacher)} layers, width {_width(teacher)}"))
-        facts.table.append(("teacher cache", _cache_line(recipe, read.texts, reads, teacher)))
+        without = "none: the teacher runs in every step" if reads else "none: no term reads the teacher"
+        facts.table.append(("teacher cache", cache.line() if cache else without))
     facts.table += [
         ("student", f"{recipe.student.model or 'cut from the teacher'}: {kept}, width {recipe.student.width or _width(source)}"),
         ("best checkpoint by", recipe.select),
@@ -143,6 +147,10 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
                 attempt(_refuse, where, f"{term.name} reads logits, and the task embed has none", "name a labelled task, or mlm")
             if term.name == "mlm" and recipe.task != recipes.MLM:
                 attempt(_refuse, where, f"mlm predicts masked words, and the task is {recipe.task}", "use hard_label, or set task: mlm")
+            if term.loss.reads_pairs and recipe.training.batch_size < 2:
+                attempt(
+                    _refuse, f"{place}: training.batch_size", f"{term.name} has nothing to tell apart in a batch of one", "take 2 or more"
+                )
             if term.loss.reads in INSIDE:
                 attempt(_require_shown, recipe, where)
     return terms
@@ -202,6 +210,13 @@ def _require_shown(recipe: recipes.Recipe, place: str) -> None:
             )
 
 
+def _require_precision(training: recipes.Training) -> None:
+    """Raise a PotstillError where the device, or the precision on it, is not to be had here."""
+    from potstill.training.precision import choose_device, choose_precision
+
+    choose_precision(training.precision, choose_device(training.device))
+
+
 def _refuse(place: str, problem: str, remedy: str) -> None:
     raise PotstillError(place, problem, remedy)
 
@@ -244,30 +259,18 @@ def _stage_rows(stage: recipes.Stage, terms: Sequence[TermSpec]) -> list[tuple[s
     return table
 
 
-def _cache_estimate(texts: Sequence[Any], reads: set[Field], teacher: dict[str, Any], settings: recipes.Teacher) -> int:
-    """Bytes, from the texts' characters."""
-    from types import SimpleNamespace
-
-    import numpy as np
-
-    from potstill.training.cache import cache_bytes
-
-    characters = np.array([len(text) if isinstance(text, str) else sum(map(len, text)) for text in texts])
-    lengths = np.minimum(settings.max_length, 3 + (characters / CHARACTERS_A_TOKEN).astype(np.int64))
-    sizes = SimpleNamespace(dimension=_width(teacher), width=_width(teacher), heads=_heads(teacher), labels=["", ""])
-    return sum(cache_bytes(lengths, field, sizes, half=settings.cache_half) for field in reads)
+def _teacher_reads(terms: Sequence[TermSpec]) -> frozenset[Field]:
+    return frozenset(name for term in terms if term.loss.needs_teacher for name in term.fields(1))
 
 
-def _cache_line(recipe: recipes.Recipe, texts: Sequence[Any], reads: set[Field], teacher: dict[str, Any]) -> str:
-    assert recipe.teacher is not None
-    if not reads:
-        return "none: no term reads the teacher"
-    if recipe.task == recipes.MLM or not recipe.teacher.cache:
-        return "none: the teacher runs in every step"
-    size = _cache_estimate(texts, reads, teacher, recipe.teacher)
-    if size > recipe.teacher.cache_gb * 1e9:
-        return f"none: about {size / 1e9:,.0f} GB, above teacher.cache_gb, so the teacher runs in every step"
-    return f"about {size / 1e6:,.0f} MB in {cache_folder()}"
+def _estimate(
+    recipe: recipes.Recipe, read: Material | None, stages: Sequence[frozenset[Field]], teacher: dict[str, Any]
+) -> CacheEstimate | None:
+    """What the teacher's cache will come to; None where there is none to be made."""
+    if recipe.teacher is None or not recipe.teacher.cache or recipe.task == recipes.MLM or not read or not any(stages):
+        return None
+    copies = _rows(recipe, read) // len(read.texts)
+    return estimate_cache(recipe.teacher, read, copies, stages, _width(teacher), _heads(teacher), _layers(teacher))
 
 
 def _config(folder: Path | None) -> dict[str, Any]:

@@ -43,6 +43,9 @@ class Augment(Part):
 class Data(Part):
     dir: str = Field(".", description="folder that `texts` and the tasks' files are under")
     texts: list[str | TextSource] = Field([], description="of the tasks embed and mlm")
+    pairs: list[TextSource] = Field(
+        [], description="of a contrastive loss: rows of a text, its pair, and maybe a hard negative, in two or three `columns`"
+    )
     held_out: Count = Field(1000, description="texts kept from training, to measure agreement with the teacher")
     limit: Count | None = Field(None, description="keep this many rows of a labelled task's training set, drawn with the run's seed")
     augment: Augment | None = Field(None, description="of a labelled task: more rows, whose labels only the teacher knows")
@@ -54,7 +57,7 @@ class Teacher(Part):
     pooling: str | None = Field(None, description="default: what the folder says, else mean")
     max_length: Count = 128
     cache: bool = Field(True, description="keep what the terms read on disk, for further epochs and further students")
-    cache_gb: Positive = Field(20, description="a cache that would be larger is not made: the teacher then runs in every step")
+    cache_gb: Positive = Field(20, description="what does not fit, the bulkiest first, the teacher computes in every step")
     cache_half: bool = Field(False, description="keep it in half precision")
 
 
@@ -89,8 +92,9 @@ class Term(Part):
     loss: str
     weight: Any = Field(1.0, description="a number, {from, to, shape} or {steps: [[progress, value], …]}")
     layers: str | list[int] | list[list[int]] | None = Field(None, description="of a loss of layers: a layer map by name or by list")
-    project: Literal["none", "linear", "shared"] = Field(
-        "none", description="the student's width to the teacher's: one for each layer, or one"
+    project: Literal["none", "linear", "shared", "mlp"] = Field(
+        "none",
+        description="the student's width to the teacher's: one for each layer, or one; mlp: a dense layer and tanh of the same width",
     )
 
 
@@ -105,7 +109,7 @@ class Stage(Part):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     share: float | None = Field(None, ge=0, le=1, description="part of the run's steps; 0 leaves the stage out")
     epochs: Positive | None = Field(None, description="instead of a share: as many passes of its own")
-    steps: Count | None = Field(None, description="instead of a share: as many steps of its own")
+    steps: Count | None = Field(None, description="instead of a share: as many steps of the optimizer of its own")
     learning_rate: Positive | None = Field(None, description="default: training.learning_rate")
     schedule: Literal["linear", "cosine", "constant"] | None = Field(None, description="default: training.schedule")
     perturb: bool | Perturb = False
@@ -119,7 +123,13 @@ class Stage(Part):
 class Training(Part):
     epochs: Positive = 1
     batch_size: Count = 64
-    batch_tokens: Count = Field(16384, description="padded tokens a batch holds at most, whatever batch_size says")
+    batch_tokens: Count = Field(
+        16384, description="padded tokens a batch holds at most, whatever batch_size says; a contrastive one is computed in such pieces"
+    )
+    max_length: Count | None = Field(None, description="tokens a training text is cut to; default: student.max_length")
+    accumulate: Count = Field(
+        1, description="batches whose gradients are added up before a step; each keeps its own negatives, and its own perturbation"
+    )
     learning_rate: Positive = 1e-4
     warmup: float = Field(0.05, ge=0, lt=1, description="part of the steps in which the rate rises from 0")
     schedule: Literal["linear", "cosine", "constant"] = "linear"
@@ -127,7 +137,7 @@ class Training(Part):
     max_grad_norm: Positive = 1.0
     dropout: float | None = Field(None, ge=0, lt=1, description="the student's while it is taught; default: as its configuration has it")
     seed: int = Field(13, ge=0)
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where the hardware has it; fp16: on a GPU")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     evaluations: Count = Field(10, description="times in the run that a checkpoint is scored and kept")
     select: str | None = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -15,6 +15,7 @@ from potstill.registry import PACKAGE
 
 RECIPES = PACKAGE / "recipes"
 LIKE = "like"
+Model = TypeVar("Model", bound=BaseModel)
 # Beside its own error PyYAML lets through what a value breaks: a date of month 99, a thousand nested brackets.
 UNREADABLE = (yaml.YAMLError, ValueError, RecursionError)
 
@@ -55,6 +56,17 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The content of a recipe's file, laid over what it is like."""
     if path in above:
         raise PotstillError(path, f"is like itself, by way of {above[-1]}", f"drop one `{LIKE}`")
+    content = mapping(path, "start from a shipped recipe: potstill list recipes")
+    other = content.pop(LIKE, None)
+    if other is None:
+        return content
+    if not isinstance(other, str):
+        raise PotstillError(f"{path}: {LIKE}", f"{shown(other)} is no recipe's name", "give a path or a shipped name")
+    return _laid_over(_load(find(other), (*above, path)), content)
+
+
+def mapping(path: Path, remedy: str) -> dict[str, Any]:
+    """The mapping in a YAML file; `remedy` is what an error says where it holds something else."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -62,13 +74,8 @@ def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     except UNREADABLE as error:
         raise PotstillError(path, f"is not YAML ({error})", "mend that line") from error
     if not isinstance(content, dict):
-        raise PotstillError(path, f"holds {type(content).__name__}, not a mapping", "start from a shipped recipe: potstill list recipes")
-    other = content.pop(LIKE, None)
-    if other is None:
-        return content
-    if not isinstance(other, str):
-        raise PotstillError(f"{path}: {LIKE}", f"{shown(other)} is no recipe's name", "give a path or a shipped name")
-    return _laid_over(_load(find(other), (*above, path)), content)
+        raise PotstillError(path, f"holds {type(content).__name__}, not a mapping", remedy)
+    return content
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -81,8 +88,13 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def check(content: dict[str, Any], place: str = "recipe") -> Recipe:
     """Make a Recipe of plain data, or raise PotstillErrors with every problem, its path, value and way out."""
+    return checked(Recipe, content, place)
+
+
+def checked(model: type[Model], content: Any, place: str) -> Model:
+    """Plain data as `model` has it, or PotstillErrors with every problem, its path, value and way out."""
     try:
-        return Recipe.model_validate(content)
+        return model.model_validate(content)
     except ValidationError as error:
         details = [(_location(detail["loc"]), detail) for detail in error.errors()]
         # Of a union pydantic reports every member; only the one that got deepest is what was meant.
@@ -91,7 +103,7 @@ def check(content: dict[str, Any], place: str = "recipe") -> Recipe:
             for location, detail in details
             if not any(other != location and other[: len(location)] == location for other, _ in details)
         ]
-        raise PotstillErrors([_explain(place, location, detail) for location, detail in deepest]) from None
+        raise PotstillErrors([_explain(model, place, location, detail) for location, detail in deepest]) from None
 
 
 def resolved(recipe: Recipe) -> str:
@@ -109,7 +121,7 @@ def _override(content: dict[str, Any], override: str) -> dict[str, Any]:
     except UNREADABLE as error:
         raise PotstillError(f"--set {override}", f"the value is not YAML ({error})", "quote it") from error
     if isinstance(value, str):
-        value = _number(value)
+        value = number(value)
     content = copy.deepcopy(content)
     place: Any = content
     for depth, key in enumerate(keys):
@@ -131,7 +143,8 @@ def _override(content: dict[str, Any], override: str) -> dict[str, Any]:
     return content
 
 
-def _number(text: str) -> str | float:
+def number(text: str) -> str | float:
+    """The number that a text is, else the text."""
     # YAML 1.1 reads 1e-4 as a string (it wants 1.0e-4); nobody who types it means one.
     try:
         return float(text)
@@ -141,18 +154,18 @@ def _number(text: str) -> str | float:
 
 def _location(parts: tuple[int | str, ...]) -> list[int | str]:
     """Keys and positions of an error, without the names of types that pydantic puts among them."""
-    types = ("str", "int", "bool", "constrained-int", "TextSource", "Int8", "Perturb")
+    types = ("str", "int", "float", "bool", "constrained-int", "TextSource", "Int8", "Perturb", "Range")
     return [part for part in parts if not (isinstance(part, str) and (part in types or part.startswith(("function-", "list["))))]
 
 
-def _explain(place: str, location: list[int | str], detail: Any) -> PotstillError:
+def _explain(model: type[BaseModel], place: str, location: list[int | str], detail: Any) -> PotstillError:
     """One pydantic error as the user should read it."""
     where = f"{place}: {'.'.join(map(str, location))}" if location else place
     kind, value = detail["type"], detail.get("input")
     if kind == "extra_forbidden":
         key = str(detail["loc"][-1])
         parents = location[:-1] if location[-1:] == [key] else location
-        return PotstillError(f"{place}: {'.'.join(map(str, [*parents, key]))}", "unknown key", did_you_mean(key, _keys_at(parents)))
+        return PotstillError(f"{place}: {'.'.join(map(str, [*parents, key]))}", "unknown key", did_you_mean(key, _keys_at(model, parents)))
     if kind == "missing":
         return PotstillError(where, "is missing", "add it")
     if kind == "value_error":
@@ -162,13 +175,14 @@ def _explain(place: str, location: list[int | str], detail: Any) -> PotstillErro
     return PotstillError(where, f"{shown(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}")
 
 
-def _keys_at(location: list[Any]) -> list[str]:
-    """Keys that a recipe may have at `location`, found by walking the models' fields."""
-    models: list[type[BaseModel]] = [Recipe]
+def _keys_at(model: type[BaseModel], location: list[Any]) -> list[str]:
+    """Keys that may stand at `location`, found by walking the models' fields."""
+    models: list[type[BaseModel]] = [model]
     for part in location:
         if isinstance(part, str):
-            models = [inner for model in models if part in model.model_fields for inner in _models_in(model.model_fields[part].annotation)]
-    return [name for model in models for name in model.model_fields]
+            inside = [inner for model in models if part in model.model_fields for inner in _models_in(model.model_fields[part].annotation)]
+            models = inside or models  # a key that the user chose is no field
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from potstill.results import Record
+    from potstill.search_record import Search
 
 
 def finished(folder: Path) -> None:
@@ -18,6 +19,36 @@ def finished(folder: Path) -> None:
 
     print_table([read_run(folder)], Console())
     print(f"\nrun folder: {folder}\nreport: {folder / 'report.html'}")
+
+
+def trials(search: Search, folder: Path) -> None:
+    """The trials of a search, the best first, and where everything is."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from potstill.report.scores import task_title
+    from potstill.report.search_charts import key_names, settings_title
+
+    names = key_names(list(search.space["keys"]))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("settings", overflow="fold")
+    for title in (task_title(search.score), *(["p50 ms"] if "latency" in search.objectives else []), "s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for trial in search.ranked():
+        cells = ["–" if trial.score is None else f"{trial.score:.2f}"]
+        cells += ["–" if trial.latency_ms is None else f"{trial.latency_ms:.2f}"] if "latency" in search.objectives else []
+        state = "chosen" if trial.number == search.best else "front" if trial.number in search.front else trial.state
+        said = f"{state}: {trial.why}" if trial.why else "" if state == "complete" else state
+        style = "bold" if trial.number == search.best else None
+        table.add_row(
+            str(trial.number), escape(settings_title(search, trial, names)), *cells, f"{trial.seconds:.0f}", escape(said), style=style
+        )
+    Console().print(table)
+    print(f"\nbest run: {folder / 'best'}\nreport: {folder / 'report.html'}")
 
 
 def pairs(title: str, rows: list[tuple[str, str]]) -> None:

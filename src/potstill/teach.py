@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,37 +16,36 @@ from potstill.material import augmented
 from potstill.preflight import AGREEMENT, LAST, Facts
 from potstill.runtime.folder import STUDENT
 from potstill.tasks.base import NoScore, Predictor, Task
+from potstill.teacher import held_out_vectors, load_teacher, make_teacher, training_length
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
 
-    from potstill.data.batches import TokenizedTexts
     from potstill.models.encoder import EncoderModel
-    from potstill.models.output import Field
     from potstill.training.objective import Sizes
-    from potstill.training.teacher import Teacher
     from potstill.training.trainer import Dev
     from potstill.training.training_set import TrainingSet
 
 CHECKPOINTS = "checkpoints"
+Watch = Callable[[str, "EncoderModel", int, float], None]
+"""Looks on while a student learns: the stage, the student, the step and the score, each time that dev scored it. It may raise."""
 
 
-def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> Dev | None:
+def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool, watch: Watch | None = None) -> Dev | None:
     """Teach the student, stage by stage, and save it. Returns what chose its checkpoints."""
     from transformers import set_seed
 
     from potstill.training.cases import write_cases
     from potstill.training.objective import Objective
     from potstill.training.perturbation import Perturbation, embedding_module
-    from potstill.training.precision import choose_device, use_bf16
+    from potstill.training.precision import choose_device, choose_precision
     from potstill.training.teacher import prepare_inside
     from potstill.training.terms import stage_terms
     from potstill.training.trainer import Settings, train_stage
 
     training = recipe.training
     device = choose_device(training.device)
-    bf16 = use_bf16(training.precision, device)
+    precision = choose_precision(training.precision, device)
     student = make_student(recipe, facts)  # before the teacher: what cannot be cut is told at once
     if training.dropout is not None:
         student.set_dropout(training.dropout)
@@ -73,15 +73,17 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
             embedding_module(student, f"stages.{stage.name}.perturb")
         stages.append((stage, objective, Perturbation(perturb.epsilon, perturb.normalize) if perturb else None))
     data = training_set(recipe, facts, student)
-    plans = _plans(recipe, data.texts.lengths)
-    reads = frozenset(field for _, objective, _ in stages if objective for field in objective.teacher_reads)
-    teacher = make_teacher(recipe, facts, model, data.texts, reads, device, bf16) if model and reads else None
+    plans = _plans(recipe, data)
+    reads = [objective.teacher_reads for _, objective, _ in stages if objective]
+    teacher = make_teacher(recipe, facts, model, student, data.texts, reads, device, precision) if model and any(reads) else None
     del model  # with a cache nobody needs it any more
     dev = dev_score(recipe, facts)
     for number, ((stage, chosen, perturbation), plan) in enumerate(zip(stages, plans)):
         if chosen is None:
             continue
         judged = dev if any(field.name in ("logits", "embedding") for field in chosen.student_reads) else None
+        if judged is not None and watch is not None:
+            judged = replace(judged, watch=partial(watch, stage.name))
         settings = Settings(
             learning_rate=stage.learning_rate or training.learning_rate,
             warmup=training.warmup,
@@ -89,15 +91,17 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
             weight_decay=training.weight_decay,
             max_grad_norm=training.max_grad_norm,
             seed=training.seed + number,
-            bf16=bf16,
+            precision=precision,
             device=device,
             evaluations=training.evaluations,
+            accumulate=training.accumulate,
+            cached_tokens=training.batch_tokens if data.groups is not None else None,
         )
         train_stage(
             student,
             chosen,
             data,
-            teacher if chosen.teacher_reads else None,
+            teacher.giving(chosen.teacher_reads) if teacher and chosen.teacher_reads else None,
             plan,
             judged,
             settings,
@@ -108,7 +112,7 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool) -> D
             perturbation=perturbation,
         )
     objectives = [objective for _, objective, _ in stages if objective is not None]
-    write_cases(folder, student, objectives, partial(load_teacher, recipe, facts), facts.material.held_out)
+    write_cases(folder, student, objectives, partial(load_teacher, recipe, facts), facts.material.held_out, facts.material.gold)
     student.save(folder / STUDENT)
     return dev
 
@@ -120,31 +124,37 @@ def _sizes(model: EncoderModel) -> Sizes:
     return Sizes(model.dimension if model.kind == "embed" else 0, model.width, logits)
 
 
-def _plans(recipe: recipes.Recipe, lengths: np.ndarray) -> list[list[np.ndarray]]:
-    """The batches of each stage: of its own epochs or steps, or by its share of the run's."""
+def _plans(recipe: recipes.Recipe, data: TrainingSet) -> list[list[np.ndarray]]:
+    """The batches of each stage: of its own epochs or steps, or by its share of the run's.
+
+    A step is `training.accumulate` batches. Every stage begins with a step of its own; what is left
+    of its last epoch for its last step may be fewer.
+    """
     from potstill.data.batches import training_plan
 
-    training = recipe.training
-    sizes = {"batch_size": training.batch_size, "batch_tokens": training.batch_tokens}
+    training, lengths = recipe.training, data.lengths
+    sizes: dict[str, Any] = {"batch_size": training.batch_size, "batch_tokens": training.batch_tokens if data.groups is None else None}
     if recipe.stages[0].epochs is not None or recipe.stages[0].steps is not None:
         plans = []
         for number, stage in enumerate(recipe.stages):
             seed = training.seed + number
             plan = training_plan(lengths, **sizes, epochs=stage.epochs or 1, seed=seed)
             if stage.steps is not None:
-                epochs = -(-stage.steps // max(1, len(plan)))
-                plan = training_plan(lengths, **sizes, epochs=epochs + 1, seed=seed)[: stage.steps]
+                needed = stage.steps * training.accumulate
+                epochs = -(-needed // max(1, len(plan)))
+                plan = training_plan(lengths, **sizes, epochs=epochs + 1, seed=seed)[:needed]
             plans.append(plan)
         return plans
     plan = training_plan(lengths, **sizes, epochs=training.epochs, seed=training.seed)
+    steps = -(-len(plan) // training.accumulate)
     divided, start = [], 0.0
     for stage in recipe.stages:
         share = 1.0 if stage.share is None else stage.share
         end = start + share
-        steps = plan[round(start * len(plan)) : round(end * len(plan))]
-        if share and not steps:
-            raise PotstillError(f"stages.{stage.name}.share", f"{share:g} of {len(plan)} steps is none", "give more texts, epochs or share")
-        divided.append(steps)
+        batches = plan[round(start * steps) * training.accumulate : round(end * steps) * training.accumulate]
+        if share and not batches:
+            raise PotstillError(f"stages.{stage.name}.share", f"{share:g} of {steps} steps is none", "give more texts, epochs or share")
+        divided.append(batches)
         start = end
     return divided
 
@@ -156,7 +166,7 @@ def training_set(recipe: recipes.Recipe, facts: Facts, student: EncoderModel) ->
     from potstill.data.batches import tokenize
     from potstill.training.training_set import TrainingSet
 
-    tokens = tokenize(student.tokenizer, facts.material.texts, student.max_length, "tokenize")
+    tokens = tokenize(student.tokenizer, facts.material.texts, training_length(recipe, student), "tokenize")
     if recipe.task == recipes.MLM:
         from potstill.data.masking import mask_tokens
 
@@ -172,12 +182,13 @@ def training_set(recipe: recipes.Recipe, facts: Facts, student: EncoderModel) ->
             words = tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]]
             found.append(np.where(words >= 0, np.asarray(tags)[np.maximum(words, 0)], -100))
         labels = found
-    return TrainingSet(tokens, labels)
+    groups = facts.material.groups
+    return TrainingSet(tokens, labels, groups=None if groups is None else np.asarray(groups, dtype=np.int64))
 
 
 def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
     """The student as it is before training: the same for the same recipe and seed."""
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
     from potstill.models.transformer import build_student, cut_student
 
     wanted = recipe.student
@@ -197,65 +208,6 @@ def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
             seed=recipe.training.seed,
         )
     return cut_student(source, facts.layers, pooling=pooling, normalize=wanted.normalize, max_length=wanted.max_length)
-
-
-def load_teacher(recipe: recipes.Recipe, facts: Facts, embed: bool = False) -> EncoderModel | None:
-    """The teacher, or None where the recipe has none.
-
-    Args:
-        embed: without its head.
-    """
-    from potstill.models.encoder import load_encoder
-
-    if recipe.teacher is None or facts.teacher_folder is None:
-        return None
-    kind = {recipes.EMBED: "embed", recipes.MLM: "mlm"}.get(recipe.task)
-    model = load_encoder(
-        facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length, kind="embed" if embed else kind
-    )
-    return model
-
-
-def make_teacher(
-    recipe: recipes.Recipe,
-    facts: Facts,
-    model: EncoderModel,
-    tokens: TokenizedTexts,
-    reads: frozenset[Field],
-    device: torch.device,
-    bf16: bool,
-) -> Teacher:
-    """What answers for the training texts: a cache, made where there is none, or the model in every step.
-
-    Raises:
-        PotstillError: the teacher's tokens are not the student's where a term compares token by token.
-    """
-    import numpy as np
-
-    from potstill.data.batches import tokenize
-    from potstill.models.output import LOGITS
-    from potstill.training.cache import SQUARES, TOKENS, build_cache, cache_bytes, cache_place
-    from potstill.training.teacher import LiveTeacher, prepare_teacher
-
-    assert recipe.teacher is not None and facts.teacher_folder is not None
-    own = tokenize(model.tokenizer, facts.material.texts, model.max_length, "tokenize")
-    if any(field.name in TOKENS | SQUARES for field in reads) or (LOGITS in reads and own.words is not None):
-        different = np.flatnonzero(own.lengths != tokens.lengths)
-        if len(different):
-            raise PotstillError(
-                "terms", f"teacher and student cut {len(different)} texts into other tokens, and a term compares token by token",
-                "give both one vocabulary and max_length, or compare cls, mean or pooled vectors",
-            )  # fmt: skip
-    tags = own.words is not None
-    size = sum(cache_bytes(own.lengths, field, model, tags, recipe.teacher.cache_half) for field in reads)
-    if not recipe.teacher.cache or recipe.task == recipes.MLM or size > recipe.teacher.cache_gb * 1e9:
-        return LiveTeacher(prepare_teacher(model.to(device), reads), own, reads, bf16)
-    place = cache_place(facts.teacher_folder, facts.material.texts, _cache_settings(recipe.teacher, bf16))
-    return build_cache(place, model.to(device), own, reads, bf16=bf16, half=recipe.teacher.cache_half)
-
-
-def _cache_settings(teacher: recipes.Teacher, bf16: bool) -> dict[str, Any]:
-    return {"pooling": teacher.pooling, "max_length": teacher.max_length, "bf16": bf16, "half": teacher.cache_half}
 
 
 def dev_score(recipe: recipes.Recipe, facts: Facts) -> Dev | None:
@@ -282,26 +234,8 @@ def _chosen_by(task: Task, model: Predictor) -> float:
 
 
 def _agreement(recipe: recipes.Recipe, facts: Facts) -> Dev:
-    from potstill.data.batches import tokenize
-    from potstill.models.output import EMBEDDING
     from potstill.training.agreement import Agreement
-    from potstill.training.cache import build_cache, cache_place
-    from potstill.training.precision import choose_device, use_bf16
     from potstill.training.trainer import Dev
 
-    assert recipe.teacher is not None and facts.teacher_folder is not None
-    model = load_teacher(recipe, facts, embed=True)
-    assert model is not None
-    if recipe.teacher.cache:
-        device = choose_device(recipe.training.device)
-        bf16 = use_bf16(recipe.training.precision, device)
-        place = cache_place(facts.teacher_folder, facts.material.held_out, _cache_settings(recipe.teacher, bf16))
-        tokens = tokenize(model.tokenizer, facts.material.held_out, model.max_length)
-        cached = build_cache(place, model.to(device), tokens, [EMBEDDING], bf16=bf16, half=recipe.teacher.cache_half)
-        import numpy as np
-
-        vectors = cached.values(EMBEDDING, np.arange(len(facts.material.held_out)))
-    else:
-        vectors = model.encode(facts.material.held_out)
-    agreement = Agreement(facts.material.held_out, vectors)
+    agreement = Agreement(facts.material.held_out, held_out_vectors(recipe, facts))
     return Dev(AGREEMENT, lambda model: agreement(model.encode))

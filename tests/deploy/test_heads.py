@@ -16,7 +16,7 @@ from potstill.deploy.gate import Gate, Limits, agreement, error
 from potstill.deploy.onnx import export_onnx
 from potstill.deploy.quantize import quantize_int8
 from potstill.errors import PotstillError
-from potstill.models.encoder import load_encoder
+from potstill.models.loading import load_encoder
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import MODEL, QUANTIZED, read_card
 

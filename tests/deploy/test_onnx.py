@@ -11,7 +11,7 @@ import torch
 import potstill.deploy.onnx as deploy
 from potstill.deploy.onnx import export_onnx
 from potstill.errors import PotstillError
-from potstill.models.encoder import load_encoder
+from potstill.models.loading import load_encoder
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import MODEL, read_card
 

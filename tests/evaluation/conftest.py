@@ -26,7 +26,7 @@ def tiny_onnx_dir(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFacto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     from potstill.deploy.onnx import export_onnx
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
     from potstill.runtime.folder import MODEL, QUANTIZED
 
     folder = export_onnx(load_encoder(tiny_encoder_dir), tmp_path_factory.mktemp("exported") / "tiny-onnx", RETRIEVED)

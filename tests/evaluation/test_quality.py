@@ -77,7 +77,7 @@ def test_a_model_without_a_head() -> None:
 
 
 def test_published_scores_of_minilm(minilm_dir: Any, data_dir: Any) -> None:
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
 
     scores = score([load_task(name, data_dir) for name in PUBLISHED], load_encoder(minilm_dir).encode)
     assert {name: found["spearman"] for name, found in scores.items()} == pytest.approx(PUBLISHED, abs=0.02)

@@ -16,7 +16,7 @@ TEXTS = ["the river", "a village and the river, again and again", "9"]
 
 
 def test_model_folder(tiny_encoder_dir: Path) -> None:
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
 
     subject = open_subject(tiny_encoder_dir)
     assert (subject.name, subject.format, subject.role, subject.path) == ("tiny-encoder", "torch", "model", tiny_encoder_dir)

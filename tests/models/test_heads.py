@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from potstill.errors import PotstillError
-from potstill.models.encoder import EncoderModel, load_encoder
+from potstill.models.encoder import EncoderModel
 from potstill.models.heads import HEADS, saved_head, saved_kind
+from potstill.models.loading import load_encoder
 from potstill.models.output import LOGITS
 from potstill.models.transformer import build_student, cut_student
 

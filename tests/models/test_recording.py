@@ -9,7 +9,8 @@ import torch
 from transformers import AutoModel, DistilBertConfig, MPNetConfig
 
 from potstill.errors import PotstillError
-from potstill.models.encoder import EncoderModel, load_encoder
+from potstill.models.encoder import EncoderModel
+from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING, Field
 from potstill.models.recording import IMPLEMENTATION, require_recordable, shows_attention
 from potstill.models.transformer import cut_student

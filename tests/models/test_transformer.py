@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModel, DistilBertConfig, MPNetConfig
 
 from potstill.errors import PotstillError
-from potstill.models.encoder import EncoderModel, load_encoder
+from potstill.models.encoder import EncoderModel
+from potstill.models.loading import load_encoder
 from potstill.models.output import Field
 from potstill.models.transformer import build_student, choose_layers, cut_student
 

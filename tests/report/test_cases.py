@@ -74,6 +74,40 @@ def test_a_hole_gives_no_mean_and_a_long_text_is_cut() -> None:
     assert [case.rows[0].cells for case in table.cases] == [["10.0", "20.0"], ["–", "21.0"], ["–", "20.5"]]
 
 
+def answered(*answers: tuple, term: str = "cos_nce") -> list[dict]:
+    """Cases with what gold, teacher and student say of each."""
+    return [case | {"labels": dict(zip(("gold", "teacher", "student"), row))} for case, row in zip(make_cases(term), answers)]
+
+
+def test_answers_stand_before_the_angles_and_wrong_ones_are_marked() -> None:
+    table = table_of(run_with(answered(("yes", "yes", "no"), ("no", None, "no"))))
+    assert table.sides == ["Gold", "Teacher", "Student"] and table.wrong
+    first, second, mean = (case.rows[0].answers for case in table.cases)
+    assert first == [("yes", False), ("yes", False), ("no", True)]
+    assert second == [("no", False), ("–", False), ("no", False)]
+    assert mean == [("", False)] * 3
+
+
+def test_scores_are_never_wrong_and_a_teacher_without_a_head_has_no_column() -> None:
+    table = table_of(run_with(answered((3.4, None, 2.987), (0.0, None, 0.5))))
+    assert table.sides == ["Gold", "Student"] and not table.wrong
+    assert [row.rows[0].answers for row in table.cases[:2]] == [[("3.40", False), ("2.99", False)], [("0.00", False), ("0.50", False)]]
+
+
+def test_a_run_answers_once_for_all_of_its_terms_and_one_without_answers_has_dashes() -> None:
+    two = [
+        one | {"angles": one["angles"] + other["angles"]}
+        for one, other in zip(answered(("a", "a", "b"), ("b", "b", "b")), make_cases("cosine", 1.0))
+    ]
+    table = table_of(run_with(two, "two"), run_with(make_cases("hidden_mse"), "older"))
+    assert [[text for text, _ in row.answers] for row in table.cases[0].rows] == [["a", "a", "b"], ["", "", ""], ["–", "–", "–"]]
+
+
+def test_without_labels_there_are_no_columns_of_answers() -> None:
+    table = table_of(run_with(make_cases()))
+    assert table.sides == [] and not table.wrong and all(row.answers == [] for case in table.cases for row in case.rows)
+
+
 def test_nothing_to_show_is_no_table() -> None:
     assert case_table([run_with([])], ["run"]) is None
     assert case_table([run_with([{"text": "cut otherwise", "angles": []}])], ["run"]) is None

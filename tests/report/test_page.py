@@ -117,15 +117,6 @@ def test_a_labelled_task_without_teacher_and_cut() -> None:
     assert all(f'data-figure="{name}"' in document for name in ("size", "speed", "training"))
 
 
-def test_runs_on_different_tasks_still_have_a_table(tmp_path: Path) -> None:
-    runs = [make_run("mrpc", roles=("student",)), make_run("rte", roles=("teacher", "student"))]
-    for run, task in zip(runs, ("glue/mrpc", "glue/rte")):
-        for record in run.records:
-            record.scores = {task: {"accuracy": 71.5, "primary": "accuracy"}}
-    document = without_plotly(render(runs, [make_metrics(), []]))
-    assert document.count("71.50") == 3 and "MRPC" in document and "RTE" in document
-
-
 def test_the_page_is_closed_to_the_network(save_run: Save, tmp_path: Path) -> None:
     write_report([save_run(make_run(), make_metrics())], tmp_path / "report.html")
     document = (tmp_path / "report.html").read_text(encoding="utf-8")

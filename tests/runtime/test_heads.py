@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from potstill.errors import PotstillError
-from potstill.models.encoder import load_encoder
+from potstill.models.loading import load_encoder
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import CARD
 

@@ -11,11 +11,13 @@ import torch
 
 from potstill.data.batches import tokenize
 from potstill.errors import PotstillError
-from potstill.models.encoder import EncoderModel, load_encoder
+from potstill.models.encoder import EncoderModel
+from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING, LOGITS, Field
 from potstill.training import cache as module
-from potstill.training.cache import MANIFEST, CachedTeacher, build_cache, cache_bytes, cache_place
-from potstill.training.teacher import LiveTeacher, prepare_teacher
+from potstill.training.cache import MANIFEST, CachedTeacher, build_cache, cache_place
+from potstill.training.cache_budget import cache_bytes
+from potstill.training.teacher import LiveTeacher, MergedTeacher, prepare_teacher
 
 TEXTS = [f"text number {n} about rivers and villages " + "x " * (n % 7) for n in range(50)]
 PAIRS = [(f"river {n}" + " x" * (n % 5), f"village {n * 7}") for n in range(50)]
@@ -119,9 +121,72 @@ def test_a_normalisation_above_the_stack_does_not_reach_the_layer_that_is_read(t
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
+def test_what_is_computed_and_what_is_read_are_one_answer(tiny_encoder_dir, tmp_path, monkeypatch):
+    above, below = [Field("hidden_states", 4), Field("values", 3)], [Field("hidden_states", 1), Field("attention_scores", 2)]
+    rows, whole = np.array([3, 49, 0]), load_encoder(tiny_encoder_dir)
+    tokens = tokenize(whole.tokenizer, TEXTS, whole.max_length)
+    expected = LiveTeacher(prepare_teacher(whole, above + below), tokens, above + below)(rows, CPU)
+    model = load_encoder(tiny_encoder_dir)
+    cached = build_cache(tmp_path, model, tokens, above, live=below)
+    live = LiveTeacher(prepare_teacher(model, below), tokens, below)
+    assert len(live.model.layers) == 2
+    merged = MergedTeacher([cached, live])
+    found = merged(rows, CPU)
+    assert found.values.keys() == expected.values.keys() == merged.reads and torch.equal(found.mask, expected.mask)
+    for field in found.values:
+        where = real(field, found.mask.bool(), False)
+        torch.testing.assert_close(found[field] * where, expected[field] * where, atol=1e-5, rtol=0)
+    # Who asks for what is kept alone runs no model; and a cache that lies lower cuts no layer that is run live.
+    monkeypatch.setattr(EncoderModel, "forward", None)
+    assert merged.giving(above)(rows, CPU).values.keys() == set(above)
+    assert merged.giving([below[0], EMBEDDING]).reads == {below[0]}
+
+
+def test_a_cache_below_what_is_run_live_cuts_no_layer_of_it(tiny_encoder_dir, tmp_path):
+    model = load_encoder(tiny_encoder_dir)
+    build(tmp_path, model, TEXTS, [Field("cls_states", 1)], live=[Field("hidden_states", 3)])
+    assert len(model.layers) == 3
+
+
+def test_size_and_time_are_said_before_the_work(tiny_encoder_dir, tmp_path, monkeypatch, capsys):
+    teacher, place, reads = load_encoder(tiny_encoder_dir), tmp_path / "place", [Field("hidden_states", 1), Field("keys", 2)]
+    texts = TEXTS * 20
+    tokens = tokenize(teacher.tokenizer, texts, teacher.max_length)
+    size = sum(cache_bytes(tokens.lengths, field, teacher) for field in reads)
+    run, asked = EncoderModel.run, []
+    monkeypatch.setattr(EncoderModel, "run", lambda self, part, *more: asked.append(len(part)) or run(self, part, *more))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_compute", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build(place, teacher, texts, reads)
+    assert not place.exists() and sum(asked) <= 0.02 * len(texts) + 2
+    assert capsys.readouterr().err == f"teacher cache: {size / 1e6:,.1f} MB of 1,000 texts, under a minute, in {place}\n" and size > 1e6
+    build(place, load_encoder(tiny_encoder_dir), texts, reads)
+    capsys.readouterr()
+    build(place, load_encoder(tiny_encoder_dir), texts, reads)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_time_is_that_of_the_shards_that_are_missing(tiny_encoder_dir, tmp_path, monkeypatch):
+    clock = iter(np.arange(0.0, 1e6, 0.25))  # a quarter of a second between any two looks at it
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+    teacher = load_encoder(tiny_encoder_dir)
+    tokens = tokenize(teacher.tokenizer, TEXTS, teacher.max_length)
+    whole = module._estimate(tmp_path, teacher, tokens, [EMBEDDING], torch.float32)
+    part = tokens.lengths[: 1 + len(TEXTS) // 50].sum()
+    assert whole == pytest.approx(0.5 * tokens.lengths.sum() / part)
+    first = module._cut(tokens.lengths)[1]
+    (tmp_path / "embedding").mkdir()
+    (tmp_path / "embedding" / "00000.npy").touch()
+    left = module._estimate(tmp_path, teacher, tokens, [EMBEDDING], torch.float32)
+    assert left == pytest.approx(0.5 * tokens.lengths[first:].sum() / part)
+    assert [module._spoken(seconds) for seconds in (0, 59, 241, 7200)] == ["under a minute"] * 2 + ["about 4 min", "about 2.0 h"]
+
+
 def counted(monkeypatch, stop_at: int | None = None) -> list[tuple[int, set[Field]]]:
-    """What the teacher is asked to run; Ctrl-C at the call of that number."""
+    """What the teacher is asked to run for the cache; Ctrl-C at the call of that number."""
     calls: list[tuple[int, set[Field]]] = []
+    monkeypatch.setattr(module, "_estimate", lambda *_: 0.0)  # which runs a few texts of its own
     run = EncoderModel.run
 
     def counting(self, tokens, reads, *more):

@@ -1,18 +1,20 @@
-"""The angles between student and teacher: against plain loops, with projections, pairs and texts cut into other tokens."""
+"""Cases: angles against plain loops, with projections, pairs and texts cut into other tokens; what is answered for each kind."""
 
 from __future__ import annotations
 
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from potstill.losses.base import make_loss
-from potstill.models.encoder import load_encoder
+from potstill.models.encoder import EncoderModel
+from potstill.models.loading import load_encoder
 from potstill.models.transformer import build_student, cut_student
 from potstill.results import CASES_FILE, read_cases
-from potstill.training.cases import angles, shown_text, write_cases
+from potstill.training.cases import angles, labels, shown_text, write_cases
 from potstill.training.objective import Objective, Sizes, TermSpec
 
 TEXTS = ["the river", "a village and an owl", "the", "river, village: 17", "an owl finds the cat and the river", "zebra"]
@@ -113,6 +115,71 @@ def test_nothing_to_compare_writes_nothing(teacher, tmp_path) -> None:
     write_cases(tmp_path, student, [states], lambda: None, TEXTS)
     write_cases(tmp_path, student, [states], pytest.fail, [])
     assert list(tmp_path.iterdir()) == [] and read_cases(tmp_path) == []
+
+
+@pytest.fixture(scope="module")
+def student_of(tiny_teachers):
+    """A cut student with the teacher's own kind of head, and the teacher."""
+
+    def make(name: str) -> tuple[EncoderModel, EncoderModel]:
+        model = load_encoder(tiny_teachers[name])
+        return cut_student(model, [2, 4], **LIKE), model
+
+    return make
+
+
+WORDS = [["the", "river"], ["a", "village", "here"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "gold", "words"),
+    [
+        ("classification", TEXTS[:2], np.array([1, 0]), ["village", "river"]),
+        ("pairs", [("the river", "a"), ("an owl", "the owl")], np.array([0, 1]), ["no", "yes"]),
+        ("multilabel", TEXTS[:3], np.array([[1, 1], [0, 0], [0, 1]], dtype=np.float32), ["river, village", "none", "village"]),
+        ("regression", TEXTS[:2], np.array([2.5, 0.0], dtype=np.float32), [2.5, 0.0]),
+        ("tagging", WORDS, [np.array([0, 1]), np.array([0, 0, 0])], ["river B-PLACE", "none"]),
+    ],
+)
+def test_gold_and_answers_of_every_kind_are_in_the_same_words(student_of, name, texts, gold, words) -> None:
+    student, teacher = student_of(name)
+    rows = labels(student, teacher, texts, gold)
+    assert [row["gold"] for row in rows] == words
+    for side, model in (("teacher", teacher), ("student", student)):
+        found, logits = [row[side] for row in rows], model.predict(texts)
+        if name == "regression":
+            assert found == pytest.approx([float(row[0]) for row in logits], abs=1e-5)
+        elif name == "multilabel":
+            assert found == [", ".join(one for one, logit in zip(model.labels, row) if logit >= 0) or "none" for row in logits]
+        elif name == "tagging":
+            tags = [[model.labels[number] for number in row.argmax(1)] for row in logits]
+            pairs = [[f"{word} {tag}" for word, tag in zip(text, own) if tag != "O"] for text, own in zip(texts, tags)]
+            assert found == [", ".join(pair) or "none" for pair in pairs]
+        else:
+            assert found == [model.labels[number] for number in logits.argmax(1)]
+
+
+def test_a_teacher_with_another_head_or_none_answers_nothing(student_of, teacher) -> None:
+    student, _ = student_of("classification")
+    _, other = student_of("pairs")
+    for model in (teacher, other):
+        rows = labels(student, model, TEXTS[:2], np.array([1, 0]))
+        assert [row["teacher"] for row in rows] == [None, None] and all(row["student"] in ("river", "village") for row in rows)
+
+
+def test_answers_are_written_beside_the_angles_of_the_same_texts(student_of, tmp_path) -> None:
+    student, model = student_of("classification")
+    stage = Objective([term("hidden_mse")], Sizes(0, 32, 2), Sizes(0, 32, 2))
+    texts, gold = [f"the river {number}" for number in range(23)], np.arange(23) % 2
+    write_cases(tmp_path, student, [stage], lambda: model, texts, gold)
+    cases = read_cases(tmp_path)
+    assert [case["text"] for case in cases] == [texts[number] for number in (0, 4, 8, 12, 16)]
+    assert [case["labels"]["gold"] for case in cases] == ["river"] * 5
+    assert all(len(case["angles"]) == 2 for case in cases)
+    write_cases(tmp_path, student, [stage], lambda: model, texts[:3], gold[:3])
+    assert [case["labels"]["gold"] for case in read_cases(tmp_path)] == ["river", "village", "river"]
+    write_cases(tmp_path, student, [stage], lambda: model, texts)
+    assert all("labels" not in case for case in read_cases(tmp_path))
 
 
 def test_texts_of_every_form_are_one_line() -> None:

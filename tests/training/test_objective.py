@@ -115,6 +115,22 @@ def test_losses_are_computed_in_fp32_under_autocast():
     assert total.dtype == torch.float32 and {part.dtype for part in parts.values()} == {torch.float32}
 
 
+def test_a_projection_multiplies_as_the_student_does():
+    field = Field("hidden_states", 1)
+    objective = Objective([term("hidden_mse", pairs=[(1, 1)], project="linear")], Sizes(0, 32), Sizes(0, 64))
+    (weight,) = objective.parameters()
+    student = output(field, width=32)
+    (plain,) = objective.projected(0, student)
+    assert torch.equal(plain, torch.nn.functional.linear(student[field], weight))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        (half,) = objective.projected(0, student)
+        total, _ = objective(student, output(field, width=64, seed=1), batch())
+    assert half.dtype == total.dtype == torch.float32
+    assert torch.equal(half, torch.nn.functional.linear(student[field].bfloat16(), weight.bfloat16()).float())
+    total.backward()
+    assert weight.grad is not None and weight.grad.dtype == torch.float32
+
+
 def test_negatives_reach_only_the_terms_that_want_them():
     pairs = [(1, 2)]
     terms = [term("cos_nce", pairs=pairs, mode="cls", negatives="train", count=6), term("cos_nce", pairs=pairs, mode="cls")]
@@ -145,16 +161,6 @@ def test_a_wrong_setting_of_a_loss_is_told_when_sizes_are_known():
         Objective([term("cos_nce", pairs=[(1, 1)], mode="cls", negatives="train", count=10)], EQUAL, EQUAL, rows=10)
     with pytest.raises(PotstillError, match="one logit"):
         Objective([term("soft_target")], Sizes(0, 3, 1), Sizes(0, 3, 1))
-
-
-def test_a_later_stage_goes_on_with_the_projections_of_the_same_rows():
-    sizes = Sizes(0, 3, 2), Sizes(0, 6, 2)
-    row = lambda: term("hidden_mse", pairs=[(1, 2), (2, 4)], project="linear")  # noqa: E731
-    first = Objective([row()], *sizes)
-    second = Objective([term("soft_target"), row(), term("hidden_mse", pairs=[(2, 4)], project="linear")], *sizes)
-    second.inherit(first)
-    assert [id(weight) for weight in second.projections[1].parameters()] == [id(weight) for weight in first.parameters()]
-    assert second.projections[2][0].weight is not first.projections[0][1].weight
 
 
 def test_what_an_objective_would_refuse_is_told_without_its_memory():

@@ -8,7 +8,8 @@ from torch import nn
 
 from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
-from potstill.models.encoder import EncoderModel, load_encoder
+from potstill.models.encoder import EncoderModel
+from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING, EncoderOutput
 from potstill.training.distillation import Distillation
 from potstill.training.objective import Objective, Sizes, TermSpec
@@ -51,6 +52,21 @@ def test_epsilon_scales_the_step():
     loss, _ = Perturbation(0.3)(tiny.table, ONE, tiny.compute)
     by_hand = 0.5 * ((tiny.w * (tiny.table.weight[0] + 0.3 * g)).sum() - 1) ** 2
     assert loss.item() == pytest.approx(by_hand.item(), rel=1e-6)
+
+
+def test_what_was_computed_in_fp32_goes_backwards_in_fp32_under_autocast():
+    table, weight, seen = nn.Embedding(1, 32), torch.randn(32, 16), []
+
+    def compute(counts: bool):
+        vectors = table(torch.zeros(1, 1, dtype=torch.long))
+        seen.append(vectors.detach().clone())
+        with torch.autocast("cpu", enabled=False):
+            loss = (vectors[0] @ weight).square().sum()
+        return loss, {}
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        Perturbation()(table, ONE, compute)
+    torch.testing.assert_close(seen[1] - seen[0], 2 * seen[0] @ weight @ weight.T)
 
 
 def test_a_gradient_that_is_not_finite_leaves_a_plain_pass():

@@ -3,97 +3,47 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from potstill.data.batches import tokenize, training_plan
+from potstill.data.batches import tokenize
 from potstill.data.masking import IGNORED, mask_tokens
 from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
-from potstill.models.encoder import EncoderModel, load_encoder
+from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING, EncoderOutput, Field
 from potstill.models.transformer import build_student, cut_student
 from potstill.results import read_metrics
 from potstill.training.agreement import Agreement
 from potstill.training.objective import Objective, Sizes, TermSpec
 from potstill.training.perturbation import Perturbation
-from potstill.training.schedule import Schedule
 from potstill.training.teacher import LiveTeacher
-from potstill.training.trainer import STATE, Dev, Settings, newest_checkpoint, train_stage
+from potstill.training.trainer import STATE, Dev, newest_checkpoint
 from potstill.training.training_set import TrainingSet
 
-TEXTS = [
-    f"{a} {b} {c}" for a in ("the river", "the village", "a cat", "an owl") for b in ("sees", "and", "finds", "was") for c in "abcdefgh"
-]
-LIKE = {"pooling": "mean", "normalize": True, "max_length": 64}
+from .stages import LIKE, TEXTS, run_twice, same, spec, train
 
 
-def settings(**changes: Any) -> Settings:
-    plain: dict[str, Any] = dict(
-        learning_rate=2e-3,
-        warmup=0.1,
-        schedule="linear",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        seed=1,
-        bf16=False,
-        device=torch.device("cpu"),
-        evaluations=4,
-    )
-    return Settings(**(plain | changes))
-
-
-def spec(name: str, weight: float = 1.0, pairs=(), **options: Any) -> TermSpec:
-    return TermSpec(name, make_loss(name, options), Schedule("constant", weight, weight), pairs)
-
-
-def train(student: EncoderModel, objective: Objective, data: TrainingSet, teacher, run: Path, dev: Dev | None = None, **more: Any) -> None:
-    epochs, resume, changes = more.pop("epochs", 4), more.pop("resume", False), more.pop("settings", {})
-    plan = training_plan(data.texts.lengths, batch_size=16, batch_tokens=4096, epochs=epochs, seed=1)
-    folder = run / "checkpoints" / "0-only"
-    train_stage(
-        student, objective, data, teacher, plan, dev, settings(**changes), name="only", run=run, folder=folder, resume=resume, **more
-    )
-
-
-@pytest.fixture
-def parts(tiny_encoder_dir):
-    teacher = load_encoder(tiny_encoder_dir)
-    student = build_student(teacher, layers=2, width=32, heads=4, ffn=64, seed=3, **LIKE)
-    data = TrainingSet(tokenize(student.tokenizer, TEXTS, 64))
-    objective = Objective([spec("embedding_mse", 32.0)], Sizes(32, 32), Sizes(32, 32))
-    return teacher, student, data, objective
-
-
-@pytest.mark.parametrize("bf16", [False, True])
-def test_a_stage_learns_and_logs(parts, tmp_path, bf16):
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_a_stage_learns_and_logs(parts, tmp_path, precision):
     teacher, student, data, objective = parts
     agreement = Agreement(TEXTS[::5], teacher.encode(TEXTS[::5]))
     before = agreement(student.encode)
     live = LiveTeacher(teacher, data.texts, [EMBEDDING])
     dev = Dev("agreement", lambda model: agreement(model.encode))
-    train(student, objective, data, live, tmp_path, dev, settings={"bf16": bf16})
+    train(student, objective, data, live, tmp_path, dev, settings={"precision": precision})
     lines = read_metrics(tmp_path)
     losses = [line["loss"] for line in lines if "loss" in line]
     devs = [line["dev"]["value"] for line in lines if "dev" in line]
     assert losses[-1] < 0.6 * losses[0] and len(devs) == 4
     # The student left with is the best one, not the last.
-    assert agreement(student.encode) == pytest.approx(max(devs), abs=0.5 if bf16 else 1e-4) and max(devs) > before
+    assert agreement(student.encode) == pytest.approx(max(devs), abs=1e-4 if precision == torch.float32 else 0.5) and max(devs) > before
     last = [line for line in lines if "loss" in line][-1]
     assert last["step"] == 32 and last["texts"] == 4 * len(TEXTS) and set(last["terms"]) == {"embedding_mse"}
     assert last["loss"] == pytest.approx(32 * last["terms"]["embedding_mse"], rel=1e-4)
-
-
-@pytest.fixture
-def classes(tiny_encoder_dir):
-    """A student with a head, texts, and whether a river or a village is in each."""
-    student = cut_student(load_encoder(tiny_encoder_dir, kind="classification", labels=["inside", "outside"], seed=1), [1, 2], **LIKE)
-    return student, TrainingSet(tokenize(student.tokenizer, TEXTS, 64), np.repeat([1, 0], 64))
 
 
 def test_labels_alone_teach_a_classifier(classes, tmp_path):
@@ -164,36 +114,6 @@ def test_masks_are_those_of_the_rows_and_the_seed(tiny_encoder_dir):
     assert (first["input_ids"] != other["input_ids"]).any()
     hidden = first["labels"] != IGNORED
     np.testing.assert_array_equal(first["labels"][hidden], tokens.pad(rows, 0)["input_ids"][hidden])
-
-
-def run_twice(make, tmp_path: Path, monkeypatch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Weights of the newest checkpoint of an unbroken training, and of one that broke after its second checkpoint and was resumed."""
-    from potstill.training import trainer as module
-
-    student, objective, data, teacher = make()
-    train(student, objective, data, teacher, tmp_path / "whole", epochs=2)
-    student, objective, data, teacher = make()
-    compute = module.StageTrainer.compute_loss
-
-    def break_at_11(self, *arguments, **more):
-        if self.state.global_step == 10:
-            raise ConnectionError("the machine goes down")
-        return compute(self, *arguments, **more)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module.StageTrainer, "compute_loss", break_at_11)
-        with pytest.raises(ConnectionError):
-            train(student, objective, data, teacher, tmp_path / "broken", epochs=2)
-    student, objective, data, teacher = make()
-    train(student, objective, data, teacher, tmp_path / "broken", epochs=2, resume=True)
-    steps = [[line["step"] for line in read_metrics(tmp_path / name)] for name in ("whole", "broken")]
-    assert steps[0] == steps[1]
-    whole, broken = (load_file(tmp_path / name / "checkpoints/0-only/checkpoint-16/model.safetensors") for name in ("whole", "broken"))
-    return whole, broken
-
-
-def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == two.keys() and all(torch.allclose(one[name], two[name], 0, 0, equal_nan=True) for name in one)
 
 
 @pytest.mark.parametrize("form", ["infonce", "nce"])

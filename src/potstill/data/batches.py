@@ -120,7 +120,9 @@ def _first_pieces(encoding: Encoding) -> list[int]:
     return [word if word != before else -1 for before, word in zip([-1, *numbers], numbers)]
 
 
-def training_plan(lengths: np.ndarray | Sequence[int], *, batch_size: int, batch_tokens: int, epochs: float, seed: int) -> list[np.ndarray]:
+def training_plan(
+    lengths: np.ndarray | Sequence[int], *, batch_size: int, batch_tokens: int | None, epochs: float, seed: int
+) -> list[np.ndarray]:
     """Every batch of a run, in order, as arrays of row numbers.
 
     The whole plan is made first so that a resumed run takes it up by skipping what is done, and so
@@ -131,7 +133,9 @@ def training_plan(lengths: np.ndarray | Sequence[int], *, batch_size: int, batch
     Args:
         lengths: (n,) tokens of each text.
         batch_size: rows a batch holds at most.
-        batch_tokens: rows × longest row of a batch, at most. A longer text is a batch alone.
+        batch_tokens: rows × longest row of a batch, at most. A longer text is a batch alone. None:
+            every batch holds `batch_size` rows, and the rows left over at an epoch's end wait for the
+            next: of a contrastive loss the batch is what a text is told apart from.
         epochs: may be a fraction; of the last epoch then that part of its batches.
     """
     lengths = np.asarray(lengths, dtype=np.int64)
@@ -140,7 +144,10 @@ def training_plan(lengths: np.ndarray | Sequence[int], *, batch_size: int, batch
         return plan
     for epoch in range(math.ceil(epochs)):
         rng = np.random.default_rng([seed, epoch])
-        batches = _cut(_by_length(lengths, rng.permutation(len(lengths)), WINDOW * batch_size), lengths, batch_size, batch_tokens)
+        order = rng.permutation(len(lengths))
+        if batch_tokens is None:
+            order = order[: max(len(order) // batch_size * batch_size, min(len(order), batch_size))]
+        batches = _cut(_by_length(lengths, order, WINDOW * batch_size), lengths, batch_size, batch_tokens or 1 << 62)
         part = min(1.0, epochs - epoch)
         kept = rng.permutation(len(batches))[: math.ceil(len(batches) * part)]
         plan += [batches[number] for number in kept]

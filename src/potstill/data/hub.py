@@ -45,7 +45,7 @@ def dataset_texts(path: str | Path, columns: Sequence[int | str] | None, split: 
             for text in row:
                 if text is not None:
                     require_clean(text, f"{path}: row {row_number}")
-                    yield text
+                yield text or ""  # one for each column, so that rows can be told apart
 
 
 def load_data(path: str | Path) -> Any:

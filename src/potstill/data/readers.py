@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -14,8 +15,34 @@ from potstill.data.tables import table_texts
 from potstill.errors import PotstillError, did_you_mean, shown
 
 Columns = Sequence[int | str] | None
+Found = TypeVar("Found", str, tuple[str, ...])
 
 FORMAT_OF = {".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "dataset"}
+
+
+def read_groups(
+    path: str | Path,
+    columns: Sequence[int | str],
+    *,
+    format: str | None = None,
+    split: str = "train",
+    limit: int | None = None,
+    seed: int = 0,
+) -> list[tuple[str, ...]]:
+    """Rows of one source whose texts belong together: a text and its pair, and maybe a hard negative.
+
+    Trimmed; rows with a blank text are dropped, and rows that repeat an earlier one.
+
+    Args: as of read_texts; `columns`, two or three, in the order text, pair, hard negative.
+
+    Raises:
+        PotstillError: as read_texts, another number of columns, or no row left.
+    """
+    if len(columns) not in (2, 3):
+        raise PotstillError(path, f"{len(columns)} columns", "a row is a text, its pair, and maybe a hard negative: name two or three")
+    flat = [text.strip() for text in _reader(path, format)(path, columns, split)]
+    rows = dict.fromkeys(zip(*(flat[start :: len(columns)] for start in range(len(columns))), strict=True))
+    return _drawn(path, [row for row in rows if all(row)], limit, seed)
 
 
 def read_texts(
@@ -43,17 +70,24 @@ def read_texts(
     Raises:
         PotstillError: whatever is wrong, at its file and line.
     """
+    found = dict.fromkeys(text for raw in _reader(path, format)(path, columns, split) if (text := raw.strip()))
+    return _drawn(path, list(found), limit, seed)
+
+
+def _reader(path: str | Path, format: str | None) -> Callable[[str | Path, Columns, str], Iterable[str]]:
     kind = format or _format_of(Path(path))
     if kind not in READERS:
         raise PotstillError(path, f"unknown format {shown(kind)}", did_you_mean(kind, READERS))
-    found = dict.fromkeys(text for raw in READERS[kind](path, columns, split) if (text := raw.strip()))
+    return READERS[kind]
+
+
+def _drawn(path: str | Path, found: list[Found], limit: int | None, seed: int) -> list[Found]:
+    """`limit` of what was found, drawn with `seed`, in the file's order."""
     if not found:
         raise PotstillError(path, "holds no text: every row is blank", "name other columns, or another file")
-    texts = list(found)
-    if limit is not None and limit < len(texts):
-        drawn = np.random.default_rng(seed).choice(len(texts), limit, replace=False)
-        texts = [texts[row] for row in np.sort(drawn)]
-    return texts
+    if limit is None or limit >= len(found):
+        return found
+    return [found[row] for row in np.sort(np.random.default_rng(seed).choice(len(found), limit, replace=False))]
 
 
 def _format_of(path: Path) -> str:
@@ -77,11 +111,9 @@ def _jsonl_texts(path: str | Path, columns: Columns, split: str) -> Iterator[str
     for number, row in read_jsonl_rows(path, keys):
         for key in keys:
             value = row[key]
-            if value is None:
-                continue
-            if not isinstance(value, str):
+            if value is not None and not isinstance(value, str):
                 raise PotstillError(f"{path}:{number}", f"field {key!r} is {shown(value)}, not a text", "name a field of texts")
-            yield value
+            yield value or ""  # one for each field, so that rows can be told apart
 
 
 READERS: dict[str, Callable[[str | Path, Columns, str], Iterable[str]]] = {

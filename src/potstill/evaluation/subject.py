@@ -135,7 +135,7 @@ def _open_torch(
         import torch
     except ImportError as error:
         raise PotstillError(source, "is a torch model, and torch is not installed", "pip install 'potstill[train]'") from error
-    from potstill.models.encoder import load_encoder
+    from potstill.models.loading import load_encoder
 
     if threads:
         torch.set_num_threads(threads)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from potstill.errors import PotstillError, PotstillErrors, did_you_mean
-from potstill.registry import load
+from potstill.errors import PotstillError
+from potstill.registry import check_options, load
 
 Tensors = tuple[Tensor, ...]
 
@@ -26,11 +25,14 @@ class Loss(nn.Module, ABC):
             constructor may choose it by an option.
         same_width: whether both sides must have the same last axis (else a term needs a projection).
         needs_teacher: False for a loss of the student and the data alone: `teacher` is then None.
+        reads_pairs: whether a batch must hold texts that belong together, view after view: then
+            `views` is in it (losses/info_nce.py).
     """
 
     reads: str
     same_width: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = True
+    reads_pairs: ClassVar[bool] = False
 
     def build(self, student_width: int, teacher_width: int, layers: int, rows: int) -> None:
         """Make what needs sizes, before the optimizer is made: parameters here are trained and never saved with the student.
@@ -94,23 +96,12 @@ def make_loss(name: str, options: Mapping[str, Any], place: str = "loss") -> Los
     """The loss of that name, made with the recipe's options.
 
     Raises:
-        PotstillErrors: unknown options (all at once), or a value that the constructor refuses.
+        PotstillErrors: options that the constructor does not have, lacks or has of another type (all at
+            once), or a value that it refuses.
     """
     kind = loss_class(name, place)
-    constructor = inspect.signature(kind).parameters
-    unknown = [key for key in options if key not in constructor]
-    if unknown:
-        raise PotstillErrors(
-            [
-                PotstillError(
-                    f"{place}.{key}",
-                    f"unknown key for loss {name!r}",
-                    did_you_mean(key, ["loss", "weight", "layers", "project", *constructor]),
-                )
-                for key in unknown
-            ]
-        )
+    check_options(kind, options, place, f"loss {name!r}", beside=("loss", "weight", "layers", "project"))
     try:
         return kind(**options)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise PotstillError(place, f"loss {name!r}: {error}", "mend the value") from error

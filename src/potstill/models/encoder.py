@@ -1,7 +1,8 @@
-"""A transformers network, its tokenizer and its pooling or head, loaded and saved so that other libraries read it too."""
+"""A transformers network, its tokenizer and its pooling or head, saved so that other libraries read it too."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -9,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from potstill.data.batches import TokenizedTexts, tokenize
@@ -18,13 +18,12 @@ from potstill.errors import PotstillError
 from potstill.files import write_aside
 from potstill.models import heads, sentence_format
 from potstill.models.output import EMBEDDING, INSIDE, LOGITS, EncoderOutput, Field
-from potstill.models.pooling import mean, pooling_function
-from potstill.models.source import model_folder
+from potstill.models.pooling import CLS_POOLER, WEIGHTED, mean, pooling_named
 from potstill.progress import progress
 from potstill.runtime.batching import length_batches
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 ONLY_EMBEDDING, ONLY_LOGITS = frozenset({EMBEDDING}), frozenset({LOGITS})
 STATES = frozenset({"hidden_states", "cls_states", "mean_states"})
@@ -44,6 +43,7 @@ class EncoderModel(nn.Module):
         normalize: whether vectors are scaled to unit length.
         max_length: tokens a text is cut to, special tokens included.
         dense: layers between pooling and normalisation, as some sentence-transformers folders have.
+        layer_weights: (layers + 1,) of the pooling "weighted"; default: all the same.
 
     Attributes:
         kind: "embed" without a head, else a name of heads.HEADS.
@@ -59,6 +59,7 @@ class EncoderModel(nn.Module):
         normalize: bool = True,
         max_length: int = 128,
         dense: Sequence[nn.Module] = (),
+        layer_weights: Tensor | None = None,
     ) -> None:
         super().__init__()
         from tokenizers import Tokenizer
@@ -70,9 +71,16 @@ class EncoderModel(nn.Module):
         self.tokenizer = Tokenizer.from_str(hf_tokenizer.backend_tokenizer.to_str())
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length)
+        if pooling == CLS_POOLER:
+            pooling, dense = "cls", _pooler(network)
         self.pooling, self.normalize, self.max_length = pooling, normalize, max_length
-        self._pool = pooling_function(pooling)
+        self._pool = pooling_named(pooling)
+        self._pool.numbers(int(network.config.num_hidden_layers))  # told now, not at the first text
         self.dense = nn.Sequential(*dense)
+        if pooling == WEIGHTED:
+            count = int(network.config.num_hidden_layers) + 1
+            fits = layer_weights is not None and len(layer_weights) == count  # a cut student has other layers
+            self.layer_weights = nn.Parameter(layer_weights.float() if layer_weights is not None and fits else torch.ones(count))
 
     @property
     def backbone(self) -> PreTrainedModel:
@@ -104,7 +112,7 @@ class EncoderModel(nn.Module):
     def dimension(self) -> int:
         """Width of the vectors that `encode` gives."""
         widths = [module.out_features for module in self.dense if isinstance(module, nn.Linear)]
-        return int(widths[-1] if widths else self.width)
+        return int(widths[-1] if widths else self._pool.width(self.width))
 
     @property
     def width(self) -> int:
@@ -145,7 +153,8 @@ class EncoderModel(nn.Module):
             reads: default the embedding, or with a head the logits.
         """
         wanted = frozenset(reads) if reads is not None else (ONLY_EMBEDDING if self.kind == "embed" else ONLY_LOGITS)
-        layered = any(field.name in STATES for field in wanted)
+        deep = EMBEDDING in wanted and self._pool.layers != "last"
+        layered = deep or any(field.name in STATES for field in wanted)
         inside = [field for field in wanted if field.name in INSIDE]
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "return_dict": True}
         if token_type_ids is not None and self._has_types:
@@ -159,7 +168,7 @@ class EncoderModel(nn.Module):
                 output = self.backbone(**inputs, output_hidden_states=layered)
         values |= found
         if EMBEDDING in wanted:
-            values[EMBEDDING] = self.embed(output.last_hidden_state, attention_mask)
+            values[EMBEDDING] = self.embed(output.hidden_states if deep else (output.last_hidden_state,), attention_mask)
         for field in wanted:
             if field.name in STATES:
                 values[field] = _state(output.hidden_states[field.layer], field.name, attention_mask)
@@ -172,9 +181,15 @@ class EncoderModel(nn.Module):
 
         return recording(self.layers, wanted)
 
-    def embed(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """Pool and normalise in fp32: a half-precision norm overflows at 65504. (b, l, d) → (b, d)."""
-        vectors = self.dense(self._pool(tokens.float(), mask))
+    def embed(self, states: Sequence[Tensor], mask: Tensor) -> Tensor:
+        """Pool and normalise in fp32: a half-precision norm overflows at 65504.
+
+        Args:
+            states: every hidden state (b, l, d), the embedding output first; the last one alone will
+                do for a pooling that reads no other.
+        """
+        read = states[-1:] if self._pool.layers == "last" else [states[number] for number in self._pool.numbers(len(states) - 1)]
+        vectors = self.dense(self._pool(read, mask, getattr(self, "layer_weights", None)))
         return nn.functional.normalize(vectors.float(), dim=-1) if self.normalize else vectors
 
     def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> np.ndarray:
@@ -250,77 +265,13 @@ class EncoderModel(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that potstill, transformers and sentence-transformers load, whole or not at all."""
-        if len(self.dense):
-            raise PotstillError(folder, "an encoder with dense layers after its pooling cannot be saved", "cut a student from it instead")
         with write_aside(folder) as aside:
+            self.network.config.output_hidden_states = self.kind == "embed" and self._pool.layers != "last"  # sentence-transformers asks it
             self.network.save_pretrained(aside)
             self.hf_tokenizer.model_max_length = self.max_length
             self.hf_tokenizer.save_pretrained(aside)
             if self.kind == "embed":
-                sentence_format.write(aside, self.dimension, self.pooling, self.normalize, self.max_length)
-
-
-def load_encoder(
-    name: str | Path,
-    *,
-    pooling: str | None = None,
-    normalize: bool | None = None,
-    max_length: int | None = None,
-    kind: str | None = None,
-    labels: Sequence[str] = (),
-    seed: int = 0,
-) -> EncoderModel:
-    """Load an encoder in eval mode, on the CPU, in fp32.
-
-    Args:
-        name: a transformers or sentence-transformers folder, a run folder, or a hub name.
-        pooling, normalize, max_length: instead of what the folder says. A plain transformers
-            folder says nothing: mean, normalised; the tokenizer's length, else 128.
-        kind: the head to load: a name of heads.HEADS, or "embed" for none; default: the head for
-            classification or tagging that the folder has. A head that the folder lacks is made anew.
-        labels: with `kind`, what a head that is made anew is to tell apart.
-        seed: of a head that is made anew.
-
-    Raises:
-        PotstillError: see models/source.py; or a part that this package does not know.
-    """
-    from transformers import AutoTokenizer
-    from transformers.utils import logging
-
-    folder = model_folder(str(name))
-    layout = sentence_format.read(folder)
-    logging.disable_progress_bar()
-    try:
-        network = heads.load_network(folder, kind or heads.saved_kind(folder), labels, seed)
-        hf_tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
-    except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
-        raise PotstillError(name, f"cannot be loaded: {str(error).splitlines()[0]}", "check that it is an encoder, saved whole") from error
-    if getattr(hf_tokenizer, "backend_tokenizer", None) is None:
-        raise PotstillError(name, "has no fast tokenizer (tokenizer.json)", "save the model with one")
-    model = EncoderModel(
-        network,
-        hf_tokenizer,  # type: ignore[arg-type]  # a fast one, as was just seen
-        pooling=pooling or layout.pooling or "mean",
-        normalize=layout.normalize if normalize is None else normalize,
-        max_length=min(max_length or layout.max_length or _own_length(hf_tokenizer) or 128, position_limit(network)),
-        dense=layout.dense,
-    )
-    return model.eval()
-
-
-def position_limit(network: PreTrainedModel) -> int:
-    """Tokens that the network has positions for."""
-    config = network.config
-    limit = getattr(config, "max_position_embeddings", None) or 1 << 20
-    # RoBERTa and MPNet number positions from padding_idx + 1, so that many rows of the table are never used.
-    offset = config.pad_token_id + 1 if config.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet") else 0
-    return int(limit - offset)
-
-
-def _own_length(hf_tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """What a saved tokenizer says of its model's length; transformers' stand-in for silence is a huge number."""
-    length = int(hf_tokenizer.model_max_length)
-    return length if length < 1 << 20 else None
+                sentence_format.write(aside, self)
 
 
 def _state(tokens: Tensor, name: str, mask: Tensor) -> Tensor:
@@ -341,3 +292,11 @@ def _by_word(tokens: TokenizedTexts, row: int, logits: np.ndarray) -> np.ndarray
 
 def _is_stack(module: nn.Module, total: int) -> bool:
     return isinstance(module, nn.ModuleList) and len(module) == total and len({type(layer) for layer in module}) == 1
+
+
+def _pooler(network: PreTrainedModel) -> Sequence[nn.Module]:
+    """The dense layer and tanh that a BERT puts behind its first token."""
+    dense = getattr(getattr(network.base_model, "pooler", None), "dense", None)
+    if not isinstance(dense, nn.Linear):
+        raise PotstillError("pooling", f"a {network.config.model_type} has no pooler", "choose cls")
+    return copy.deepcopy(dense), nn.Tanh()

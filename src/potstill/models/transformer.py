@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from potstill.errors import PotstillError, did_you_mean
-from potstill.models.encoder import EncoderModel, position_limit
+from potstill.models.encoder import EncoderModel
 from potstill.models.heads import new_network
+from potstill.models.loading import position_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -1,4 +1,4 @@
-"""The case table: for chosen texts the angle between student and teacher, layer by layer, run beside run."""
+"""The case table: for chosen texts the angle between student and teacher, layer by layer, and what both answer, run beside run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ LENGTH = 110
 """Characters of a text that are shown."""
 MEAN = "mean of these texts"
 
+SIDES = {"gold": "Gold", "teacher": "Teacher", "student": "Student"}
+
 Pair = tuple[int, int]
 Angles = dict[Pair, float | None]
+Answers = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,8 @@ class CaseRow:
     cells: list[str]
     smallest: list[bool]
     """Whether a cell is the smallest angle of its layer on this text, where there are several."""
+    answers: list[tuple[str, bool]]
+    """What each side of the table's `sides` says of the text, and whether it is another label than the gold one."""
 
 
 @dataclass(frozen=True)
@@ -39,30 +44,41 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseTable:
+    sides: list[str]
+    """Headings of the columns of answers, before those of the layers; none of a task without labels."""
     layers: list[str]
     """Heading of each column: the student's layer → the teacher's."""
     cases: list[Case]
     terms: bool
     """Whether the rows name terms: several runs, or several terms of one."""
 
+    @property
+    def wrong(self) -> bool:
+        """Whether any answer is another label than the gold one."""
+        return any(wrong for case in self.cases for row in case.rows for _, wrong in row.answers)
+
 
 def case_table(runs: Sequence[Run], names: Sequence[str]) -> CaseTable | None:
     """The table of one run, or of several on the texts that at least two of them share; None where there is nothing to show."""
     texts: dict[str, dict[tuple[str, str], Angles]] = {}
+    said: dict[tuple[str, str], Answers] = {}
     for name, run in zip(names, runs):
         for case in run.cases:
+            text = str(case.get("text", ""))
+            said[text, name] = case.get("labels") or {}
             for term, angles in _by_term(case).items():
-                texts.setdefault(str(case.get("text", "")), {})[name, term] = angles
+                texts.setdefault(text, {})[name, term] = angles
     if len(runs) > 1:
         texts = {text: rows for text, rows in texts.items() if len({run for run, _ in rows}) > 1}
     if not texts:
         return None
     pairs = sorted({pair for rows in texts.values() for angles in rows.values() for pair in angles})
-    cases = [_case(text, rows, pairs) for text, rows in texts.items()]
+    sides = [side for side in SIDES if any(said[text, run].get(side) is not None for text, rows in texts.items() for run, _ in rows)]
+    cases = [_case(text, rows, pairs, sides, said) for text, rows in texts.items()]
     if len(cases) > 1:
-        cases.append(_case(MEAN, _means(texts), pairs))
+        cases.append(_case(MEAN, _means(texts), pairs, sides, {}))
     keys = {key for rows in texts.values() for key in rows}
-    return CaseTable([f"{ours} → {theirs}" for ours, theirs in pairs], cases, terms=len(keys) > 1)
+    return CaseTable([SIDES[side] for side in sides], [f"{ours} → {theirs}" for ours, theirs in pairs], cases, terms=len(keys) > 1)
 
 
 def _by_term(case: Mapping[str, Any]) -> dict[str, Angles]:
@@ -88,17 +104,34 @@ def _means(texts: Mapping[str, Mapping[tuple[str, str], Angles]]) -> dict[tuple[
     return means
 
 
-def _case(text: str, rows: Mapping[tuple[str, str], Angles], pairs: Sequence[Pair]) -> Case:
+def _case(
+    text: str,
+    rows: Mapping[tuple[str, str], Angles],
+    pairs: Sequence[Pair],
+    sides: Sequence[str],
+    said: Mapping[tuple[str, str], Answers],
+) -> Case:
     columns = {pair: [value for angles in rows.values() if (value := angles.get(pair)) is not None] for pair in pairs}
     least = {pair: min(values) for pair, values in columns.items() if len(values) > 1}
-    shown = [
-        CaseRow(
-            run,
-            term,
-            [shown_number(angles.get(pair), fixed(1)) for pair in pairs],
-            [pair in least and angles.get(pair) == least[pair] for pair in pairs],
-        )
-        for (run, term), angles in rows.items()
-    ]
+    shown, told = [], set()
+    for (run, term), angles in rows.items():
+        own = said.get((text, run))
+        # A run says it once, beside the first of its terms.
+        answers = [("", False)] * len(sides) if own is None or run in told else [_answer(own, side) for side in sides]
+        told.add(run)
+        cells = [shown_number(angles.get(pair), fixed(1)) for pair in pairs]
+        shown.append(CaseRow(run, term, cells, [pair in least and angles.get(pair) == least[pair] for pair in pairs], answers))
+    return Case(_cut(text), text, shown)
+
+
+def _answer(own: Answers, side: str) -> tuple[str, bool]:
+    """Only a label is right or wrong: of two scores none ever agrees."""
+    value, gold = own.get(side), own.get("gold")
+    if isinstance(value, str):
+        return _cut(value), isinstance(gold, str) and value != gold
+    return shown_number(finite(value), fixed(2)), False
+
+
+def _cut(text: str) -> str:
     line = " ".join(text.split())
-    return Case(line if len(line) <= LENGTH else line[: LENGTH - 1].rstrip() + "…", text, shown)
+    return line if len(line) <= LENGTH else line[: LENGTH - 1].rstrip() + "…"

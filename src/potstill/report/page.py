@@ -12,6 +12,7 @@ from potstill.errors import PotstillError
 from potstill.files import write_text
 from potstill.report.cases import case_table
 from potstill.report.charts import SIZE, SPEED, quality_chart
+from potstill.report.comparable import require_one_task
 from potstill.report.curves import read_curves, training_chart
 from potstill.report.gate import gate_table
 from potstill.report.headline import headline, shipped_row
@@ -19,6 +20,7 @@ from potstill.report.numbers import MISSING, significant
 from potstill.report.rows import ROLES, model_rows, run_names
 from potstill.report.scores import finite, summed_up, task_metrics
 from potstill.report.table import columns
+from potstill.report.template import fill
 from potstill.results import Record, Run, read_metrics, read_run
 
 TEMPLATE = "page.html.j2"
@@ -28,8 +30,8 @@ def write_report(folders: Sequence[Path], html: Path) -> None:
     """Write the report of one run, or the comparison of several, to the file `html`.
 
     Raises:
-        PotstillError: no run named, a folder without a record, `html` cannot be written, or
-            jinja2 and plotly are not installed.
+        PotstillError: no run named, a folder without a record, runs of different tasks, `html` cannot
+            be written, or jinja2 and plotly are not installed.
     """
     if not folders:
         raise PotstillError("report", "no run is named", "name at least one run folder")
@@ -37,17 +39,12 @@ def write_report(folders: Sequence[Path], html: Path) -> None:
     if html.is_dir():
         raise PotstillError(html, "is a folder", f"name a file, for example {html / 'report.html'}")
     runs = [read_run(folder) for folder in folders]
+    require_one_task(runs, folders)
     write_text(html, render(runs, [read_metrics(folder) for folder in folders]))
 
 
 def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]]) -> str:
     """The page as text; `metrics` holds the lines of each run's metrics.jsonl, in the order of `runs`."""
-    try:
-        from jinja2 import Environment, FileSystemLoader
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        raise PotstillError("report", f"needs {error.name}, which is not installed", "pip install 'potstill[train]'") from error
-
     names = run_names(runs)
     rows = model_rows(runs)
     own_rows = [[row for row in rows if row.run == name] for name in names]
@@ -60,12 +57,8 @@ def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]]) -> 
         "speed": quality_chart(rows, SPEED, score_title),
         "training": training_chart({name: read_curves(lines) for name, lines in zip(names, metrics)}),
     }
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    # A browser's JSON.parse knows no NaN: better to fail here than to show a page without charts.
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "sort_keys": False}
-    return environment.get_template(TEMPLATE).render(
+    return fill(
+        TEMPLATE,
         headlines=[headline(run, name, own) for run, name, own in zip(runs, names, own_rows)],
         groups=_groups([column.group for column in shown]),
         columns=shown,
@@ -77,7 +70,6 @@ def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]]) -> 
         cases=case_table(runs, names),
         gates=[(name, gate_table(run.gate)) for name, run in zip(names, runs) if run.gate],
         making=[_making(name, run) for name, run in zip(names, runs)],
-        plotly=get_plotlyjs(),
     )
 
 

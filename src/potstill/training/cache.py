@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,19 +20,19 @@ from potstill.data.labelled import Text
 from potstill.errors import PotstillError
 from potstill.files import cache_folder, require_space, sha256_of, write_aside, write_text
 from potstill.models.encoder import EncoderModel
-from potstill.models.output import LOGITS, EncoderOutput, Field
+from potstill.models.output import EncoderOutput, Field
 from potstill.progress import progress
+from potstill.training.cache_budget import axis, cache_bytes, lines
 from potstill.training.precision import autocast
-from potstill.training.teacher import prepare_teacher
+from potstill.training.teacher import Teacher, prepare_teacher
 
 MANIFEST = "manifest.json"
 SHARD_TOKENS = 1 << 17  # some 4,000 sentences: 400 MB of BERT-base's hidden states of one layer, which are all in memory at once
 FORMAT = 3
-TOKENS = frozenset({"hidden_states", "queries", "keys", "values"})  # a vector a token
-SQUARES = frozenset({"attention_scores"})  # a matrix a text
+PROBE, PROBE_SECONDS = 1 / 50, 1.0  # part of the texts that the time is told from, and how long that may take
 
 
-class CachedTeacher:
+class CachedTeacher(Teacher):
     """Reads fields, memory-mapped, from folders that `build_cache` finished.
 
     Args:
@@ -44,32 +46,32 @@ class CachedTeacher:
     """
 
     def __init__(self, place: Path, tokens: TokenizedTexts, reads: Iterable[Field], tags: bool = False) -> None:
-        self.tokens, self.tags = tokens, tags
-        self._shards = {field: _open(place / str(field)) for field in reads}
+        self.tokens, self.tags, self.reads = tokens, tags, frozenset(reads)
+        self._shards = {field: _open(place / str(field)) for field in self.reads}
         # Where each shard begins: the same cut for every field, since the texts decide it.
         self._starts = _cut(tokens.lengths)
         for field, shards in self._shards.items():
             if len(shards) != len(self._starts) - 1:
                 raise PotstillError(place / str(field), "is of other texts", "delete the folder; the next run makes it anew")
-        self._sizes = {field: _sizes(tokens.lengths, field, tags) for field in reads}
-        self._offsets = {field: _offsets(self._sizes[field], self._starts) for field in reads}
+        self._sizes = {field: lines(tokens.lengths, field, tags) for field in self.reads}
+        self._offsets = {field: _offsets(self._sizes[field], self._starts) for field in self.reads}
 
     def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
         mask = self.tokens.mask(rows)
-        values = {field: torch.from_numpy(self.values(field, rows)).to(device) for field in self._shards}
+        values = {field: torch.from_numpy(self.values(field, rows)).to(device) for field in self.reads}
         return EncoderOutput(torch.from_numpy(mask.astype(np.int64)).to(device), values)
 
     def values(self, field: Field, rows: np.ndarray) -> np.ndarray:
         """float32 in the order of `rows`, padded with zeros: (rows, d), (rows, l, d), or (rows, heads, l, l)."""
         shards, longest = self._shards[field], int(self.tokens.lengths[rows].max(initial=0))
         shard_of = np.searchsorted(self._starts, rows, side="right") - 1
-        if _axis(field, self.tags) == "text":
+        if axis(field, self.tags) == "text":
             found = np.empty((len(rows), shards[0].shape[-1]), dtype=np.float32)
             for shard in np.unique(shard_of):
                 here = shard_of == shard
                 found[here] = shards[shard][rows[here] - self._starts[shard]]
             return found
-        square = _axis(field, self.tags) == "square"
+        square = axis(field, self.tags) == "square"
         width = shards[0].shape[-1]  # heads of a matrix, dimensions of a vector
         found = np.zeros((len(rows), width, longest, longest) if square else (len(rows), longest, width), dtype=np.float32)
         for number, (row, shard) in enumerate(zip(rows, shard_of)):
@@ -83,26 +85,38 @@ class CachedTeacher:
 
 
 def build_cache(
-    place: Path, model: EncoderModel, tokens: TokenizedTexts, reads: Iterable[Field], *, bf16: bool = False, half: bool = False
+    place: Path,
+    model: EncoderModel,
+    tokens: TokenizedTexts,
+    reads: Iterable[Field],
+    *,
+    precision: torch.dtype = torch.float32,
+    half: bool = False,
+    live: Iterable[Field] = (),
 ) -> CachedTeacher:
-    """Compute the fields that `place` lacks and open it.
+    """Compute the fields that `place` lacks and open it; say on standard error, before that, what it takes.
 
     A field is a folder; each of its shards (SHARD_TOKENS) is written aside and renamed; its manifest
     with the checksums comes last, so that its existence means that the rest is whole. A broken run
     goes on at the first shard that is missing. Nothing is padded on disk.
 
     Args:
-        model: on its device. Its layers above the highest that is read are dropped.
+        model: on its device. Its layers above the highest that is read, from disk or live, are dropped.
         tokens: the texts in its pieces.
+        precision: what to autocast to; the folder's name must tell one from the other.
         half: keep float16 instead of float32.
+        live: fields that the model itself is to give afterwards.
     """
     reads = sorted(reads)
     tags = tokens.words is not None
     missing = [field for field in reads if not (place / str(field) / MANIFEST).is_file()]
     if missing:
-        require_space(place, sum(cache_bytes(tokens.lengths, field, model, tags, half) for field in missing), "the teacher's cache")
-        prepare_teacher(model, missing)
-        _compute(place, model, tokens, missing, bf16, half)
+        size = sum(cache_bytes(tokens.lengths, field, model, tags, half) for field in missing)
+        require_space(place, size, "the teacher's cache")
+        prepare_teacher(model, [*missing, *live])
+        about = _spoken(_estimate(place, model, tokens, missing, precision))
+        sys.stderr.write(f"teacher cache: {size / 1e6:,.1f} MB of {len(tokens):,} texts, {about}, in {place}\n")
+        _compute(place, model, tokens, missing, precision, half)
     return CachedTeacher(place, tokens, reads, tags)
 
 
@@ -128,48 +142,68 @@ def fingerprint(folder: Path) -> dict[str, str]:
     }
 
 
-def cache_bytes(lengths: np.ndarray, field: Field, model: Any, tags: bool = False, half: bool = False) -> int:
-    """Bytes that a field of texts of these lengths takes on disk.
-
-    Args:
-        model: anything with `dimension`, `width`, `heads` and `labels`.
-    """
-    width = model.width
-    if field.name in SQUARES:
-        width = model.heads
-    elif field.name == "embedding":
-        width = model.dimension
-    elif field == LOGITS:
-        width = max(1, len(model.labels))
-    return int(_sizes(lengths, field, tags).sum()) * width * (2 if half else 4)
-
-
-def _compute(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: Sequence[Field], bf16: bool, half: bool) -> None:
-    starts = _cut(tokens.lengths)
+def _compute(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: Sequence[Field], precision: torch.dtype, half: bool) -> None:
     digests: dict[Field, dict[str, str]] = {field: {} for field in fields}
     with progress("teacher", len(tokens)) as advance:
-        for shard, (start, end) in enumerate(pairwise(starts)):
-            paths = {field: place / str(field) / f"{shard:05d}.npy" for field in fields}
-            if not all(path.is_file() for path in paths.values()):
+        for start, end, paths in _shards(place, tokens, fields):
+            if all(path.is_file() for path in paths.values()):
+                advance(end - start)
+            else:
                 part = _part(tokens, start, end)
                 pieces: dict[Field, list[Any]] = {field: [None] * len(part) for field in fields}
-                with autocast(model.device, bf16):
-                    for rows, output in model.run(part, fields):
-                        for field in fields:
-                            _collect(
-                                pieces[field], rows, output[field].float().cpu().numpy(), part.lengths, _axis(field, part.words is not None)
-                            )
+                for rows, answers in _answers(model, part, fields, precision):
+                    for field, values in answers.items():
+                        _collect(pieces[field], rows, values, part.lengths, axis(field, part.words is not None))
+                    advance(len(rows))
                 for field, path in paths.items():
                     kind = np.float16 if half else np.float32
                     own = pieces.pop(field)
-                    stack = np.stack if _axis(field, part.words is not None) == "text" else np.concatenate
+                    stack = np.stack if axis(field, part.words is not None) == "text" else np.concatenate
                     with write_aside(path) as aside, aside.open("wb") as stream:
                         np.save(stream, stack(own).astype(kind, copy=False))
-            advance(int(end - start))
             for field, path in paths.items():
                 digests[field][path.name] = sha256_of(path)
     for field in fields:
         write_text(place / str(field) / MANIFEST, json.dumps({"format": FORMAT, "sha256": digests[field]}, indent=2) + "\n")
+
+
+def _estimate(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: Sequence[Field], precision: torch.dtype) -> float:
+    """Seconds that the missing shards take, from a few texts at the beginning."""
+    left = sum(
+        int(tokens.lengths[start:end].sum())
+        for start, end, paths in _shards(place, tokens, fields)
+        if not all(path.is_file() for path in paths.values())
+    )
+    for _ in _answers(model, _part(tokens, 0, min(1, len(tokens))), fields, precision):
+        pass  # the first call of all is a slow one
+    part = _part(tokens, 0, min(len(tokens), 1 + int(PROBE * len(tokens))))
+    done, started = 0, time.perf_counter()
+    for rows, _ in _answers(model, part, fields, precision):
+        done += int(part.lengths[rows].sum())
+        if time.perf_counter() - started > PROBE_SECONDS:
+            break
+    return left * (time.perf_counter() - started) / max(1, done)
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 60:
+        return "under a minute"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def _answers(
+    model: EncoderModel, part: TokenizedTexts, fields: Sequence[Field], precision: torch.dtype
+) -> Iterator[tuple[np.ndarray, dict[Field, np.ndarray]]]:
+    """Row numbers of a batch, and each field of it in float32, padded."""
+    with autocast(model.device, precision):
+        for rows, output in model.run(part, fields):
+            yield rows, {field: output[field].float().cpu().numpy() for field in fields}
+
+
+def _shards(place: Path, tokens: TokenizedTexts, fields: Sequence[Field]) -> Iterator[tuple[int, int, dict[Field, Path]]]:
+    """First row, the row behind the last, and the files of each shard."""
+    for shard, (start, end) in enumerate(pairwise(_cut(tokens.lengths))):
+        yield int(start), int(end), {field: place / str(field) / f"{shard:05d}.npy" for field in fields}
 
 
 def _collect(pieces: list[Any], rows: np.ndarray, values: np.ndarray, lengths: np.ndarray, axis: str) -> None:
@@ -180,18 +214,6 @@ def _collect(pieces: list[Any], rows: np.ndarray, values: np.ndarray, lengths: n
             # (heads, l, l) → (l·l, heads): the free axis first, as in every other file.
             value = value[:, :length, :length].transpose(1, 2, 0).reshape(length * length, -1)
         pieces[row] = value[:length].copy() if axis == "token" else value.copy()
-
-
-def _axis(field: Field, tags: bool) -> str:
-    """What there is a line of numbers for: a text, a token, or a pair of tokens."""
-    if field.name in SQUARES:
-        return "square"
-    return "token" if field.name in TOKENS or (field == LOGITS and tags) else "text"
-
-
-def _sizes(lengths: np.ndarray, field: Field, tags: bool) -> np.ndarray:
-    """(n,) lines of numbers of each text."""
-    return {"text": np.ones_like(lengths), "token": lengths, "square": lengths * lengths}[_axis(field, tags)]
 
 
 def _offsets(sizes: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput
@@ -16,29 +18,62 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class Distillation(nn.Module):
-    """What the optimizer and the checkpoints see: the student, and the projections that are taught with it."""
+    """What the optimizer and the checkpoints see: the student, and the projections that are taught with it.
 
-    def __init__(self, student: EncoderModel, objective: Objective, perturbation: Perturbation | None = None) -> None:
+    Args:
+        cached_tokens: padded tokens that the student's activations are kept of. A batch with more is
+            run in pieces whose activations are dropped and made again, with the same dropout, when
+            the gradient comes: memory stays as it is, whatever the batch (Gao et al. 2021, "Scaling
+            deep contrastive learning batch size under memory limited setup": gradient caching).
+    """
+
+    def __init__(
+        self, student: EncoderModel, objective: Objective, perturbation: Perturbation | None = None, cached_tokens: int | None = None
+    ) -> None:
         super().__init__()
-        self.student, self.objective, self.perturbation = student, objective, perturbation
+        self.student, self.objective, self.perturbation, self.cached_tokens = student, objective, perturbation, cached_tokens
 
     def forward(
         self,
         batch: dict[str, Tensor],
         teacher: EncoderOutput | None,
         negatives: tuple[EncoderOutput, dict[str, Tensor]] | None = None,
+        scale: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective's loss, never scaled, and its parts.
+
+        Args:
+            scale: what the caller will multiply the loss by before its backward pass; a perturbation's own needs the same.
+        """
         inputs = {key: value for key, value in batch.items() if key in INPUTS}
-        reads = self.objective.student_reads
 
         def compute(counts: bool) -> tuple[Tensor, dict[str, Tensor]]:
             # A loss with a memory must not learn the same batch twice.
             self.objective.train(counts and self.training)
-            return self.objective(self.student(**inputs, reads=reads), teacher, batch, negatives)
+            return self.objective(self._read(inputs), teacher, batch, negatives)
 
         if self.perturbation is None or not self.training:
             return compute(True)
-        return self.perturbation(embedding_module(self.student), batch["attention_mask"], compute)
+        return self.perturbation(embedding_module(self.student), batch["attention_mask"], compute, scale)
+
+    def _read(self, inputs: dict[str, Tensor]) -> EncoderOutput:
+        """What the objective reads of the student, in pieces where the batch is large."""
+        reads, mask = self.objective.student_reads, inputs["attention_mask"]
+        # A perturbation's hook is gone when the gradient comes: its passes cannot be made again.
+        if self.cached_tokens is None or mask.numel() <= self.cached_tokens or self.perturbation is not None or not self.training:
+            return self.student(**inputs, reads=reads)
+        fields = list(reads)
+
+        def piece(values: dict[str, Tensor]) -> tuple[Tensor, ...]:
+            output = self.student(**values, reads=reads)
+            return tuple(output[field] for field in fields)
+
+        size = max(1, self.cached_tokens // mask.shape[1])
+        starts = range(0, len(mask), size)
+        found = [
+            checkpoint(piece, {key: value[start : start + size] for key, value in inputs.items()}, use_reentrant=False) for start in starts
+        ]
+        return EncoderOutput(mask, {field: torch.cat(parts) for field, parts in zip(fields, zip(*found, strict=True), strict=True)})
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Each tensor under its first name alone: safetensors refuses one memory under two names (a tied head, a shared projection)."""

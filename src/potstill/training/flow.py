@@ -20,12 +20,19 @@ METRIC = "dev"  # Trainer's name for the score that chooses the best checkpoint
 
 
 class Flow(TrainerCallback):
-    """When to score and to save, what a line of metrics.jsonl says, and what Ctrl-C does."""
+    """When to score and to save, what a line of metrics.jsonl says, and what Ctrl-C does.
+
+    Args:
+        texts: of each step of the optimizer, whatever the batches it is made of.
+        every: steps from one checkpoint to the next.
+        metrics: the log.
+        done: steps of an earlier process that this one goes on after.
+    """
 
     def __init__(
         self,
         stage: str,
-        plan: Sequence[np.ndarray],
+        texts: Sequence[int],
         every: int,
         metrics: Path,
         done: int,
@@ -33,7 +40,7 @@ class Flow(TrainerCallback):
         advance: Callable[..., None],
     ) -> None:
         self.stage, self.every, self.metrics, self.dev_name, self.advance = stage, every, metrics, dev_name, advance
-        self.texts_done = np.cumsum([len(rows) for rows in plan])
+        self.texts_done = np.cumsum(texts)
         self.started = time.perf_counter()
         self.seconds_before = _forget_after(metrics, stage, done)
         self.interrupted = False

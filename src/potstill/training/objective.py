@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,8 @@ class TermSpec:
         weight: over the stage's progress.
         pairs: (student layer, teacher layer) of a loss that reads layers; empty for others.
         project: "linear" takes the student's width to the teacher's with one matrix for each pair,
-            "shared" with one for all, "none" not at all.
+            "shared" with one for all, "none" not at all. "mlp" is a dense layer and tanh that keeps the
+            width: the head that SimCSE trains with and leaves out afterwards.
         options: options of the loss that change with the stage's progress (a temperature).
     """
 
@@ -86,14 +87,21 @@ class Objective(nn.Module):
         self.set_progress(0.0)
 
     def inherit(self, earlier: Objective) -> None:
-        """Go on with the projections of the same rows of an earlier stage; their modules are shared, so it may be trained after this call.
+        """Go on with what the same rows of an earlier stage were taught; modules are shared, so it may be trained after this call.
 
-        LRC-BERT's W, taught by the first stage, is what its second stage begins with.
+        LRC-BERT's W, taught by the first stage, is what its second stage begins with. A loss with maps or
+        a memory of its own goes on with them where its options are the same: under others they would mean
+        something else.
         """
-        rows = {_row(term): number for number, term in enumerate(earlier.terms)}
-        for number, term in enumerate(self.terms):
-            if _row(term) in rows:
-                self.projections[number] = earlier.projections[rows[_row(term)]]
+        rows = _numbered(earlier.terms)
+        for row, number in _numbered(self.terms).items():
+            if row not in rows:
+                continue
+            self.projections[number] = earlier.projections[rows[row]]
+            term, other = self.terms[number], earlier.terms[rows[row]]
+            if _settings(term) == _settings(other) and _shapes(term.loss) == _shapes(other.loss):
+                self.losses[number] = other.loss
+                self.terms[number] = replace(term, loss=other.loss)
 
     @property
     def student_reads(self) -> frozenset[Field]:
@@ -118,10 +126,14 @@ class Objective(nn.Module):
                 setattr(term.loss, name, schedule(progress))
 
     def projected(self, number: int, student: EncoderOutput) -> tuple[Tensor, ...]:
-        """What term `number` reads of the student, one tensor a field, after the term's projection; fp32."""
+        """What term `number` reads of the student, one tensor a field, after the term's projection; fp32.
+
+        Under autocast the projection is one more matrix of the student and multiplies as the others do: of
+        every token it costs as much as a layer, in fp32 three to four times that.
+        """
         project, fields = self.projections[number], tuple(student[field].float() for field in self.terms[number].fields(0))
         if isinstance(project, nn.ModuleList):
-            return tuple(one(value) for one, value in zip(project, fields, strict=True))
+            return tuple(one(value).float() for one, value in zip(project, fields, strict=True))
         return fields
 
     def forward(
@@ -137,10 +149,10 @@ class Objective(nn.Module):
             negatives: the teacher's answers for `pool` other rows, and those rows' own part of the data.
         """
         parts = []
+        projected = [self.projected(number, student) for number in range(len(self.terms))]
         # fp32 with autocast off: a cosine's squared norm and a KL's small numbers do not survive half precision.
         with torch.autocast(student[self.terms[0].fields(0)[0]].device.type, enabled=False):
-            for number, (term, loss) in enumerate(zip(self.terms, self.losses, strict=True)):
-                ours = self.projected(number, student)
+            for ours, term, loss in zip(projected, self.terms, self.losses, strict=True):
                 theirs: tuple[Tensor, ...] | None = None
                 if loss.needs_teacher:
                     assert teacher is not None
@@ -167,7 +179,7 @@ def check_widths(term: TermSpec, student: Sizes, teacher: Sizes, place: str = "t
     ours, theirs = student.of(term.loss.reads), teacher.of(term.loss.reads)
     if term.project != "none" and (not ours or term.loss.reads == "logits"):
         raise PotstillError(f"{place}: {term.name}", f"{term.loss.reads} have no width to project", "drop `project`")
-    if term.loss.needs_teacher and term.loss.same_width and term.project == "none" and ours and theirs and ours != theirs:
+    if term.loss.needs_teacher and term.loss.same_width and term.project in ("none", "mlp") and ours and theirs and ours != theirs:
         if term.loss.reads == "logits":
             raise PotstillError(
                 f"{place}: {term.name}", f"the student has {ours} logits, the teacher {theirs}", "fine-tune the teacher on this task"
@@ -180,6 +192,22 @@ def check_widths(term: TermSpec, student: Sizes, teacher: Sizes, place: str = "t
 def _row(term: TermSpec) -> tuple[object, ...]:
     """What makes two rows the same to a projection: everything but weights and options."""
     return (term.name, term.loss.reads, tuple(term.pairs), term.project)
+
+
+def _numbered(terms: Sequence[TermSpec]) -> dict[tuple[object, int], int]:
+    """Each row, the second of two that are the same told from the first, and its number."""
+    rows = [_row(term) for term in terms]
+    return {(row, rows[:number].count(row)): number for number, row in enumerate(rows)}
+
+
+def _settings(term: TermSpec) -> tuple[frozenset[str], dict[str, object]]:
+    """The options of a row's loss that move, and what the others are."""
+    kept = {name: value for name, value in vars(term.loss).items() if not name.startswith("_") and name != "training"}
+    return frozenset(term.options), {name: value for name, value in kept.items() if name not in term.options}
+
+
+def _shapes(loss: Loss) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in loss.state_dict().items()}
 
 
 def check_term(term: TermSpec, student: Sizes, teacher: Sizes, rows: int = 0, place: str = "terms") -> None:
@@ -200,7 +228,7 @@ def check_term(term: TermSpec, student: Sizes, teacher: Sizes, rows: int = 0, pl
 
 def _build(term: TermSpec, student: Sizes, teacher: Sizes, rows: int) -> None:
     ours, theirs = student.of(term.loss.reads), teacher.of(term.loss.reads)
-    term.loss.build(theirs if term.project != "none" else ours, theirs, max(1, len(term.pairs)), rows)
+    term.loss.build(ours if term.project in ("none", "mlp") else theirs, theirs, max(1, len(term.pairs)), rows)
 
 
 def _pool(loss: nn.Module) -> int:
@@ -214,6 +242,9 @@ def _projection(term: TermSpec, student: Sizes, teacher: Sizes) -> nn.Module:
     count = max(1, len(term.pairs))
     if term.project == "none":
         return nn.Identity()
+    if term.project == "mlp":
+        width = student.of(term.loss.reads)
+        return nn.ModuleList(nn.Sequential(nn.Linear(width, width), nn.Tanh()) for _ in range(count))
 
     def linear() -> nn.Linear:
         return nn.Linear(student.of(term.loss.reads), teacher.of(term.loss.reads), bias=False)

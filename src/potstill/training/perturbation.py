@@ -19,8 +19,8 @@ class Perturbation:
     """emb' = emb + ε · ∂L/∂emb, then the loss at emb' (Fu et al. 2021, LRC-BERT: gradient perturbation).
 
     The gradient is a constant to the second pass; both passes draw the same dropout, and share
-    what the teacher said. It is taken from the unscaled loss, so that a gradient scaler's factor
-    is not in it; of a mean over the batch it shrinks with the batch.
+    what the teacher said. Of a mean over the batch it shrinks with the batch; neither a gradient
+    scaler's factor nor the number of batches that are added up to a step is in it.
 
     Attributes:
         epsilon: ε.
@@ -30,13 +30,15 @@ class Perturbation:
     epsilon: float = 1.0
     normalize: str = "none"
 
-    def __call__(self, embeddings: nn.Module, mask: Tensor, compute: Callable[[bool], Computed]) -> Computed:
+    def __call__(self, embeddings: nn.Module, mask: Tensor, compute: Callable[[bool], Computed], scale: float = 1.0) -> Computed:
         """The loss at the perturbed embedding output.
 
         Args:
             embeddings: the student's module whose output (b, l, d) is perturbed.
             mask: (b, l) 1 at real tokens; padding is left alone.
             compute: one pass of the student and the objective; told whether it is the one that counts.
+            scale: the loss is multiplied by it on the gradient's way through half precision, where
+                small ones would become 0, and the gradient divided by it at the end.
         """
         seen: list[Tensor] = []
 
@@ -50,11 +52,13 @@ class Perturbation:
                 loss, _ = compute(False)
             finally:
                 hook.remove()
-            (gradient,) = torch.autograd.grad(loss, seen[0])
-        step = gradient.float() * mask.unsqueeze(-1)  # (b, l, d)
+            with torch.autocast(mask.device.type, enabled=False):  # else what was multiplied in fp32 goes backwards in half precision
+                (gradient,) = torch.autograd.grad(loss * scale, seen[0])
+        step = gradient.float() / scale * mask.unsqueeze(-1)  # (b, l, d)
         if self.normalize == "l2":
             step = step / step.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None]
-        # In half precision a gradient may overflow: such a batch is taken as it is.
+        # In half precision a gradient may overflow: such a batch is taken as it is. Under a scaler the
+        # second pass, at the same scale, then mostly overflows too, and the scaler skips the step.
         step = self.epsilon * torch.where(torch.isfinite(step).all(), step, torch.zeros_like(step))
 
         def add(module: nn.Module, inputs: object, output: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Where bf16 pays: on processors and GPUs that multiply in it."""
+"""Which device a stage runs on, and in which precision its models multiply."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import torch
 
 from potstill.errors import PotstillError
 from potstill.results import cpu_flags
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
@@ -21,18 +23,29 @@ def choose_device(wanted: str = "auto") -> torch.device:
     return torch.device(wanted)
 
 
-def use_bf16(precision: str, device: torch.device) -> bool:
-    """Whether to autocast to bf16: asked for, or `auto` where the hardware has it.
+def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
+    """What to autocast to, float32 for not at all. `auto` is bf16 where the hardware has it, else fp32.
 
-    A processor without bf16 instructions emulates them, several times slower than fp32.
+    A processor without bf16 instructions emulates them, several times slower than fp32. `auto` is
+    never fp16, whose gradients need a scaler and whose activations end at 65504.
+
+    Raises:
+        PotstillError: fp16 without a GPU. Trainer would take it there, and train in fp32 without a word.
     """
-    if precision != "auto":
-        return precision == "bf16"
+    if wanted == "fp16" and device.type == "cpu":
+        raise PotstillError(
+            "training.precision", "fp16 is asked for, and its gradient scaler needs a GPU", "set it to auto, bf16 or fp32, or use a GPU"
+        )
+    if wanted != "auto":
+        return DTYPES[wanted]
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        fast = bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+    return torch.bfloat16 if fast else torch.float32
 
 
-def autocast(device: torch.device, bf16: bool) -> torch.autocast:
-    """Autocast to bf16 on `device`, or a context that does nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Autocast to `precision` on `device`; of float32 a context that does nothing."""
+    enabled = precision != torch.float32
+    return torch.autocast(device.type, dtype=precision if enabled else None, enabled=enabled)

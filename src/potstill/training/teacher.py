@@ -1,9 +1,10 @@
-"""The teacher's answers for rows of the training texts: computed now, or read from disk. The same call."""
+"""The teacher's answers for rows of the training texts: computed now, read from disk, or partly each. The same call."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,31 +17,57 @@ from potstill.models.transformer import keep_layers
 from potstill.training.precision import autocast
 
 
-class Teacher(Protocol):
-    """Something that answers for rows (numbers of texts) with an EncoderOutput on `device`."""
+class Teacher(ABC):
+    """Something that answers for rows (numbers of texts) with an EncoderOutput on `device`.
 
+    Attributes:
+        reads: fields that it gives.
+    """
+
+    reads: frozenset[Field]
+
+    @abstractmethod
     def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput: ...
 
+    def giving(self, reads: Iterable[Field]) -> Teacher:
+        """The same teacher that gives no more than `reads`: a stage pays for what its own terms read."""
+        narrowed = copy.copy(self)
+        narrowed.reads = self.reads.intersection(reads)
+        return narrowed
 
-class LiveTeacher:
+
+class MergedTeacher(Teacher):
+    """Several teachers that answer as one, each with its own fields of the same texts: some from disk, some computed."""
+
+    def __init__(self, parts: Sequence[Teacher]) -> None:
+        self.parts = parts
+        self.reads = frozenset(field for part in parts for field in part.reads)
+
+    def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
+        asked = [part.giving(self.reads) for part in self.parts]
+        outputs = [part(rows, device, inputs) for part in asked if part.reads]
+        return EncoderOutput(outputs[0].mask, {field: value for output in outputs for field, value in output.values.items()})
+
+
+class LiveTeacher(Teacher):
     """Runs the model on every call. Frozen, in eval mode, without gradients.
 
     Args:
         model: the teacher, already on its device, prepared by `prepare_teacher`.
         texts: the training texts in the teacher's own pieces, row by row those that the student reads.
         reads: fields to compute.
-        bf16: whether to autocast.
+        precision: what to autocast to.
     """
 
-    def __init__(self, model: EncoderModel, texts: TokenizedTexts, reads: Iterable[Field], bf16: bool = False) -> None:
-        self.model, self.texts, self.reads, self.bf16 = model.eval().requires_grad_(False), texts, frozenset(reads), bf16
+    def __init__(self, model: EncoderModel, texts: TokenizedTexts, reads: Iterable[Field], precision: torch.dtype = torch.float32) -> None:
+        self.model, self.texts, self.reads, self.precision = model.eval().requires_grad_(False), texts, frozenset(reads), precision
 
     @torch.no_grad()
     def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
         """`inputs`, where given, are read instead of the rows' own tokens: a language model's teacher sees the same masks."""
         if inputs is None:
             inputs = {key: torch.from_numpy(value).to(device) for key, value in self.texts.pad(rows, self.model.pad_id).items()}
-        with autocast(device, self.bf16):
+        with autocast(device, self.precision):
             return self.model(**inputs, reads=self.reads)
 
 

@@ -36,7 +36,14 @@ STATE = "trainer_state.json"  # Trainer writes it last into a checkpoint
 
 @dataclass(frozen=True)
 class Settings:
-    """How a stage is trained. `evaluations` is how often in the stage a checkpoint is scored and kept."""
+    """How a stage is trained.
+
+    Attributes:
+        precision: what to autocast to; float32 is not at all, float16 comes with a gradient scaler.
+        evaluations: how often in the stage a checkpoint is scored and kept.
+        accumulate: batches of the plan that an optimizer's step takes the mean of; each counts the same, whatever its rows.
+        cached_tokens: as Distillation has it.
+    """
 
     learning_rate: float
     warmup: float
@@ -44,17 +51,24 @@ class Settings:
     weight_decay: float
     max_grad_norm: float
     seed: int
-    bf16: bool
+    precision: torch.dtype
     device: torch.device
     evaluations: int
+    accumulate: int = 1
+    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True)
 class Dev:
-    """What chooses the best checkpoint: a name and a score of a model, torch or exported; higher is better."""
+    """What chooses the best checkpoint: a name and a score of a model, torch or exported; higher is better.
+
+    Attributes:
+        watch: gets the student, the step and the score after each scoring in training; what it raises ends the training.
+    """
 
     name: str
     score: Callable[[Any], float]
+    watch: Callable[[EncoderModel, int, float], None] | None = None
 
 
 class StageTrainer(Trainer):
@@ -65,15 +79,25 @@ class StageTrainer(Trainer):
     """
 
     def __init__(
-        self, model: Distillation, plan: Sequence[np.ndarray], data: TrainingSet, teacher: Teacher | None, dev: Dev | None, **kwargs: Any
+        self,
+        model: Distillation,
+        plan: Sequence[np.ndarray],
+        data: TrainingSet,
+        teacher: Teacher | None,
+        dev: Dev | None,
+        precision: torch.dtype,
+        **kwargs: Any,
     ) -> None:
         # Trainer wants data sets; the rows are numbers into `data`, and nothing but their count is read of the second.
         super().__init__(model=model, train_dataset=range(len(data)), eval_dataset=range(1), **kwargs)  # type: ignore[arg-type]
         self.student: EncoderModel = model.student
         self.objective: Objective = model.objective
-        self.plan, self.data, self.teacher, self.dev = plan, data, teacher, dev
+        self.plan, self.data, self.teacher, self.dev, self.precision = plan, data, teacher, dev, precision
+        # The loss that compute_loss gives is a batch's own mean: Trainer is to divide it by the batches of the step.
+        self.model_accepts_loss_kwargs = False
+        self.batch_of_step = (-1, 0)  # a step, and which of its batches
         self.parts: dict[str, Tensor] = {}
-        self.parts_steps = 0
+        self.parts_steps = 0.0
 
     def get_train_dataloader(self) -> DataLoader:
         def collate(rows: list[int]) -> dict[str, Any]:
@@ -84,14 +108,20 @@ class StageTrainer(Trainer):
         return self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=collate))  # type: ignore[arg-type]
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
-        self.objective.set_progress(progress_of(self.state.global_step, self.state.max_steps))
+        step = self.state.global_step
+        self.batch_of_step = (step, self.batch_of_step[1] + 1 if step == self.batch_of_step[0] else 0)
+        self.objective.set_progress(progress_of(step, self.state.max_steps))
+        # The share of the step that this batch is; the last step of a plan may be of fewer batches than the others.
+        share = 1 / self.current_gradient_accumulation_steps
+        scaler = self.accelerator.scaler
+        scale = share * scaler.get_scale() if scaler is not None else 1.0
         rows = inputs["rows"].cpu().numpy()
         seen = {key: inputs[key] for key in INPUTS if key in inputs} if self.data.masking is not None else None
         teacher = self.teacher(rows, self.args.device, seen) if self.teacher is not None else None
-        loss, parts = model(inputs, teacher, self._negatives(rows))
+        loss, parts = model(inputs, teacher, self._negatives(rows), scale)
         for name, value in parts.items():
-            self.parts[name] = self.parts.get(name, torch.zeros_like(value)) + value
-        self.parts_steps += 1
+            self.parts[name] = self.parts.get(name, torch.zeros_like(value)) + share * value
+        self.parts_steps += share
         if not torch.isfinite(loss.detach()):
             self._stop_at(inputs, parts)
         return loss
@@ -100,9 +130,10 @@ class StageTrainer(Trainer):
         """The teacher's answers for rows of the training set that are not in the batch, drawn anew for each batch."""
         if not self.objective.pool or self.teacher is None:
             return None
-        rng = np.random.default_rng([self.args.seed, self.state.global_step, 1])
-        others = np.setdiff1d(rng.permutation(len(self.data))[: self.objective.pool + len(rows)], rows, assume_unique=True)
-        others = rng.permutation(others)[: self.objective.pool]
+        step, number = self.batch_of_step
+        rng = np.random.default_rng([self.args.seed, step * self.args.gradient_accumulation_steps + number, 1])
+        others = rng.permutation(len(self.data.texts))[: self.objective.pool + len(rows)]
+        others = rng.permutation(others[~np.isin(others, rows)])[: self.objective.pool]
         own = {"negative_rows": torch.from_numpy(others).to(self.args.device)}
         if isinstance(self.data.labels, np.ndarray):
             own["negative_labels"] = torch.from_numpy(self.data.labels_of(others)).to(self.args.device)
@@ -124,12 +155,14 @@ class StageTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         assert self.dev is not None
         # In half precision close predictions are equal, and a correlation of ranks lives on their order.
-        with autocast(self.args.device, self.args.bf16 and self.student.kind != "regression"):
+        with autocast(self.args.device, torch.float32 if self.student.kind == "regression" else self.precision):
             value = self.dev.score(self.student)
         metrics = {f"eval_{METRIC}": value}
         self.log(metrics)
         # It takes the request back; without it the end of the stage would score the same weights again.
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if self.dev.watch is not None:
+            self.dev.watch(self.student, self.state.global_step, value)
         return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -158,7 +191,8 @@ def train_stage(
     """Train one stage; the student ends with the weights of its best checkpoint, without `dev` with the last.
 
     Args:
-        plan: every batch of the stage, rows of `data`.
+        plan: every batch of the stage, rows of `data`. What is left of it for the last step may be
+            fewer batches than `settings.accumulate`; their mean is what that step takes.
         run: the run folder; the log's lines are appended to its metrics.jsonl.
         folder: where this stage's checkpoints go.
         resume: go on at the newest whole checkpoint in `folder`, to the same weights as an unbroken run.
@@ -170,20 +204,25 @@ def train_stage(
     checkpoint = newest_checkpoint(folder) if resume else None
     if checkpoint is None:
         shutil.rmtree(folder, ignore_errors=True)
-    every = max(1, -(-len(plan) // settings.evaluations))
+    # Everything below counts steps of the optimizer; batches are counted nowhere but in the plan.
+    texts = [sum(map(len, plan[start : start + settings.accumulate])) for start in range(0, len(plan), settings.accumulate)]
+    steps = len(texts)
+    every = max(1, -(-steps // settings.evaluations))
     arguments = TrainingArguments(
         output_dir=str(folder),
-        max_steps=len(plan),
+        max_steps=steps,
+        gradient_accumulation_steps=settings.accumulate,
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.schedule,
-        warmup_steps=int(settings.warmup * len(plan)),
+        warmup_steps=int(settings.warmup * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         optim="adamw_torch_fused",
-        bf16=settings.bf16,
+        bf16=settings.precision == torch.bfloat16,
+        fp16=settings.precision == torch.float16,
         use_cpu=settings.device.type == "cpu",
         seed=settings.seed,
-        logging_steps=max(1, min(50, len(plan) // 20)),
+        logging_steps=max(1, min(50, steps // 20)),
         logging_nan_inf_filter=False,
         eval_strategy="steps" if dev is not None else "no",
         eval_steps=every,
@@ -204,10 +243,10 @@ def train_stage(
     prepare_inside(student, objective.student_reads, "sdpa" if fused else "eager")
     # More than one GPU in one process would split the batch and not the teacher's answers.
     arguments._n_gpu = min(1, arguments.n_gpu)
-    model = Distillation(student, objective, perturbation)
-    with progress(f"train {name}", int(sum(map(len, plan)))) as advance:
-        flow = Flow(name, plan, every, run / METRICS_FILE, _step(checkpoint) if checkpoint else 0, dev.name if dev else None, advance)
-        trainer = StageTrainer(model, plan, data, teacher, dev, args=arguments, callbacks=[flow])
+    model = Distillation(student, objective, perturbation, settings.cached_tokens)
+    with progress(f"train {name}", sum(texts)) as advance:
+        flow = Flow(name, texts, every, run / METRICS_FILE, _step(checkpoint) if checkpoint else 0, dev.name if dev else None, advance)
+        trainer = StageTrainer(model, plan, data, teacher, dev, settings.precision, args=arguments, callbacks=[flow])
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         with interruptible(flow):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,18 +20,29 @@ class TrainingSet:
         labels: of the rows, as Loss.forward describes them; a list where each text has one for
             each token; None where the data has none.
         masking: of a language model: padded ids and a generator → (masked ids, labels).
+        groups: (n, v) numbers of `texts` that belong together, for a contrastive loss: a row is
+            then a group, and a batch holds first texts, then second ones, then third ones.
     """
 
     texts: TokenizedTexts
     labels: np.ndarray | Sequence[np.ndarray] | None = None
     masking: Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]] | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.lengths)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """(rows,) tokens of each row's longest text."""
+        return self.texts.lengths if self.groups is None else self.texts.lengths[self.groups].max(1)
 
     def batch(self, rows: np.ndarray, pad_id: int, seed: int) -> dict[str, np.ndarray]:
-        """The padded texts of `rows`, their numbers, and their labels."""
-        batch = {**self.texts.pad(rows, pad_id), "rows": rows}
+        """The padded texts of `rows`, the numbers of the texts, and their labels."""
+        views = {}
+        if self.groups is not None:
+            rows, views = self.groups[rows].T.ravel(), {"views": np.array(self.groups.shape[1])}
+        batch = {**self.texts.pad(rows, pad_id), "rows": rows, **views}
         if self.masking is not None:
             # Of the rows and not of a running generator: a resumed run masks as an unbroken one.
             batch["input_ids"], batch["labels"] = self.masking(batch["input_ids"], np.random.default_rng([seed, *rows[:8]]))

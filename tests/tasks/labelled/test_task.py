@@ -88,7 +88,7 @@ def test_the_split_to_choose_by(tmp_path: Path) -> None:
     task, data = load_labelled("classification/parity-dev", folder), training_data("classification/parity", folder)
     assert task.name == "classification/parity-dev"
     assert task.texts() == list(data.dev.texts) and len(data.dev) == 4 and len(data.train) == 36
-    assert (data.kind, data.labels, data.primary) == ("classification", ["0", "1"], "accuracy")
+    assert (data.kind, data.labels) == ("classification", ["0", "1"])
     assert training_data("classification/parity-dev", folder).train.texts == data.train.texts
 
 

@@ -32,14 +32,12 @@ class TrainingData:
         labels: names in the order of the labels' numbers; [] for a regression.
         train: rows to train on.
         dev: rows to choose by, which `<task>-dev` scores; no row of train is among them.
-        primary: the measure to choose by; more is better.
     """
 
     kind: str
     labels: list[str]
     train: Examples
     dev: Examples
-    primary: str
 
 
 class LabelledTask(Task):
@@ -79,9 +77,9 @@ class LabelledTask(Task):
     @classmethod
     def training(cls, variant: str, folder: Path) -> TrainingData:
         """What training needs; the same for `<task>` and `<task>-dev`."""
-        data, measures = cls.source(variant.removesuffix(DEV), folder)
+        data, _ = cls.source(variant.removesuffix(DEV), folder)
         train, dev = data.train_and_dev()
-        return TrainingData(data.kind, data.labels, train, dev, measures[0])
+        return TrainingData(data.kind, data.labels, train, dev)
 
     def texts(self) -> list[Text]:
         return list(self.examples.texts)

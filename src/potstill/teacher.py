@@ -1,0 +1,141 @@
+"""A recipe's teacher: loaded, and what answers for it: a cache, the model in every step, or both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from potstill import recipe as recipes
+from potstill.errors import PotstillError
+from potstill.preflight import Facts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from potstill.data.batches import TokenizedTexts
+    from potstill.models.encoder import EncoderModel
+    from potstill.models.output import Field
+    from potstill.training.teacher import Teacher
+
+
+def load_teacher(recipe: recipes.Recipe, facts: Facts, embed: bool = False) -> EncoderModel | None:
+    """The teacher, or None where the recipe has none.
+
+    Args:
+        embed: without its head.
+    """
+    from potstill.models.loading import load_encoder
+
+    if recipe.teacher is None or facts.teacher_folder is None:
+        return None
+    kind = {recipes.EMBED: "embed", recipes.MLM: "mlm"}.get(recipe.task)
+    return load_encoder(
+        facts.teacher_folder, pooling=recipe.teacher.pooling, max_length=recipe.teacher.max_length, kind="embed" if embed else kind
+    )
+
+
+def training_length(recipe: recipes.Recipe, student: EncoderModel) -> int:
+    """Tokens that the student's training texts are cut to."""
+    return min(student.max_length, recipe.training.max_length or student.max_length)
+
+
+def make_teacher(
+    recipe: recipes.Recipe,
+    facts: Facts,
+    model: EncoderModel,
+    student: EncoderModel,
+    tokens: TokenizedTexts,
+    stages: Sequence[frozenset[Field]],
+    device: torch.device,
+    precision: torch.dtype,
+) -> Teacher:
+    """What answers for the training texts: a cache, made where there is none, the model in every step, or each for its own fields.
+
+    Args:
+        model: the teacher; it is cut to what is read of it.
+        tokens: the texts in the student's pieces.
+        stages: what each stage reads.
+
+    Raises:
+        PotstillError: the teacher's tokens are not the student's where a term compares token by token.
+    """
+    from potstill.training.cache import build_cache, cache_place
+    from potstill.training.cache_budget import cache_bytes, kept_fields
+    from potstill.training.teacher import LiveTeacher, MergedTeacher, prepare_teacher
+
+    settings = recipe.teacher
+    assert settings is not None and facts.teacher_folder is not None
+    reads = frozenset(field for stage in stages for field in stage)
+    own = _own_tokens(facts, model, student, tokens, reads, training_length(recipe, student))
+    sizes = {field: cache_bytes(own.lengths, field, model, own.words is not None, settings.cache_half) for field in reads}
+    # A language model's texts are masked anew in every step: of them nothing can be kept.
+    budget = settings.cache_gb * 1e9 if settings.cache and recipe.task != recipes.MLM else 0
+    kept = kept_fields(sizes, budget, stages, len(model.layers))
+    live = reads - kept
+    model.to(device)
+    parts: list[Teacher] = []
+    if kept:
+        place = cache_place(facts.teacher_folder, facts.material.texts, _cache_settings(settings, precision))
+        parts.append(build_cache(place, model, own, kept, precision=precision, half=settings.cache_half, live=live))
+    if live:
+        parts.append(LiveTeacher(prepare_teacher(model, live), own, live, precision))
+    return parts[0] if len(parts) == 1 else MergedTeacher(parts)
+
+
+def held_out_vectors(recipe: recipes.Recipe, facts: Facts) -> np.ndarray:
+    """The teacher's vectors of the held-out texts, float32 (n, d), out of the cache unless the recipe wants none."""
+    import numpy as np
+
+    from potstill.data.batches import tokenize
+    from potstill.models.output import EMBEDDING
+    from potstill.training.cache import build_cache, cache_place
+    from potstill.training.precision import choose_device, choose_precision
+
+    model = load_teacher(recipe, facts, embed=True)
+    assert model is not None and recipe.teacher is not None and facts.teacher_folder is not None
+    texts = facts.material.held_out
+    if not recipe.teacher.cache:
+        return model.encode(texts)
+    device = choose_device(recipe.training.device)
+    precision = choose_precision(recipe.training.precision, device)
+    place = cache_place(facts.teacher_folder, texts, _cache_settings(recipe.teacher, precision))
+    tokens = tokenize(model.tokenizer, texts, model.max_length)
+    cached = build_cache(place, model.to(device), tokens, [EMBEDDING], precision=precision, half=recipe.teacher.cache_half)
+    return cached.values(EMBEDDING, np.arange(len(texts)))
+
+
+def _own_tokens(
+    facts: Facts, model: EncoderModel, student: EncoderModel, tokens: TokenizedTexts, reads: frozenset[Field], length: int
+) -> TokenizedTexts:
+    """The texts in the teacher's pieces: the student's own where both cut alike.
+
+    Raises:
+        PotstillError: they differ where a term compares token by token.
+    """
+    import numpy as np
+
+    from potstill.data.batches import tokenize
+    from potstill.models.output import LOGITS
+    from potstill.training.cache_budget import SQUARES, TOKENS
+
+    if model.max_length == length and model.tokenizer.to_str() == student.tokenizer.to_str():
+        return tokens
+    own = tokenize(model.tokenizer, facts.material.texts, model.max_length, "tokenize")
+    if any(field.name in TOKENS | SQUARES for field in reads) or (LOGITS in reads and own.words is not None):
+        different = np.flatnonzero(own.lengths != tokens.lengths)
+        if len(different):
+            raise PotstillError(
+                "terms", f"teacher and student cut {len(different)} texts into other tokens, and a term compares token by token",
+                "give both one vocabulary and max_length, or compare cls, mean or pooled vectors",
+            )  # fmt: skip
+    return own
+
+
+def _cache_settings(teacher: recipes.Teacher, precision: torch.dtype) -> dict[str, Any]:
+    """What else than the teacher's files and the texts decides what is in a cache."""
+    import torch
+
+    # fp16 is named only where it is so: the caches of fp32 and of bf16 keep the names they had before there was fp16.
+    half = {"bf16": precision == torch.bfloat16} | ({"fp16": True} if precision == torch.float16 else {})
+    return {"pooling": teacher.pooling, "max_length": teacher.max_length, "half": teacher.cache_half, **half}

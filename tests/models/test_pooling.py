@@ -1,0 +1,170 @@
+"""Poolings against the worked examples and loops, and their way into sentence-transformers and ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from potstill.deploy.onnx import export_onnx
+from potstill.errors import PotstillError
+from potstill.models.encoder import EncoderModel
+from potstill.models.loading import load_encoder
+from potstill.models.pooling import CLS_POOLER, POOLINGS, check_pooling, describe, pooling_named
+from potstill.models.transformer import cut_student
+from potstill.runtime.encoder import Encoder
+
+TEXTS = ["the river and the village", "a", "one line of a longer text about rivers, villages and the road between them"]
+# Two real tokens and one of padding, three layers above the embedding output.
+STATES = [
+    torch.tensor([[*layer, [9.0, 9.0]]])
+    for layer in (
+        [[1.0, 0.0], [3.0, 2.0]],
+        [[2.0, 2.0], [4.0, 0.0]],
+        [[0.0, 1.0], [2.0, 5.0]],
+        [[1.0, 1.0], [5.0, 3.0]],
+    )
+]
+MASK = torch.tensor([[1, 1, 0]])
+
+
+def _pool(name: str) -> list[float]:
+    pooling = pooling_named(name)
+    return pooling([STATES[number] for number in pooling.numbers(3)], MASK)[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mean", [3, 2]),
+        ("max", [5, 3]),
+        ("mean_second_to_last", [1, 3]),
+        ("mean_first_last", [2.5, 1.5]),
+        ("mean_layer1_last", [3, 1.5]),
+        ("mean_last_two", [2, 2.5]),
+        ("mean_all", [2.25, 1.75]),
+        ("mean_all_layers", [7 / 3, 2]),
+        ("max_last_two", [5, 5]),
+        ("concat_last_two", [1, 3, 3, 2]),
+        ("cls", [1, 1]),
+        ("weighted", [2.25, 1.75]),
+    ],
+)
+def test_worked_examples(name: str, expected: list[float]) -> None:
+    assert _pool(name) == pytest.approx(expected)
+
+
+def test_weights_weigh() -> None:
+    pooling = pooling_named("weighted")
+    found = pooling(STATES, MASK, torch.tensor([0.0, 1.0, 0.0, 3.0]))[0]
+    means = [torch.tensor([3.0, 1.0]), torch.tensor([3.0, 2.0])]  # of h_1 and h_3
+    torch.testing.assert_close(found, (means[0] + 3 * means[1]) / 4)
+
+
+@pytest.mark.parametrize("name", ["concat_last_four", "mean_last_four", "max_last_four"])
+def test_more_layers_than_there_are(name: str) -> None:
+    with pytest.raises(PotstillError, match="needs 4 layers, and the model has 3"):
+        check_pooling(name, 3)
+    check_pooling(name, 4)
+    check_pooling(name, None)
+
+
+def test_one_layer_has_none_before_it() -> None:
+    for name in ("mean_second_to_last", "mean_last_two", "mean_layer1_last"):
+        with pytest.raises(PotstillError, match="needs 2 layers"):
+            check_pooling(name, 1)
+    check_pooling("mean_first_last", 1)
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(PotstillError, match="did you mean 'mean_last_two'"):
+        check_pooling("mean_last2", 6)
+
+
+def test_every_name_is_described() -> None:
+    assert set(describe()) == {*POOLINGS, CLS_POOLER}
+
+
+def _tiny(folder: Path, pooling: str, kind: str = "bert") -> EncoderModel:
+    source = load_encoder(folder)
+    if kind == "distilbert":
+        from transformers import DistilBertConfig, DistilBertModel
+
+        torch.manual_seed(1)
+        config = DistilBertConfig(
+            vocab_size=source.network.config.vocab_size, dim=32, n_layers=4, n_heads=4, hidden_dim=64, max_position_embeddings=64
+        )
+        model = EncoderModel(DistilBertModel(config), source.hf_tokenizer, pooling=pooling, max_length=32).eval()
+    else:
+        model = cut_student(source, [1, 2, 3, 4], pooling=pooling, normalize=True, max_length=32).eval()
+    if pooling == "weighted":
+        with torch.no_grad():
+            model.layer_weights.copy_(torch.arange(1.0, 6.0))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("pooling", "kind"),
+    [
+        *((pooling, "bert") for pooling in ("mean", "cls", CLS_POOLER, "max_second_to_last", "mean_first_last", "mean_layer1_last")),
+        *((pooling, "bert") for pooling in ("mean_all", "mean_last_four", "weighted", "max_all", "concat_last_four")),
+        *((pooling, "distilbert") for pooling in ("mean_first_last", "max_last_two")),
+    ],
+)
+def test_the_saved_folder_gives_the_same_vectors(pooling: str, kind: str, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    model = _tiny(tiny_encoder_dir, pooling, kind)
+    expected = model.encode(TEXTS)
+    assert expected.shape == (3, model.dimension)
+    model.save(tmp_path / "saved")
+    again = load_encoder(tmp_path / "saved")
+    assert again.pooling == model.pooling
+    np.testing.assert_allclose(again.encode(TEXTS), expected, atol=1e-6)
+    # Where sentence-transformers has no module of its own, it wants a word before it takes the installed one of this package.
+    ours_needed = pooling.startswith("concat") or (pooling.startswith("max_") and pooling != "max_second_to_last")
+    theirs = SentenceTransformer(str(tmp_path / "saved"), device="cpu", trust_remote_code=ours_needed)
+    vectors = theirs.encode(TEXTS)
+    assert vectors.shape[1] == model.dimension
+    np.testing.assert_allclose(vectors, expected, atol=1e-5)
+    again.save(tmp_path / "twice")  # a saved layout can be saved again
+    assert load_encoder(tmp_path / "twice").pooling == model.pooling
+
+
+def test_a_distilbert_has_no_pooler(tiny_encoder_dir: Path) -> None:
+    with pytest.raises(PotstillError, match="distilbert has no pooler"):
+        _tiny(tiny_encoder_dir, CLS_POOLER, "distilbert")
+
+
+@pytest.mark.parametrize("pooling", ["max_last_two", "concat_last_four"])
+def test_the_pooling_is_in_the_exported_graph(pooling: str, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    model = _tiny(tiny_encoder_dir, pooling)
+    export_onnx(model, tmp_path / "onnx", TEXTS)
+    encoder = Encoder(tmp_path / "onnx", precision="fp32")
+    assert encoder.dimension == model.dimension
+    np.testing.assert_allclose(encoder.encode(TEXTS), model.encode(TEXTS), atol=1e-5)
+
+
+def test_padding_does_not_reach_a_vector(tiny_encoder_dir: Path) -> None:
+    for pooling in ("max_all", "concat_last_four", "mean_first_last"):
+        model = _tiny(tiny_encoder_dir, pooling)
+        alone = np.concatenate([model.encode([text]) for text in TEXTS])
+        np.testing.assert_allclose(model.encode(TEXTS), alone, atol=1e-6)
+
+
+def test_what_another_library_saved(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    """WeightedLayerPooling as sentence-transformers writes it: layers from `layer_start` on, weights of its own."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Pooling, Transformer, WeightedLayerPooling
+
+    words = Transformer(str(tiny_encoder_dir), config_kwargs={"output_hidden_states": True})
+    weighted = WeightedLayerPooling(32, num_hidden_layers=4, layer_start=2)
+    with torch.no_grad():
+        weighted.layer_weights.copy_(torch.tensor([1.0, 2.0, 3.0]))
+    theirs = SentenceTransformer(modules=[words, weighted, Pooling(32)], device="cpu")
+    theirs.save(str(tmp_path / "theirs"))
+    ours = load_encoder(tmp_path / "theirs")
+    assert ours.pooling == "weighted"
+    np.testing.assert_allclose(ours.encode(TEXTS), theirs.encode(TEXTS), atol=1e-5)

@@ -1,0 +1,65 @@
+"""Runs of different tasks are refused in one line, runs that share a task are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from potstill.errors import PotstillError
+from potstill.report import write_report
+from potstill.report.comparable import require_one_task
+from potstill.results import Run
+
+from .samples import make_run
+
+
+def run_on(*tasks: str, task: str = "embed") -> Run:
+    """A run whose recipe is of `task`, scored on `tasks`."""
+    run = make_run(roles=("student",))
+    run.recipe["task"] = task
+    run.records[0].scores = {name: {"accuracy": 71.5, "primary": "accuracy"} for name in tasks}
+    return run
+
+
+def check(*runs: Run) -> None:
+    require_one_task(runs, [Path(f"runs/{number}") for number in range(len(runs))])
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [],
+        [run_on("glue/mrpc")],
+        [run_on("glue/mrpc", task="glue/mrpc"), run_on("glue/mrpc", task="glue/mrpc")],
+        [run_on("sts/12", "sts/13"), run_on("sts/13", "retrieval/docs")],
+        [run_on("sts/12", task="mlm"), run_on("sts/12")],  # a language model's encoder, and one cut from it
+        [run_on(), run_on("sts/12"), run_on()],
+    ],
+)
+def test_runs_that_share_a_task(runs: Sequence[Run]) -> None:
+    check(*runs)
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [
+        ([run_on("glue/mrpc"), run_on("glue/rte")], "runs/0 is of glue/mrpc, runs/1 of glue/rte;"),
+        ([run_on("glue/mrpc"), run_on("glue/mrpc", "glue/rte"), run_on("glue/rte")], "runs/0 is of glue/mrpc, runs/2 of glue/rte;"),
+        ([run_on("glue/rte"), *[run_on(*(f"sts/{year}" for year in range(12, 17)))]], "runs/1 of sts/12, sts/13, sts/14 and 2 more;"),
+        ([run_on(task="mlm"), run_on("glue/rte", task="glue/rte")], "runs/0 is of mlm, runs/1 of glue/rte;"),
+    ],
+)
+def test_runs_that_share_none_are_named_with_their_tasks(runs: Sequence[Run], words: str) -> None:
+    with pytest.raises(PotstillError) as caught:
+        check(*runs)
+    line = str(caught.value)
+    assert line.startswith("compare: runs of different tasks: ") and words in line and len(line.splitlines()) == 1
+
+
+def test_no_page_is_written(save_run: Callable[..., Path], tmp_path: Path) -> None:
+    folders = [save_run(run_on("glue/mrpc")), save_run(run_on("glue/rte"))]
+    with pytest.raises(PotstillError, match="run-0 is of glue/mrpc, .*run-1 of glue/rte; compare the runs of one task at a time"):
+        write_report(folders, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()

@@ -1,0 +1,57 @@
+"""Options of a recipe against a constructor's annotations."""
+
+from __future__ import annotations
+
+import pytest
+
+from potstill.errors import PotstillErrors
+from potstill.registry import check_options
+
+
+class Part:
+    def __init__(
+        self, heads: int, rate: float = 0.5, keep: bool = True, form: str = "plain", count: int | None = None, **rest: object
+    ) -> None:
+        """Takes one of each."""
+
+
+def check(**options: object) -> None:
+    check_options(Part, options, "here", "part 'x'", beside=["weight"])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"rate": 2}, {"rate": 2.5}, {"keep": False}, {"form": "other"}, {"count": None}, {"count": 3}],
+)
+def test_what_the_annotations_allow(options: dict[str, object]) -> None:
+    check(heads=4, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"heads": 12.0}, "here.heads: 12.0 should be a valid integer for part 'x'; mend the value"),
+        ({"heads": True}, "here.heads: True should be a valid integer for part 'x'; mend the value"),
+        ({"count": 2.5}, "here.count: 2.5 should be a valid integer for part 'x'; leave it out for None"),
+        ({"rate": True}, "here.rate: True should be a valid number for part 'x'; leave it out for 0.5"),
+        ({"rate": float("nan")}, "here.rate: nan should be a finite number for part 'x'; leave it out for 0.5"),
+        ({"rate": "hot"}, "here.rate: 'hot' should be a valid number for part 'x'; leave it out for 0.5"),
+        ({"rate": "1e-3"}, "here.rate: '1e-3' should be a valid number for part 'x'; write 0.001 as a number"),
+        ({"rate": None}, "here.rate: None should be a valid number for part 'x'; leave it out for 0.5"),
+        ({"keep": 1}, "here.keep: 1 should be a valid boolean for part 'x'; leave it out for True"),
+        ({"form": 3}, "here.form: 3 should be a valid string for part 'x'; leave it out for 'plain'"),
+        ({"wieght": 1}, "here.wieght: unknown key for part 'x'; did you mean 'weight'?"),
+        ({"rest": 1}, "here.rest: unknown key for part 'x'; "),
+    ],
+)
+def test_anything_else_is_one_line(options: dict[str, object], line: str) -> None:
+    with pytest.raises(PotstillErrors) as caught:
+        check(**{"heads": 4} | options)
+    assert str(caught.value).startswith(line) and len(str(caught.value).splitlines()) == 1
+
+
+def test_everything_wrong_is_told_at_once() -> None:
+    with pytest.raises(PotstillErrors) as caught:
+        check(rate="x", keep="y")
+    assert [str(error).partition(":")[0] for error in caught.value.errors] == ["here.rate", "here.keep", "here.heads"]
+    assert "here.heads: is missing, and part 'x' needs it; add it" in str(caught.value)

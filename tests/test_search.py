@@ -1,0 +1,278 @@
+"""Searches through the real command: grids, samplers, pruning, kills, workers, refusals."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from potstill.search_record import Search
+
+WORDS = "river village cat owl house tree stone boat night snow ship lamp".split()
+RATE, POOLING = "training.learning_rate", "student.pooling"
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe whose run is four steps, over made-up STS data: pairs that share more words are closer."""
+    folder = tmp_path_factory.mktemp("recipe")
+    draw = random.Random(0)
+    for name in ("STSBenchmark/sts-dev.csv", "STSBenchmark/sts-test.csv", "STS12-en-test/STS.input.A.txt"):
+        file = folder / "data" / "senteval" / "STS" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pairs = []
+        for _ in range(24):
+            first = draw.sample(WORDS, 5)
+            shared = draw.randint(0, 5)
+            second = first[:shared] + draw.sample([word for word in WORDS if word not in first], 5 - shared)
+            pairs.append((" ".join(first), " ".join(second), shared))
+        if name.endswith(".csv"):
+            file.write_text("".join(f"g\tf\ty\t{number}\t{score}\t{a}\t{b}\n" for number, (a, b, score) in enumerate(pairs)))
+        else:
+            file.write_text("".join(f"{a}\t{b}\n" for a, b, _ in pairs))
+            file.with_name("STS.gs.A.txt").write_text("".join(f"{score}\n" for _, _, score in pairs))
+    (folder / "data" / "texts.txt").write_text("".join(f"the {a} and the {b}\n" for a in WORDS for b in WORDS[:6]))
+    content: dict[str, Any] = {
+        "name": "tiny",
+        "data": {"dir": str(folder / "data"), "texts": ["texts.txt"], "held_out": 8},
+        "teacher": {"model": str(tiny_encoder_dir)},
+        "student": {"layers": 1, "max_length": 32},
+        "training": {
+            "batch_size": 16, "learning_rate": 1e-3, "evaluations": 4, "precision": "fp32", "device": "cpu", "select": "sts/stsb-dev"
+        },
+        "stages": [{"name": "one", "steps": 4, "terms": [{"loss": "similarity_kl", "temperature": 0.1}]}],
+        "evaluate": ["sts/stsb", "sts/12"],
+        "export": {"onnx": False},
+    }  # fmt: skip
+    path = folder / "recipe.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POTSTILL_CACHE", str(recipe.parent / "cache"))
+
+
+def write_space(folder: Path, keys: dict[str, Any], **more: Any) -> Path:
+    path = folder / "space.yaml"
+    path.write_text(yaml.safe_dump({"keys": keys, **more}, sort_keys=False))
+    return path
+
+
+def read(folder: Path) -> Search:
+    return Search.model_validate_json((folder / "search.json").read_text())
+
+
+def test_one_factor_at_a_time_then_the_best_of_each_then_the_tests(call, recipe, tmp_path):
+    space = write_space(
+        tmp_path, {RATE: [1e-3, 1e-2], "stages.0.terms.0.temperature": [0.01, 0.1], POOLING: ["cls", "max"]}, sampler="one-factor"
+    )
+    status, shown, errors = call("search", recipe, "--space", space, "--out", tmp_path / "s")
+    assert status == 0, errors
+    assert "chosen" in shown and "s/best" in shown
+    found = read(tmp_path / "s")
+    tried = [(trial.role, trial.settings) for trial in found.trials]
+    assert tried[:5] == [
+        ("base", {}),
+        ("single", {RATE: 1e-2}),
+        ("single", {"stages.0.terms.0.temperature": 0.01}),
+        ("single", {POOLING: "cls"}),
+        ("single", {POOLING: "max"}),
+    ]
+    base = found.trials[0].score
+    better = {}
+    for trial in found.trials[1:5]:
+        for key, value in trial.settings.items():
+            if trial.score > max(base, better.get(key, (0, -101))[1]):
+                better[key] = (value, trial.score)
+    assert tried[5] == ("combined", {key: value for key, (value, _) in better.items()})
+    assert found.best == max(found.trials, key=lambda trial: (trial.score, -trial.number)).number
+    assert all(
+        len(trial.curve) == 4 and trial.score == max(value for _, value in trial.curve) for trial in found.trials if trial.same_as is None
+    )
+
+    # The chosen run is the trial again, in full, and scored on the tests at each step that dev scored.
+    best = json.loads((tmp_path / "s" / "best" / "results.json").read_text())
+    assert best["training"]["best"]["value"] == pytest.approx(found.chosen.score, abs=1e-6)
+    assert found.tests["sts/12"] == best["records"][-1]["scores"]["sts/12"]["spearman"]
+    assert [step.step for step in found.steps] == [1, 2, 3, 4] and all(set(step.scores) == {"sts/stsb", "sts/12"} for step in found.steps)
+    kept = max(found.steps, key=lambda step: step.dev)
+    assert kept.scores["sts/12"] == pytest.approx(found.tests["sts/12"], abs=1e-6)
+    assert sorted(path.name for path in (tmp_path / "s").iterdir()) == ["best", "report.html", "search.db", "search.json", "trials"]
+    assert not [path for path in (tmp_path / "s" / "trials").rglob("*") if path.name in ("student", "checkpoints", "onnx")]
+    page = (tmp_path / "s" / "report.html").read_text()
+    assert "The tests were read once, at the end" in page
+    assert all(f'data-figure="{name}"' in page for name in ("key-0", "key-1", "key-2", "steps", "tests"))
+
+    status, _, errors = call("search", recipe, "--space", space, "--out", tmp_path / "s")
+    assert status == 2 and "holds a finished search" in errors
+    space.write_text(space.read_text().replace("- max", "- mean"))
+    status, _, errors = call("search", recipe, "--space", space, "--out", tmp_path / "s", "--resume")
+    assert status == 2 and "another space" in errors and len(errors.splitlines()) == 1
+
+
+def test_tpe_over_ranges_with_latency_gives_a_front(call, recipe, tmp_path):
+    keys = {RATE: {"from": 1e-4, "to": 1e-2, "log": True}, "student.layers": [1, [1, 4]]}
+    space = write_space(tmp_path, keys, sampler="tpe", trials=2, objectives=["quality", "latency"])
+    status, shown, errors = call("search", recipe, "--space", space, "--out", tmp_path / "s")
+    assert status == 0, errors
+    found = read(tmp_path / "s")
+    assert len(found.trials) == 2 and all(1e-4 <= trial.settings[RATE] <= 1e-2 and trial.latency_ms > 0 for trial in found.trials)
+    assert found.best in found.front and len({trial.settings[RATE] for trial in found.trials}) == 2
+    for trial in found.trials:
+        beaten = any(other.score > trial.score and other.latency_ms < trial.latency_ms for other in found.trials)
+        assert beaten == (trial.number not in found.front)
+    assert 'data-figure="front"' in (tmp_path / "s" / "report.html").read_text() and "p50 ms" in shown
+
+
+def command(recipe: Path, space: Path, out: Path) -> subprocess.Popen[str]:
+    """The same search in another process."""
+    line = [sys.executable, "-m", "potstill.cli", "search", str(recipe), "--space", str(space), "--out", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_a_killed_search_goes_on_and_bad_trials_end_early(call, recipe, tmp_path, monkeypatch):
+    rates = [1e-3, 2e-3, 1e30, 3e-3, 4e-3, 0.5]  # the second is killed and comes last; three are done before the last listed
+    space, out = write_space(tmp_path, {RATE: rates}, sampler="grid", prune=True), tmp_path / "s"
+    process = command(recipe, space, out)
+    while not (out / "trials" / "1" / "metrics.jsonl").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    monkeypatch.setattr("potstill.search_queue.GRACE", 1)
+    status, _, errors = call("search", recipe, "--space", space, "--out", out, "--resume", "--set", "evaluate=[]")
+    assert status == 2 and "another recipe" in errors
+    status, shown, errors = call("search", recipe, "--space", space, "--out", out, "--resume")
+    assert status == 0, errors
+    found = read(out)
+    assert sorted(trial.settings[RATE] for trial in found.trials) == sorted(rates)
+    assert 1 not in [trial.number for trial in found.trials], "what was running when killed runs again under another number"
+    states = {trial.settings[RATE]: trial for trial in found.trials}
+    assert states[0.5].state == "pruned" and 1 <= len(states[0.5].curve) < 4
+    assert states[1e30].state == "failed" and states[1e30].why and "failed" in shown
+    assert found.chosen.state == "complete"
+
+
+def test_two_processes_share_one_database_from_the_start(call, recipe, tmp_path):
+    space, out = write_space(tmp_path, {RATE: [1e-3, 2e-3], POOLING: ["mean", "max"]}, sampler="grid"), tmp_path / "s"
+    process = command(recipe, space, out)
+    while not (out / "search.db").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    status, _, errors = call("search", recipe, "--space", space, "--out", out)
+    _, theirs = process.communicate(timeout=200)
+    assert (status, process.returncode) == (0, 0), errors + theirs
+    settings = [trial.settings for trial in read(out).trials]
+    assert settings == [{RATE: rate, POOLING: pooling} for rate in (1e-3, 2e-3) for pooling in ("mean", "max")]
+    assert sorted(path.name for path in (out / "trials").iterdir()) == ["0", "1", "2", "3"]
+    with sqlite3.connect(out / "search.db") as database:
+        assert database.execute("select count(*) from trials").fetchone() == (5,), "four trials and the run at the end"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/queue.db"
+    if "POTSTILL_POSTGRESQL" not in os.environ:
+        pytest.skip("no PostgreSQL: set POTSTILL_POSTGRESQL to the URL of an empty database")
+    return os.environ["POTSTILL_POSTGRESQL"]
+
+
+def test_a_queue_gives_each_trial_to_one(database):
+    from threading import Barrier, Thread
+
+    import optuna
+
+    from potstill.search_queue import Queue, connected
+
+    done: list[tuple[int, str]] = []
+    together = Barrier(2)
+
+    def work(name: str) -> None:
+        together.wait()
+        with connected(database) as storage:
+            queue = Queue(storage, "q", "about", [({"x": number}, {"last": number == 0}) for number in range(8)])
+            queue.work(
+                lambda trial: (done.append((trial.suggest_int("x", 0, 9), name)), 0.0)[1], lambda seed: optuna.samplers.RandomSampler(seed)
+            )
+
+    threads = [Thread(target=work, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(number for number, _ in done) == list(range(8)) and done[-1][0] == 0
+
+
+def test_what_breaks_puts_its_trial_back(tmp_path):
+    import optuna
+
+    from potstill.search_queue import Queue, connected
+
+    with connected(f"sqlite:///{tmp_path}/queue.db") as storage:
+        queue = Queue(storage, "q", "about", [({}, {"role": "base"})])
+
+        def interrupted(trial: optuna.Trial) -> float:
+            trial.suggest_float("x", 0, 1)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            queue.work(interrupted, optuna.samplers.RandomSampler)
+        again = queue.trials(optuna.trial.TrialState.WAITING)[0]
+        assert again.system_attrs["fixed_params"] == queue.trials()[0].params and again.user_attrs == {"role": "base"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "more", "changes", "words"),
+    [
+        ({"training.lerning_rate": [1, 2]}, {}, [], ["keys.training.lerning_rate", "did you mean 'learning_rate'?"]),
+        ({"training.batch_size": [0, 8], POOLING: ["meen"]}, {}, [], ["batch_size", "student.pooling", "did you mean 'mean'?"]),
+        ({"stages.0.terms.0.temperature": [0.1, 0]}, {}, [], ["temperature"]),
+        ({"stages.3.terms.0.weight": [1]}, {}, [], ["stages is a list of 1"]),
+        ({RATE: {"from": 1, "to": 0}}, {}, [], ["is no range"]),
+        ({RATE: {"from": 1, "too": 2}}, {}, [], ["did you mean 'to'?"]),
+        ({RATE: {"from": 0.1, "to": 1}}, {"sampler": "grid"}, [], ["is a range"]),
+        ({RATE: [1]}, {"sampler": "bayes"}, [], ["sampler", "'bayes' is not among"]),
+        ({RATE: [1]}, {"objectives": ["quality", "latency"], "prune": True}, [], ["drop `prune`"]),
+        ({RATE: [1]}, {"samplers": "grid"}, [], ["did you mean 'sampler'?"]),
+        ({}, {}, [], ["keys"]),
+        ({"evaluate": [[]]}, {}, [], ["the same for every trial"]),
+        ({RATE: [1]}, {}, ["training.select=last"], ["`last` ranks no trials"]),
+        ({RATE: [1]}, {}, ["training.select=sts/stsb"], ["choose by sts/stsb-dev"]),
+        ({RATE: [1]}, {}, ["student.layers=9"], ["student.layers"]),
+    ],
+)  # fmt: skip
+def test_a_bad_space_is_refused_before_anything_runs(call, recipe, tmp_path, keys, more, changes, words):
+    space = write_space(tmp_path, keys, **more)
+    sets = [part for change in changes for part in ("--set", change)]
+    status, _, errors = call("search", recipe, "--space", space, "--out", tmp_path / "s", *sets)
+    assert status == 2 and all(word in errors for word in words), errors
+    assert all(line.startswith("error: ") for line in errors.splitlines()) and not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite:////proc/none/search.db", "cannot be reached"),
+        ("nonsense", "cannot be reached"),
+        ("postgresql://me:secret@127.0.0.1:1/none", "postgresql://me:***@127.0.0.1:1/none"),
+    ],
+)
+def test_a_storage_that_cannot_be_reached_is_one_line(call, recipe, tmp_path, url, words):
+    space = write_space(tmp_path, {RATE: [1e-3]}, sampler="grid")
+    status, _, errors = call("search", recipe, "--space", space, "--out", tmp_path / "s", "--storage", url)
+    assert status == 2 and words in errors and "secret" not in errors and len(errors.splitlines()) == 1, errors
