@@ -112,10 +112,11 @@ def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[
     from potstill.data.batches import tokenize, training_plan
     from potstill.losses.base import make_loss
     from potstill.models.loading import load_encoder
-    from potstill.models.output import EncoderOutput
-    from potstill.training.objective import Objective, TermSpec
+    from potstill.models.output import EMBEDDING, EncoderOutput
+    from potstill.training.objective import Objective, Sizes, TermSpec
     from potstill.training.precision import choose_precision
     from potstill.training.trainer import Dev, Settings, train_stage
+    from potstill.training.training_set import TrainingSet
 
     torch.set_num_threads(args.threads)
     model = load_encoder(student)
@@ -124,16 +125,18 @@ def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[
     vectors = targets(args.train, model.dimension)
     times: list[tuple[float, int]] = []
 
-    def teacher(rows: np.ndarray, device: torch.device) -> EncoderOutput:
+    def teacher(rows: np.ndarray, device: torch.device, inputs: Any = None) -> EncoderOutput:
         times.append((time.perf_counter(), len(rows)))
-        return EncoderOutput(embedding=torch.from_numpy(vectors[rows]))
+        return EncoderOutput(values={EMBEDDING: torch.from_numpy(vectors[rows])})
 
     cpu = torch.device("cpu")
     settings = Settings(2e-5, 0.0, "linear", 0.0, 1.0, 1, choose_precision("auto", cpu), cpu, 1)
-    objective = Objective([TermSpec("embedding_mse", make_loss("embedding_mse", {}))], model.dimension, model.dimension)
+    objective = Objective([TermSpec("embedding_mse", make_loss("embedding_mse", {}))], Sizes(model.dimension, model.width))
     with tempfile.TemporaryDirectory() as folder:
         dev, run = Dev("none", lambda encode: 0.0), Path(folder)
-        train_stage(model, objective, tokens, teacher, plan, dev, settings, name="bench", run=run, folder=run / "c", resume=False)
+        train_stage(
+            model, objective, TrainingSet(tokens), teacher, plan, dev, settings, name="bench", run=run, folder=run / "c", resume=False
+        )
     measured = times[WARM_STEPS:]
     return {"rate": sum(rows for _, rows in measured[:-1]) / (measured[-1][0] - measured[0][0])}
 

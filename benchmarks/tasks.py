@@ -27,21 +27,31 @@ PRIMARY = {"mrpc": "f1", "rte": "accuracy", "cola": "matthews", "sst2": "accurac
 
 def main() -> None:
     options = _options()
-    cells: list[dict[str, Any]] = []
     for task in options.tasks:
-        teacher = options.out / f"{task}-teacher"
+        teacher = options.out / f"{task}-{options.teacher}"
         _train(PLAIN, task, teacher, options, [f"student.model={options.model}", "training.seed=13", *options.teacher_set])
-        cells.append(_cell(task, "teacher", 13, teacher))
         for seed in options.seeds:
             for method in options.methods:
                 recipe, extra = _method(method)
                 folder = options.out / f"{task}-{options.student}-{method}-{seed}"
                 _train(recipe, task, folder, options, [f"training.seed={seed}", *_settings(recipe, teacher, options), *extra])
-                cells.append(_cell(task, method, seed, folder))
-                table = options.out / f"{task}-{options.student}"
-                table.with_suffix(".json").write_text(json.dumps(cells, indent=2) + "\n", encoding="utf-8")
-                table.with_suffix(".md").write_text(markdown(cells), encoding="utf-8")
-    print(markdown(cells))
+                _tabulate(task, teacher, options)
+        print(_tabulate(task, teacher, options))
+
+
+def _tabulate(task: str, teacher: Path, options: argparse.Namespace) -> str:
+    """The table of every finished run of this task and student, earlier calls' too; written, and returned as Markdown."""
+    stem = f"{task}-{options.student}"
+    finished = sorted(path.parent for path in options.out.glob(f"{stem}-*/results.json"))
+    order = {method: number for number, method in enumerate(METHODS)}
+    named = [(*folder.name.removeprefix(f"{stem}-").rpartition("-")[::2], folder) for folder in finished]
+    cells = [_cell(task, method, seed, folder) for method, seed, folder in named]
+    cells.sort(key=lambda cell: (order.get(cell["method"], len(order)), cell["method"], cell["seed"]))
+    cells.insert(0, _cell(task, "teacher", "13", teacher))
+    table = markdown(task, cells)
+    (options.out / f"{stem}.json").write_text(json.dumps(cells, indent=2) + "\n", encoding="utf-8")
+    (options.out / f"{stem}.md").write_text(table, encoding="utf-8")
+    return table
 
 
 def _options() -> argparse.Namespace:
@@ -53,6 +63,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--methods", nargs="+", default=METHODS, help="recipes; an ablation of LRC-BERT as lrc-bert-g and so on")
     parser.add_argument("--seeds", nargs="+", type=int, default=[13, 14, 15])
     parser.add_argument("--epochs", type=float, default=3, help="passes of every student, whatever its recipe says")
+    parser.add_argument("--teacher", default="teacher", help="what this teacher is called in names of runs")
     parser.add_argument("--student", default="cut", help="what this student is called in names of runs and tables")
     parser.add_argument("--cut", default="[1, 3, 6]", help="layers of the fine-tuned teacher that the student keeps")
     parser.add_argument("--start", type=Path, help="a run whose student every method starts from, instead of a cut")
@@ -97,39 +108,26 @@ def _train(recipe: str, task: str, folder: Path, options: argparse.Namespace, se
     print(f"{folder.name}: {time.perf_counter() - started:.0f} s", flush=True)
 
 
-def _cell(task: str, method: str, seed: int, folder: Path) -> dict[str, Any]:
+def _cell(task: str, method: str, seed: str, folder: Path) -> dict[str, Any]:
     run = read_run(folder)
     scores = next(record for record in run.records if record.role == "student").scores[f"glue/{task}"]
-    return {"task": task, "method": method, "seed": seed, "score": scores[PRIMARY[task]], "scores": scores, "training": run.training}
+    return {"task": task, "method": method, "seed": int(seed), "score": scores[PRIMARY[task]], "scores": scores, "training": run.training}
 
 
-def markdown(cells: list[dict[str, Any]]) -> str:
+def markdown(task: str, cells: list[dict[str, Any]]) -> str:
     """Median and range over seeds, and the verdict against the same student without distillation."""
-    measures = {
-        task: [name for name, value in _first(cells, task)["scores"].items() if isinstance(value, float)]
-        for task in PRIMARY
-        if _first(cells, task)
-    }
-    lines = []
-    for task, names in measures.items():
-        own = [cell for cell in cells if cell["task"] == task]
-        teacher = next(cell["score"] for cell in own if cell["method"] == "teacher")
-        plain = [cell["score"] for cell in own if cell["method"] == PLAIN]
-        lines += [f"| {task} | seeds | {' | '.join(names)} | range of {PRIMARY[task]} | of the teacher | verdict |"]
-        lines += ["|" + "---|" * (len(names) + 5)]
-        for method in dict.fromkeys(cell["method"] for cell in own):
-            runs = [cell for cell in own if cell["method"] == method]
-            scores = [cell["score"] for cell in runs]
-            medians = " | ".join(f"{median(cell['scores'][name] for cell in runs):.2f}" for name in names)
-            verdict = "" if method in ("teacher", PLAIN) else _verdict(scores, plain)
-            spread = f"{min(scores):.2f}–{max(scores):.2f}" if len(scores) > 1 else ""
-            lines.append(f"| {method} | {len(scores)} | {medians} | {spread} | {100 * median(scores) / teacher:.1f} % | {verdict} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def _first(cells: list[dict[str, Any]], task: str) -> Any:
-    return next((cell for cell in cells if cell["task"] == task), None)
+    names = [name for name, value in cells[0]["scores"].items() if isinstance(value, float)]
+    plain = [cell["score"] for cell in cells if cell["method"] == PLAIN]
+    lines = [f"| {task} | seeds | {' | '.join(names)} | range of {PRIMARY[task]} | of the teacher | verdict |"]
+    lines += ["|" + "---|" * (len(names) + 5)]
+    for method in dict.fromkeys(cell["method"] for cell in cells):
+        runs = [cell for cell in cells if cell["method"] == method]
+        scores = [cell["score"] for cell in runs]
+        medians = " | ".join(f"{median(cell['scores'][name] for cell in runs):.2f}" for name in names)
+        verdict = "" if method in ("teacher", PLAIN) else _verdict(scores, plain)
+        spread = f"{min(scores):.2f}–{max(scores):.2f}" if len(scores) > 1 else ""
+        lines.append(f"| {method} | {len(scores)} | {medians} | {spread} | {100 * median(scores) / cells[0]['score']:.1f} % | {verdict} |")
+    return "\n".join(lines) + "\n"
 
 
 def _verdict(scores: list[float], plain: list[float]) -> str:

@@ -106,9 +106,9 @@ def potstill(folder: Path, steps: int, precision: str) -> dict[str, Any]:
     times: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory(dir=folder) as name:
         before = clocks()
-        cached = build_cache(Path(name, "cache"), model, texts, objective.teacher_reads, precision=chosen)
-        wall, processor = (end - start for start, end in zip(before, clocks()))
         tokens = tokenize(student.tokenizer, texts, LENGTH)
+        cached = build_cache(Path(name, "cache"), model, tokens, objective.teacher_reads, precision=chosen)
+        wall, processor = (end - start for start, end in zip(before, clocks()))
         plan = training_plan(tokens.lengths, batch_size=BATCH, batch_tokens=16384, epochs=1, seed=1)
 
         def teacher(rows: np.ndarray, device: torch.device, inputs: Any = None) -> EncoderOutput:

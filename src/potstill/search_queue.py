@@ -45,7 +45,9 @@ def connected(url: str) -> Iterator[RDBStorage]:
     try:
         storage = _open(url)
     except ImportError as error:
-        raise PotstillError(shown, f"has no driver here ({error.__cause__ or error})", "install it, for PostgreSQL by pip install 'psycopg[binary]'") from error
+        raise PotstillError(
+            shown, f"has no driver here ({error.__cause__ or error})", "install it, for PostgreSQL by pip install 'psycopg[binary]'"
+        ) from error
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, RuntimeError, OSError) as error:
         raise PotstillError(shown, f"cannot be reached ({_first_line(error)})", "check the address and that the server runs") from error
     try:

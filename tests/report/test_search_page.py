@@ -32,7 +32,7 @@ def make_search(sampler: str = "tpe", **changes: object) -> Search:
         "name": "made-up", "seed": 1, "created": "2026-01-01", "sampler": sampler, "objectives": ["quality", "latency"],
         "score": "sts/stsb-dev", "base": {}, "recipe": {}, "trials": trials, "best": 3, "front": [0, 3],
         "space": {"keys": {RATE: {"from": 1e-5, "to": 1.0, "log": True}, POOLING: ["mean", "cls", "max"]}},
-        "steps": [Step(step=10, dev=69, scores={"sts/12": 60, "sts/stsb": 70}), Step(step=20, dev=73, scores={"sts/12": 62, "sts/stsb": 71})],
+        "steps": [Step(step=step, dev=69 + step, scores={"sts/12": 60, "sts/stsb": 70 + step}) for step in (1, 2)],
         "shipped": "int8", "tests": {"sts/12": 62.0, "sts/stsb": 71.0},
     }  # fmt: skip
     return Search.model_validate(content | changes)
@@ -50,8 +50,8 @@ def test_a_browser_draws_every_chart(browse: Callable[[Path], str], tmp_path: Pa
 def test_names_are_escaped() -> None:
     evil = "</script><img src=x>"
     search = make_search(name=evil, space={"keys": {evil: [evil], RATE: [1]}}, tests={})
-    search.trials[0].settings = {evil: evil}
-    search.trials[4].why = evil
+    for trial in search.trials:
+        trial.settings, trial.why = {evil: evil, RATE: 1}, evil
     page = render(search)
     assert "<img" not in page and "so none was read" in page
 
