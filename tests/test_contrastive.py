@@ -13,13 +13,14 @@ import torch
 import yaml
 
 from potstill.data.batches import tokenize, training_plan
+from potstill.data.masking import mask_tokens
 from potstill.data.readers import read_groups
 from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
 from potstill.material import read_material, split_groups
 from potstill.models.loading import load_encoder
 from potstill.recipe_file import read
-from potstill.results import read_run
+from potstill.results import read_metrics, read_run
 from potstill.training.distillation import Distillation
 from potstill.training.objective import Objective, Sizes, TermSpec
 from potstill.training.training_set import TrainingSet
@@ -170,6 +171,36 @@ def test_contrastive_training_and_distillation_in_one_stage(work: Path, call: An
     changed = _set(teacher={"model": "encoder"}, stages__0__terms=rows, data__pairs=pairs, data__texts=[], training__batch_tokens=200)
     status, _out, err = call("train", "recipe.yaml", "--out", "run", *changed)
     assert status == 0, err
+
+
+def test_masked_words_beside_the_views(work: Path, call: Any) -> None:
+    """SimCSE's second term: the vectors are of plain texts, the head guesses in masked ones and is left out of what is saved."""
+    rows = [{"loss": "info_nce"}, {"loss": "mlm", "weight": 0.1}]
+    status, _out, err = call("train", "recipe.yaml", "--out", "run", *_set(stages__0__terms=rows, training__batch_tokens=150))
+    assert status == 0, err
+    logged = [line["terms"] for line in read_metrics(Path("run")) if "terms" in line]
+    assert all(np.isfinite(terms["mlm"]) and terms["mlm"] > 1 for terms in logged)  # of 76 pieces, untrained
+    assert "MaskedLM" not in Path("run/student/config.json").read_text()
+    assert not [name for name in load_encoder(Path("run/student")).state_dict() if "predictions" in name]
+
+
+def test_the_vectors_are_of_the_texts_without_masks(tiny_encoder_dir: Path) -> None:
+    student = load_encoder(tiny_encoder_dir, lm_head=True, normalize=False)
+    terms = [TermSpec("info_nce", make_loss("info_nce", {})), TermSpec("mlm", make_loss("mlm", {}))]
+    model = Distillation(student, Objective(terms, Sizes(32, 32, 76)), None)
+    tokens = tokenize(student.tokenizer, TEXTS, 64)
+    groups = np.repeat(np.arange(4)[:, None], 2, axis=1)
+
+    def hide(ids: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return mask_tokens(ids, [0, 1, 2, 3, 4], 4, 76, rng, probability=0.5)
+
+    parts = []
+    for seed in (1, 2):
+        batch = TrainingSet(tokens, masking=hide, beside=True, groups=groups).batch(np.arange(4), 0, seed)
+        assert (batch["masked_ids"] != batch["input_ids"]).any()
+        parts.append(model({name: torch.from_numpy(value) for name, value in batch.items()}, None)[1])
+    assert parts[0]["info_nce"] == parts[1]["info_nce"]
+    assert parts[0]["mlm"] != parts[1]["mlm"]
 
 
 @pytest.mark.parametrize(

@@ -143,9 +143,9 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
                     f"{term.name} reads pooled vectors, and the task {recipe.task} has a head instead",
                     "use cls or mean states",
                 )
-            if term.loss.reads == "logits" and recipe.task == recipes.EMBED:
+            if term.loss.reads == "logits" and recipe.task == recipes.EMBED and term.name != "mlm":
                 attempt(_refuse, where, f"{term.name} reads logits, and the task embed has none", "name a labelled task, or mlm")
-            if term.name == "mlm" and recipe.task != recipes.MLM:
+            if term.name == "mlm" and recipe.labelled:
                 attempt(_refuse, where, f"mlm predicts masked words, and the task is {recipe.task}", "use hard_label, or set task: mlm")
             if term.loss.reads_pairs and recipe.training.batch_size < 2:
                 attempt(
@@ -225,16 +225,18 @@ def _both_sizes(
     recipe: recipes.Recipe, source: dict[str, Any], teacher: dict[str, Any], read: Material | None
 ) -> tuple[Sizes, Sizes | None, tuple[int, int]]:
     """Sizes of both sides as their configurations have them, and their heads; 0 where unknown."""
+    from potstill.models.pooling import POOLINGS
     from potstill.training.objective import Sizes
 
     def logits(config: dict[str, Any]) -> int:
-        if recipe.task == recipes.MLM:
+        if recipe.masks:
             return int(config.get("vocab_size") or 0)
         # What the teacher's head tells apart is compared by name, apart from this.
         return max(1, len(read.names)) if read and recipe.labelled else 0
 
     width = recipe.student.width or _width(source)
-    ours = Sizes(width, width, logits(source))
+    pooled = POOLINGS[recipe.student.pooling].width(width) if recipe.student.pooling in POOLINGS else width
+    ours = Sizes(pooled, width, logits(source))
     theirs = Sizes(_width(teacher), _width(teacher), logits(teacher)) if recipe.teacher else None
     return ours, theirs, (recipe.student.heads or _heads(source), _heads(teacher))
 

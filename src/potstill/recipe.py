@@ -187,6 +187,11 @@ class Recipe(Part):
         return "last" if self.task == MLM else f"{self.task}-dev"
 
     @property
+    def masks(self) -> bool:
+        """Whether words are masked to be guessed."""
+        return self.task == MLM or any(term.loss == "mlm" and term.weight != 0 for stage in self.stages for term in stage.terms)
+
+    @property
     def labelled(self) -> bool:
         return self.task not in (EMBED, MLM)
 

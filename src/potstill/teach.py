@@ -118,9 +118,12 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool, watc
 
 
 def _sizes(model: EncoderModel) -> Sizes:
+    from potstill.models.heads import kind_of
     from potstill.training.objective import Sizes
 
-    logits = {"embed": 0, "mlm": int(model.network.config.vocab_size)}.get(model.kind, max(1, len(model.labels)))
+    logits = max(1, len(model.labels))
+    if kind_of(model.network) in ("embed", "mlm"):
+        logits = int(model.network.config.vocab_size) if kind_of(model.network) == "mlm" else 0
     return Sizes(model.dimension if model.kind == "embed" else 0, model.width, logits)
 
 
@@ -167,14 +170,20 @@ def training_set(recipe: recipes.Recipe, facts: Facts, student: EncoderModel) ->
     from potstill.training.training_set import TrainingSet
 
     tokens = tokenize(student.tokenizer, facts.material.texts, training_length(recipe, student), "tokenize")
-    if recipe.task == recipes.MLM:
+    groups = None if facts.material.groups is None else np.asarray(facts.material.groups, dtype=np.int64)
+    if recipe.masks:
         from potstill.data.masking import mask_tokens
 
         special, mask_id = student.hf_tokenizer.all_special_ids, student.hf_tokenizer.mask_token_id
         if mask_id is None:
             raise PotstillError("student.model", "its tokenizer has no mask token", "choose a BERT-like encoder")
         vocabulary = int(student.network.config.vocab_size)
-        return TrainingSet(tokens, masking=lambda ids, rng: mask_tokens(ids, special, mask_id, vocabulary, rng))
+        return TrainingSet(
+            tokens,
+            masking=lambda ids, rng: mask_tokens(ids, special, mask_id, vocabulary, rng),
+            beside=recipe.task == recipes.EMBED,
+            groups=groups,
+        )
     labels = facts.material.labels
     if tokens.words is not None and labels is not None:
         found = []
@@ -182,8 +191,7 @@ def training_set(recipe: recipes.Recipe, facts: Facts, student: EncoderModel) ->
             words = tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]]
             found.append(np.where(words >= 0, np.asarray(tags)[np.maximum(words, 0)], -100))
         labels = found
-    groups = facts.material.groups
-    return TrainingSet(tokens, labels, groups=None if groups is None else np.asarray(groups, dtype=np.int64))
+    return TrainingSet(tokens, labels, groups=groups)
 
 
 def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
@@ -192,7 +200,13 @@ def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
     from potstill.models.transformer import build_student, cut_student
 
     wanted = recipe.student
-    source = load_encoder(facts.student_folder, kind=facts.material.kind, labels=facts.material.names, seed=recipe.training.seed)
+    source = load_encoder(
+        facts.student_folder,
+        kind=facts.material.kind,
+        labels=facts.material.names,
+        seed=recipe.training.seed,
+        lm_head=recipe.masks and recipe.task == recipes.EMBED,
+    )
     taught = recipe.teacher.pooling if recipe.teacher and wanted.model is None else None
     pooling = wanted.pooling or taught or source.pooling
     if wanted.width is not None:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from potstill.errors import PotstillError
 from potstill.models.loading import load_encoder
-from potstill.models.pooling import POOLINGS, pooling_function
 
 TEXTS = ["the river", "a", "villages and rivers, singing of the things that were there before; " * 9, "", "the end"]
 
@@ -40,38 +37,11 @@ def test_real_weights_agree_with_sentence_transformers(minilm_dir):
     np.testing.assert_allclose(load_encoder(minilm_dir).encode(texts), theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_every_pooling_survives_saving_and_sentence_transformers_agrees(tiny_encoder_dir, tmp_path, pooling):
-    from sentence_transformers import SentenceTransformer
-
-    model = load_encoder(tiny_encoder_dir, pooling=pooling, normalize=False)
-    model.save(tmp_path / "saved")
-    again = load_encoder(tmp_path / "saved")
-    assert (again.pooling, again.normalize, again.max_length) == (pooling, False, model.max_length)
-    np.testing.assert_array_equal(again.encode(TEXTS), model.encode(TEXTS))
-    np.testing.assert_allclose(SentenceTransformer(str(tmp_path / "saved")).encode(TEXTS), model.encode(TEXTS), atol=1e-5)
-
-
 def test_order_and_padding_change_nothing(tiny_encoder_dir):
     model = load_encoder(tiny_encoder_dir)
     alone = np.concatenate([model.encode([text]) for text in TEXTS])
     np.testing.assert_allclose(model.encode(TEXTS, batch_tokens=100_000), alone, atol=1e-6)
     assert model.encode([]).shape == (0, 32)
-
-
-def test_poolings_against_plain_loops_and_the_specification():
-    torch.manual_seed(0)
-    tokens, mask = torch.randn(3, 4, 2) - 5, torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
-    for b in range(3):
-        real = [tokens[b, i] for i in range(4) if mask[b, i]]
-        torch.testing.assert_close(POOLINGS["mean"](tokens, mask)[b], sum(real) / len(real))
-        torch.testing.assert_close(POOLINGS["max"](tokens, mask)[b], torch.tensor([max(float(t[d]) for t in real) for d in range(2)]))
-        torch.testing.assert_close(POOLINGS["cls"](tokens, mask)[b], real[0])
-    # METHODS.md, EX-POOL: two real tokens and one of padding, all nines
-    last, real = torch.tensor([[[1.0, 1], [5, 3], [9, 9]]]), torch.tensor([[1, 1, 0]])
-    assert POOLINGS["mean"](last, real).tolist() == [[3, 2]] and POOLINGS["max"](last, real).tolist() == [[5, 3]]
-    with pytest.raises(PotstillError, match="did you mean 'mean'"):
-        pooling_function("maen")
 
 
 def test_parameters_leave_out_what_no_vector_reads(tiny_encoder_dir):

@@ -44,6 +44,7 @@ class EncoderModel(nn.Module):
         max_length: tokens a text is cut to, special tokens included.
         dense: layers between pooling and normalisation, as some sentence-transformers folders have.
         layer_weights: (layers + 1,) of the pooling "weighted"; default: all the same.
+        kind: "embed" for a network whose language-model head is for training alone; default: what the network is.
 
     Attributes:
         kind: "embed" without a head, else a name of heads.HEADS.
@@ -60,12 +61,13 @@ class EncoderModel(nn.Module):
         max_length: int = 128,
         dense: Sequence[nn.Module] = (),
         layer_weights: Tensor | None = None,
+        kind: str | None = None,
     ) -> None:
         super().__init__()
         from tokenizers import Tokenizer
 
         self.network = network
-        self.kind = heads.kind_of(network)
+        self.kind = kind or heads.kind_of(network)
         self.labels = heads.labels_of(network, self.kind)
         self.hf_tokenizer = hf_tokenizer
         self.tokenizer = Tokenizer.from_str(hf_tokenizer.backend_tokenizer.to_str())
@@ -266,8 +268,9 @@ class EncoderModel(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write a folder that potstill, transformers and sentence-transformers load, whole or not at all."""
         with write_aside(folder) as aside:
-            self.network.config.output_hidden_states = self.kind == "embed" and self._pool.layers != "last"  # sentence-transformers asks it
-            self.network.save_pretrained(aside)
+            network = self.backbone if self.kind == "embed" else self.network
+            network.config.output_hidden_states = self.kind == "embed" and self._pool.layers != "last"  # sentence-transformers asks it
+            network.save_pretrained(aside)
             self.hf_tokenizer.model_max_length = self.max_length
             self.hf_tokenizer.save_pretrained(aside)
             if self.kind == "embed":

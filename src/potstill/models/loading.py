@@ -26,6 +26,7 @@ def load_encoder(
     kind: str | None = None,
     labels: Sequence[str] = (),
     seed: int = 0,
+    lm_head: bool = False,
 ) -> EncoderModel:
     """Load an encoder in eval mode, on the CPU, in fp32.
 
@@ -37,6 +38,7 @@ def load_encoder(
             classification or tagging that the folder has. A head that the folder lacks is made anew.
         labels: with `kind`, what a head that is made anew is to tell apart.
         seed: of a head that is made anew.
+        lm_head: an encoder without a head that gets a language model's for its training; it is never saved.
 
     Raises:
         PotstillError: see models/source.py; or a part that this package does not know.
@@ -48,7 +50,7 @@ def load_encoder(
     layout = sentence_format.read(folder)
     logging.disable_progress_bar()
     try:
-        network = heads.load_network(folder, kind or heads.saved_kind(folder), labels, seed)
+        network = heads.load_network(folder, "mlm" if lm_head else kind or heads.saved_kind(folder), labels, seed)
         hf_tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise PotstillError(name, f"cannot be loaded: {str(error).splitlines()[0]}", "check that it is an encoder, saved whole") from error
@@ -62,6 +64,7 @@ def load_encoder(
         max_length=min(max_length or layout.max_length or _own_length(hf_tokenizer) or 128, position_limit(network)),
         dense=layout.dense,
         layer_weights=layout.layer_weights,
+        kind="embed" if lm_head else None,
     )
     return model.eval()
 

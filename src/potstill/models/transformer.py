@@ -10,7 +10,7 @@ from torch import nn
 
 from potstill.errors import PotstillError, did_you_mean
 from potstill.models.encoder import EncoderModel
-from potstill.models.heads import new_network
+from potstill.models.heads import kind_of, new_network
 from potstill.models.loading import position_limit
 
 if TYPE_CHECKING:
@@ -86,9 +86,9 @@ def build_student(
     config.num_hidden_layers, config.hidden_size, config.num_attention_heads = layers, width, heads
     # DistilBERT calls its inner width hidden_dim and maps no common name to it.
     setattr(config, "hidden_dim" if config.model_type == "distilbert" else "intermediate_size", ffn)
-    return _wrap(new_network(config, source.kind, seed), source, pooling, normalize, max_length)
+    return _wrap(new_network(config, kind_of(source.network), seed), source, pooling, normalize, max_length)
 
 
 def _wrap(network: PreTrainedModel, source: EncoderModel, pooling: str, normalize: bool, max_length: int) -> EncoderModel:
     length = min(max_length, position_limit(network))
-    return EncoderModel(network, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=length)
+    return EncoderModel(network, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=length, kind=source.kind)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from potstill.models.encoder import EncoderModel
-from potstill.models.output import EncoderOutput
+from potstill.models.output import LOGITS, EncoderOutput, Field
 from potstill.training.objective import Objective
 from potstill.training.perturbation import Perturbation, embedding_module
 
@@ -46,19 +46,25 @@ class Distillation(nn.Module):
             scale: what the caller will multiply the loss by before its backward pass; a perturbation's own needs the same.
         """
         inputs = {key: value for key, value in batch.items() if key in INPUTS}
+        reads = self.objective.student_reads
 
         def compute(counts: bool) -> tuple[Tensor, dict[str, Tensor]]:
             # A loss with a memory must not learn the same batch twice.
             self.objective.train(counts and self.training)
-            return self.objective(self._read(inputs), teacher, batch, negatives)
+            if "masked_ids" not in batch or LOGITS not in reads:
+                return self.objective(self._read(inputs, reads), teacher, batch, negatives)
+            # The vectors are of the texts as they are, the guesses of the texts with holes.
+            plain = self._read(inputs, reads - {LOGITS})
+            guesses = self._read({**inputs, "input_ids": batch["masked_ids"]}, frozenset({LOGITS}))
+            return self.objective(EncoderOutput(plain.mask, {**plain.values, **guesses.values}), teacher, batch, negatives)
 
         if self.perturbation is None or not self.training:
             return compute(True)
         return self.perturbation(embedding_module(self.student), batch["attention_mask"], compute, scale)
 
-    def _read(self, inputs: dict[str, Tensor]) -> EncoderOutput:
-        """What the objective reads of the student, in pieces where the batch is large."""
-        reads, mask = self.objective.student_reads, inputs["attention_mask"]
+    def _read(self, inputs: dict[str, Tensor], reads: frozenset[Field]) -> EncoderOutput:
+        """What is read of the student, in pieces where the batch is large."""
+        mask = inputs["attention_mask"]
         # A perturbation's hook is gone when the gradient comes: its passes cannot be made again.
         if self.cached_tokens is None or mask.numel() <= self.cached_tokens or self.perturbation is not None or not self.training:
             return self.student(**inputs, reads=reads)

@@ -116,7 +116,7 @@ class StageTrainer(Trainer):
         scaler = self.accelerator.scaler
         scale = share * scaler.get_scale() if scaler is not None else 1.0
         rows = inputs["rows"].cpu().numpy()
-        seen = {key: inputs[key] for key in INPUTS if key in inputs} if self.data.masking is not None else None
+        seen = {key: inputs[key] for key in INPUTS if key in inputs} if self.data.masking is not None and not self.data.beside else None
         teacher = self.teacher(rows, self.args.device, seen) if self.teacher is not None else None
         loss, parts = model(inputs, teacher, self._negatives(rows), scale)
         for name, value in parts.items():

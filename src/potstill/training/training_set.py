@@ -20,6 +20,7 @@ class TrainingSet:
         labels: of the rows, as Loss.forward describes them; a list where each text has one for
             each token; None where the data has none.
         masking: of a language model: padded ids and a generator → (masked ids, labels).
+        beside: whether a batch holds the masked texts, as `masked_ids`, beside the plain ones.
         groups: (n, v) numbers of `texts` that belong together, for a contrastive loss: a row is
             then a group, and a batch holds first texts, then second ones, then third ones.
     """
@@ -27,6 +28,7 @@ class TrainingSet:
     texts: TokenizedTexts
     labels: np.ndarray | Sequence[np.ndarray] | None = None
     masking: Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]] | None = None
+    beside: bool = False
     groups: np.ndarray | None = None
 
     def __len__(self) -> int:
@@ -45,7 +47,8 @@ class TrainingSet:
         batch = {**self.texts.pad(rows, pad_id), "rows": rows, **views}
         if self.masking is not None:
             # Of the rows and not of a running generator: a resumed run masks as an unbroken one.
-            batch["input_ids"], batch["labels"] = self.masking(batch["input_ids"], np.random.default_rng([seed, *rows[:8]]))
+            name = "masked_ids" if self.beside else "input_ids"
+            batch[name], batch["labels"] = self.masking(batch["input_ids"], np.random.default_rng([seed, *rows[:8]]))
         if self.labels is not None:
             batch["labels"] = self.labels_of(rows)
         return batch
