@@ -165,6 +165,31 @@ def test_simcse_through_the_command(work: Path, call: Any) -> None:
     assert load_encoder(Path("run/student")).pooling == "mean_first_last"
 
 
+def test_training_on_pairs_brings_them_together(work: Path, call: Any) -> None:
+    """Each word's pair is found among the others' better than before."""
+    pairs = [{"path": "words.tsv", "columns": [0, 1]}]
+    Path("data/words.tsv").write_text("".join(f"the {a} and the {b}\t{b} was seen by {a}\n" for a in WORDS for b in WORDS if a != b))
+    terms = [{"loss": "info_nce"}]
+    more = _set(data__texts=[], data__pairs=pairs, stages__0__steps=25, stages__0__terms=terms, training__learning_rate=2e-3)
+    status, _out, err = call("train", "recipe.yaml", "--out", "run", *more)
+    assert status == 0, err
+    before, after = (record.scores["retrieval/words"]["mrr@10"] for record in read_run(Path("run")).records)
+    losses = [line["loss"] for line in read_metrics(Path("run")) if "loss" in line]
+    assert losses[-1] < 0.8 * losses[0]
+    assert after > before
+
+
+def test_what_the_teacher_says_of_a_copy_is_no_neighbour() -> None:
+    """With each text twice in a batch its own copy would take all of the softmax."""
+    torch.manual_seed(0)
+    student, teacher = torch.randn(4, 3), torch.randn(4, 3)
+    loss = make_loss("similarity_kl", {"temperature": 0.05})
+    once = loss(student, teacher, {"rows": torch.arange(4)})
+    twice = loss(student.repeat(2, 1), teacher.repeat(2, 1), {"rows": torch.arange(4).repeat(2)})
+    # Every other text counts twice on both sides, and the distributions are the same but halved.
+    torch.testing.assert_close(once, twice)
+
+
 def test_contrastive_training_and_distillation_in_one_stage(work: Path, call: Any) -> None:
     rows = [{"loss": "info_nce"}, {"loss": "similarity_mse", "weight": 10}, {"loss": "embedding_cosine", "project": "linear"}]
     pairs = [{"path": "pairs.tsv", "columns": [0, 1, 2]}]
@@ -216,9 +241,14 @@ def test_the_vectors_are_of_the_texts_without_masks(tiny_encoder_dir: Path) -> N
             "data.pairs: are read by no term",
         ),
         ({"data__texts": ["one.txt"]}, "1 different texts"),
+        ({"data__texts": [], "data__pairs": [{"path": "same.tsv", "columns": [0, 1]}]}, "nothing in them to tell apart"),
+        ({"student__normalize": True}, "project: mlp reads vectors before they are normalised"),
+        ({"stages__0__perturb": True}, "perturb: does not go with info_nce"),
+        ({"student__pooling": "cls_pooler", "stages__0__terms": [{"loss": "mlm"}]}, "a network that guesses masked words has no pooler"),
     ],
 )
 def test_bad_input(work: Path, call: Any, changes: dict[str, Any], line: str) -> None:
     Path("data/one.txt").write_text("the same text\n" * 100)
+    Path("data/same.tsv").write_text("".join(f"text {number}\tone answer\n" for number in range(100)))
     status, _out, err = call("check", "recipe.yaml", *_set(**changes))
     assert status == 2 and line in err

@@ -110,6 +110,9 @@ def _unlabelled(recipe: recipes.Recipe) -> Material:
     kind = "embed" if recipe.task == recipes.EMBED else "mlm"
     if _reads_pairs(recipe):
         groups, held_out = split_groups(gather_groups(recipe), recipe.data.held_out, recipe.training.seed)
+        if len({group[1] for group in groups}) < 2:
+            problem = f"{len(groups)} rows are left that share no text with the held-out ones, and nothing in them to tell apart"
+            raise PotstillError("data", problem, "name more texts, or pairs with different second texts")
         numbers: dict[str, int] = {}
         rows = [[numbers.setdefault(text, len(numbers)) for text in group] for group in groups]
         return Material(list(numbers), held_out, kind=kind, groups=rows)
@@ -164,8 +167,9 @@ def _labelled(recipe: recipes.Recipe) -> Material:
 
     from potstill.tasks.labelled import training_data
 
-    if recipe.data.texts:
-        raise PotstillError("data.texts", f"are not read by the labelled task {recipe.task}", "drop them, or set task: embed")
+    for key in ("texts", "pairs"):
+        if getattr(recipe.data, key):
+            raise PotstillError(f"data.{key}", f"are not read by the labelled task {recipe.task}", "drop them, or set task: embed")
     data = training_data(recipe.task, recipe.data.dir)
     if recipe.data.augment is not None and (recipe.teacher is None or data.kind == "tagging"):
         raise PotstillError("data.augment", "needs a teacher, and a task whose labels are not one a word", "drop it")

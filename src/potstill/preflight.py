@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +13,11 @@ from potstill.errors import PotstillError, collect
 from potstill.evaluation.evaluate import load_tasks
 from potstill.files import cache_folder, require_space
 from potstill.material import Material, read_material
+from potstill.sides import both_sizes, config_of, heads_of, layers_of, pooled_by, width_of
 
 if TYPE_CHECKING:
     from potstill.models.output import Field
-    from potstill.training.objective import Sizes, TermSpec
+    from potstill.training.objective import TermSpec
 
 AGREEMENT, LAST = "agreement", "last"
 
@@ -45,7 +45,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         PotstillErrors: everything wrong, at once.
     """
     from potstill.models.output import LOGITS
-    from potstill.models.pooling import check_pooling
+    from potstill.models.pooling import CLS_POOLER, check_pooling
     from potstill.models.source import model_folder
     from potstill.models.transformer import choose_layers
     from potstill.training.terms import check_losses
@@ -67,26 +67,25 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
             attempt(_require_fit, task, recipe, read, place)
         teacher_folder = attempt(model_folder, recipe.teacher.model) if recipe.teacher else None
         student_folder = attempt(model_folder, recipe.student.model) if recipe.student.model else teacher_folder
-        teacher: dict[str, Any] = attempt(_config, teacher_folder) or {}
-        source: dict[str, Any] = attempt(_config, student_folder) or {}
-        built, total = recipe.student.width is not None, _layers(source)
+        teacher: dict[str, Any] = attempt(config_of, teacher_folder) or {}
+        source: dict[str, Any] = attempt(config_of, student_folder) or {}
+        built, total = recipe.student.width is not None, layers_of(source)
         layers = [int(recipe.student.layers)] if built else []  # type: ignore[arg-type]
         if not built and total:
             layers = attempt(choose_layers, recipe.student.layers, recipe.student.rule, total, f"{place}: student.layers") or []
         depth = layers[0] if built else len(layers)
-        poolings = (
-            (recipe.teacher.pooling if recipe.teacher else None, _layers(teacher), "teacher"),
-            (recipe.student.pooling, depth, "student"),
-        )
-        for pooling, deep, side in poolings:
-            if pooling is not None:
+        pooled = attempt(pooled_by, recipe, teacher_folder, student_folder) or (("mean", 0), ("mean", 0))
+        if recipe.task == recipes.EMBED:
+            for (pooling, _), deep, side in zip(pooled, (layers_of(teacher), depth), ("teacher", "student")):
                 attempt(check_pooling, pooling, deep or None, f"{place}: {side}.pooling")
+            if recipe.masks and pooled[1][0] == CLS_POOLER:
+                attempt(_refuse, f"{place}: student.pooling", "a network that guesses masked words has no pooler", "take cls")
         attempt(_require_precision, recipe.training)
-        sizes = _both_sizes(recipe, source, teacher, read)
+        sizes = both_sizes(recipe, source, teacher, read, pooled)
         rows: list[tuple[recipes.Stage, list[TermSpec] | None]] = []
         for stage in recipe.stages:
-            if depth and (recipe.teacher is None or _layers(teacher)):
-                terms = attempt(_stage, recipe, stage, depth, _layers(teacher), sizes, _rows(recipe, read), place)
+            if depth and (recipe.teacher is None or layers_of(teacher)):
+                terms = attempt(_stage, recipe, stage, depth, layers_of(teacher), sizes, _rows(recipe, read), place)
             else:
                 terms = attempt(check_losses, stage, place)
             rows.append((stage, terms))
@@ -106,11 +105,11 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         ("texts", f"{len(read.texts):,} to train on, {len(read.held_out):,} held out"),
     ]
     if recipe.teacher:
-        facts.table.append(("teacher", f"{recipe.teacher.model}: {_layers(teacher)} layers, width {_width(teacher)}"))
+        facts.table.append(("teacher", f"{recipe.teacher.model}: {layers_of(teacher)} layers, width {width_of(teacher)}"))
         without = "none: the teacher runs in every step" if reads else "none: no term reads the teacher"
         facts.table.append(("teacher cache", cache.line() if cache else without))
     facts.table += [
-        ("student", f"{recipe.student.model or 'cut from the teacher'}: {kept}, width {recipe.student.width or _width(source)}"),
+        ("student", f"{recipe.student.model or 'cut from the teacher'}: {kept}, width {recipe.student.width or width_of(source)}"),
         ("best checkpoint by", recipe.select),
         ("evaluate", ", ".join(recipe.evaluate)),
     ]
@@ -151,6 +150,10 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
                 attempt(
                     _refuse, f"{place}: training.batch_size", f"{term.name} has nothing to tell apart in a batch of one", "take 2 or more"
                 )
+            if term.project == "mlp" and term.loss.reads == "embedding" and recipe.student.normalize:
+                attempt(_refuse, where, "project: mlp reads vectors before they are normalised", "set student.normalize to false")
+            if stage.perturbation and recipe.task == recipes.EMBED and (term.loss.reads_pairs or term.name == "mlm"):
+                attempt(_refuse, f"{place}: stages.{stage.name}.perturb", f"does not go with {term.name}", "drop one of them")
             if term.loss.reads in INSIDE:
                 attempt(_require_shown, recipe, where)
     return terms
@@ -199,7 +202,7 @@ def _require_shown(recipe: recipes.Recipe, place: str) -> None:
     for name in (recipe.teacher.model if recipe.teacher else None, recipe.student.model):
         if name is None:
             continue
-        config = _config(model_folder(name))
+        config = config_of(model_folder(name))
         known = config.get("model_type") in transformers.CONFIG_MAPPING
         kind: Any = transformers.MODEL_MAPPING.get(transformers.CONFIG_MAPPING[config["model_type"]], None) if known else None
         if isinstance(kind, type) and not shows_attention(kind):
@@ -219,26 +222,6 @@ def _require_precision(training: recipes.Training) -> None:
 
 def _refuse(place: str, problem: str, remedy: str) -> None:
     raise PotstillError(place, problem, remedy)
-
-
-def _both_sizes(
-    recipe: recipes.Recipe, source: dict[str, Any], teacher: dict[str, Any], read: Material | None
-) -> tuple[Sizes, Sizes | None, tuple[int, int]]:
-    """Sizes of both sides as their configurations have them, and their heads; 0 where unknown."""
-    from potstill.models.pooling import POOLINGS
-    from potstill.training.objective import Sizes
-
-    def logits(config: dict[str, Any]) -> int:
-        if recipe.masks:
-            return int(config.get("vocab_size") or 0)
-        # What the teacher's head tells apart is compared by name, apart from this.
-        return max(1, len(read.names)) if read and recipe.labelled else 0
-
-    width = recipe.student.width or _width(source)
-    pooled = POOLINGS[recipe.student.pooling].width(width) if recipe.student.pooling in POOLINGS else width
-    ours = Sizes(pooled, width, logits(source))
-    theirs = Sizes(_width(teacher), _width(teacher), logits(teacher)) if recipe.teacher else None
-    return ours, theirs, (recipe.student.heads or _heads(source), _heads(teacher))
 
 
 def _stage_rows(stage: recipes.Stage, terms: Sequence[TermSpec]) -> list[tuple[str, str]]:
@@ -272,27 +255,4 @@ def _estimate(
     if recipe.teacher is None or not recipe.teacher.cache or recipe.task == recipes.MLM or not read or not any(stages):
         return None
     copies = _rows(recipe, read) // len(read.texts)
-    return estimate_cache(recipe.teacher, read, copies, stages, _width(teacher), _heads(teacher), _layers(teacher))
-
-
-def _config(folder: Path | None) -> dict[str, Any]:
-    """A model's config.json, read without loading anything; empty when the model was not found."""
-    if folder is None:
-        return {}
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PotstillError(folder / "config.json", f"cannot be read ({error})", "fetch or save the model again") from error
-    return content if isinstance(content, dict) else {}
-
-
-def _layers(config: dict[str, Any]) -> int:
-    return int(config.get("num_hidden_layers") or config.get("n_layers") or 0)
-
-
-def _width(config: dict[str, Any]) -> int:
-    return int(config.get("hidden_size") or config.get("dim") or 0)
-
-
-def _heads(config: dict[str, Any]) -> int:
-    return int(config.get("num_attention_heads") or config.get("n_heads") or 0)
+    return estimate_cache(recipe.teacher, read, copies, stages, width_of(teacher), heads_of(teacher), layers_of(teacher))

@@ -126,7 +126,7 @@ class Training(Part):
     batch_tokens: Count = Field(
         16384, description="padded tokens a batch holds at most, whatever batch_size says; a contrastive one is computed in such pieces"
     )
-    max_length: Count | None = Field(None, description="tokens a training text is cut to; default: student.max_length")
+    max_length: Count | None = Field(None, description="tokens a training text is cut to, on both sides; default: their own max_length")
     accumulate: Count = Field(
         1, description="batches whose gradients are added up before a step; each keeps its own negatives, and its own perturbation"
     )
@@ -160,6 +160,7 @@ class Int8(Part):
 class Export(Part):
     onnx: bool = True
     int8: bool | Int8 = True
+    torch_int8: bool = Field(False, description="score torch's own dynamic int8 of the student too; nothing of it is kept")
 
     @property
     def limits(self) -> Int8 | None:

@@ -81,7 +81,8 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool, watc
     for number, ((stage, chosen, perturbation), plan) in enumerate(zip(stages, plans)):
         if chosen is None:
             continue
-        judged = dev if any(field.name in ("logits", "embedding") for field in chosen.student_reads) else None
+        read = {field.name for field in chosen.student_reads}
+        judged = dev if ("embedding" if recipe.task == recipes.EMBED else "logits") in read else None
         if judged is not None and watch is not None:
             judged = replace(judged, watch=partial(watch, stage.name))
         settings = Settings(
@@ -208,7 +209,7 @@ def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
         lm_head=recipe.masks and recipe.task == recipes.EMBED,
     )
     taught = recipe.teacher.pooling if recipe.teacher and wanted.model is None else None
-    pooling = wanted.pooling or taught or source.pooling
+    pooling = wanted.pooling or taught
     if wanted.width is not None:
         return build_student(
             source,
@@ -216,7 +217,7 @@ def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
             width=wanted.width,
             heads=wanted.heads,  # type: ignore[arg-type]  # the recipe's check saw that all four are there
             ffn=wanted.ffn,  # type: ignore[arg-type]
-            pooling=pooling,
+            pooling=pooling or source.pooling,
             normalize=wanted.normalize,
             max_length=wanted.max_length,
             seed=recipe.training.seed,

@@ -67,7 +67,8 @@ def make_teacher(
     settings = recipe.teacher
     assert settings is not None and facts.teacher_folder is not None
     reads = frozenset(field for stage in stages for field in stage)
-    own = _own_tokens(facts, model, student, tokens, reads, training_length(recipe, student))
+    length = min(model.max_length, recipe.training.max_length or model.max_length)  # what the student cannot see is not taught
+    own = _own_tokens(facts, model, length, student, training_length(recipe, student), tokens, reads)
     sizes = {field: cache_bytes(own.lengths, field, model, own.words is not None, settings.cache_half) for field in reads}
     # A language model's texts are masked anew in every step: of them nothing can be kept.
     budget = settings.cache_gb * 1e9 if settings.cache and recipe.task != recipes.MLM else 0
@@ -76,7 +77,7 @@ def make_teacher(
     model.to(device)
     parts: list[Teacher] = []
     if kept:
-        place = cache_place(facts.teacher_folder, facts.material.texts, _cache_settings(settings, precision))
+        place = cache_place(facts.teacher_folder, facts.material.texts, _cache_settings(settings, precision, recipe.training.max_length))
         parts.append(build_cache(place, model, own, kept, precision=precision, half=settings.cache_half, live=live))
     if live:
         parts.append(LiveTeacher(prepare_teacher(model, live), own, live, precision))
@@ -106,7 +107,13 @@ def held_out_vectors(recipe: recipes.Recipe, facts: Facts) -> np.ndarray:
 
 
 def _own_tokens(
-    facts: Facts, model: EncoderModel, student: EncoderModel, tokens: TokenizedTexts, reads: frozenset[Field], length: int
+    facts: Facts,
+    model: EncoderModel,
+    length: int,
+    student: EncoderModel,
+    student_length: int,
+    tokens: TokenizedTexts,
+    reads: frozenset[Field],
 ) -> TokenizedTexts:
     """The texts in the teacher's pieces: the student's own where both cut alike.
 
@@ -119,9 +126,9 @@ def _own_tokens(
     from potstill.models.output import LOGITS
     from potstill.training.cache_budget import SQUARES, TOKENS
 
-    if model.max_length == length and model.tokenizer.to_str() == student.tokenizer.to_str():
+    if length == student_length and model.tokenizer.to_str() == student.tokenizer.to_str():
         return tokens
-    own = tokenize(model.tokenizer, facts.material.texts, model.max_length, "tokenize")
+    own = tokenize(model.tokenizer, facts.material.texts, length, "tokenize")
     if any(field.name in TOKENS | SQUARES for field in reads) or (LOGITS in reads and own.words is not None):
         different = np.flatnonzero(own.lengths != tokens.lengths)
         if len(different):
@@ -132,10 +139,15 @@ def _own_tokens(
     return own
 
 
-def _cache_settings(teacher: recipes.Teacher, precision: torch.dtype) -> dict[str, Any]:
+def _cache_settings(teacher: recipes.Teacher, precision: torch.dtype, cut: int | None = None) -> dict[str, Any]:
     """What else than the teacher's files and the texts decides what is in a cache."""
     import torch
 
     # fp16 is named only where it is so: the caches of fp32 and of bf16 keep the names they had before there was fp16.
     half = {"bf16": precision == torch.bfloat16} | ({"fp16": True} if precision == torch.float16 else {})
-    return {"pooling": teacher.pooling, "max_length": teacher.max_length, "half": teacher.cache_half, **half}
+    return {
+        "pooling": teacher.pooling,
+        "max_length": min(teacher.max_length, cut or teacher.max_length),
+        "half": teacher.cache_half,
+        **half,
+    }

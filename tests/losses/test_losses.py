@@ -36,7 +36,7 @@ CASES = [(name, NEEDED.get(name, {}), TOKEN_LOGITS if name == "mlm" else None) f
     ("crd", {"negatives": "batch", "other_labels": True}, None),
     ("crd", {"count": 5, "other_labels": True}, None),
 ]
-LEAST_ELSEWHERE = {"cos_nce", "crd", "hard_label", "mlm"}  # not 0 where the student equals the teacher
+LEAST_ELSEWHERE = {"cos_nce", "crd", "hard_label", "info_nce", "mlm"}  # not 0 where the student equals the teacher
 
 
 def values_of(field, width, seed, padded=0, texts=4):
@@ -77,6 +77,8 @@ def case(name, options, field, padded=0):
         batch["labels"][:2, 1] = torch.tensor([2, 0])
     if getattr(loss, "multilabel", False):
         batch["labels"] = torch.eye(4, CLASSES)
+    if loss.reads_pairs:
+        batch["views"] = torch.tensor(2)
     if getattr(loss, "pool", 0):
         batch["negatives"] = values_of(field, teacher_width, seed=3, padded=padded, texts=loss.pool)
         batch["negatives_mask"] = (torch.arange(LENGTH + padded) < torch.tensor([[3], [4], [1], [2], [4]])).long()
@@ -162,7 +164,7 @@ def test_similarity_kl(tau):
         p = [math.exp(cosine(T[i], T[j]) / tau) for j in others]
         q = [math.exp(cosine(S[i], S[j]) / tau) for j in others]
         expected += sum(a / sum(p) * math.log((a / sum(p)) / (b / sum(q))) for a, b in zip(p, q)) / 4
-    assert make_loss("similarity_kl", {"temperature": tau})(s, t, {}).item() == pytest.approx(expected)
+    assert make_loss("similarity_kl", {"temperature": tau})(s, t, {"rows": torch.arange(len(s))}).item() == pytest.approx(expected)
 
 
 def test_options_are_checked_against_the_constructor():

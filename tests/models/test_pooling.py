@@ -179,3 +179,41 @@ def test_what_another_library_saved(tiny_encoder_dir: Path, tmp_path: Path) -> N
     ours = load_encoder(tmp_path / "theirs")
     assert ours.pooling == "weighted"
     np.testing.assert_allclose(ours.encode(TEXTS), theirs.encode(TEXTS), atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_a_saved_pooling_is_read_again_at_every_depth(layers: int, tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    """The same hidden states have several names in a shallow model, and some names are not allowed there."""
+    source = load_encoder(tiny_encoder_dir)
+    for name, pooling in POOLINGS.items():
+        try:
+            pooling.numbers(layers)
+        except PotstillError:
+            with pytest.raises(PotstillError, match="layers, and the model has"):
+                cut_student(source, list(range(1, layers + 1)), pooling=name)
+            continue
+        model = cut_student(source, list(range(1, layers + 1)), pooling=name).eval()
+        model.save(tmp_path / name)
+        np.testing.assert_allclose(load_encoder(tmp_path / name).encode(TEXTS), model.encode(TEXTS), atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", [CLS_POOLER, "weighted"])
+def test_a_whole_cut_gives_the_vectors_of_its_source(pooling: str, tiny_encoder_dir: Path) -> None:
+    source = _tiny(tiny_encoder_dir, pooling)
+    same = cut_student(source, [1, 2, 3, 4], max_length=32).eval()
+    np.testing.assert_array_equal(same.encode(TEXTS), source.encode(TEXTS))
+    assert cut_student(source, [1, 4]).encode(TEXTS).shape == (3, 32)  # other weights of other layers
+
+
+def test_a_pooler_that_was_not_saved_is_drawn_with_the_seed(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    load_encoder(tiny_encoder_dir, kind="mlm").save(tmp_path / "mlm")  # a language model has no pooler
+    first, second = (load_encoder(tmp_path / "mlm", pooling=CLS_POOLER).encode(TEXTS) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_cache_knows_the_weights_of_layers(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+    from potstill.training.cache import fingerprint
+
+    for name in ("mean_first_last", "mean_last_four"):
+        _tiny(tiny_encoder_dir, name).save(tmp_path / name)
+    assert fingerprint(tmp_path / "mean_first_last") != fingerprint(tmp_path / "mean_last_four")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax, normalize
 
@@ -12,7 +11,7 @@ from potstill.losses.base import Loss
 
 
 class SimilarityKL(Loss):
-    """L = 1/b · Σ_i KL( softmax_j(cos(t_i, t_j)/τ) ‖ softmax_j(cos(s_i, s_j)/τ) ), j ≠ i.
+    """L = 1/b · Σ_i KL( softmax_j(cos(t_i, t_j)/τ) ‖ softmax_j(cos(s_i, s_j)/τ) ) over other texts j.
 
     Like similarity_mse, but a small τ turns the weight to each text's nearest neighbours, where
     ranking is decided. No factor τ². student: (b, d_s), teacher: (b, d_t) → scalar.
@@ -34,12 +33,14 @@ class SimilarityKL(Loss):
         self.temperature = temperature
 
     def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-        return kl_div(self._neighbours(student), self._neighbours(teacher), reduction="batchmean", log_target=True)
+        # Where a batch holds a text twice (SimCSE's views) the copy would take all of the softmax.
+        same = batch["rows"][:, None] == batch["rows"]
+        ours, theirs = self._neighbours(student, same), self._neighbours(teacher, same)
+        return kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
-    def _neighbours(self, vectors: Tensor) -> Tensor:
-        """(b, d) → (b, b - 1) log-probabilities of the other texts."""
+    def _neighbours(self, vectors: Tensor, same: Tensor) -> Tensor:
+        """(b, d) → (b, b) log-probabilities of the other texts."""
         unit = normalize(vectors, dim=-1)
         scores = unit @ unit.T / self.temperature  # (b, b)
-        # The diagonal is dropped, not masked with -inf: 0 · (-inf) would poison the KL.
-        others = ~torch.eye(len(scores), dtype=torch.bool, device=scores.device)
-        return log_softmax(scores[others].view(len(scores), len(scores) - 1), dim=-1)
+        # So low that its probability is 0, and finite: 0 · (-inf) would poison the KL.
+        return log_softmax(scores.masked_fill(same, float(scores.detach().min()) - 1e4), dim=-1)

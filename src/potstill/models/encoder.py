@@ -79,10 +79,12 @@ class EncoderModel(nn.Module):
         self._pool = pooling_named(pooling)
         self._pool.numbers(int(network.config.num_hidden_layers))  # told now, not at the first text
         self.dense = nn.Sequential(*dense)
+        self.layer_weights: nn.Parameter | None = None
         if pooling == WEIGHTED:
             count = int(network.config.num_hidden_layers) + 1
             fits = layer_weights is not None and len(layer_weights) == count  # a cut student has other layers
-            self.layer_weights = nn.Parameter(layer_weights.float() if layer_weights is not None and fits else torch.ones(count))
+            found = layer_weights.detach().float().clone() if layer_weights is not None and fits else torch.ones(count)
+            self.layer_weights = nn.Parameter(found)
 
     @property
     def backbone(self) -> PreTrainedModel:
@@ -191,7 +193,7 @@ class EncoderModel(nn.Module):
                 do for a pooling that reads no other.
         """
         read = states[-1:] if self._pool.layers == "last" else [states[number] for number in self._pool.numbers(len(states) - 1)]
-        vectors = self.dense(self._pool(read, mask, getattr(self, "layer_weights", None)))
+        vectors = self.dense(self._pool(read, mask, self.layer_weights))
         return nn.functional.normalize(vectors.float(), dim=-1) if self.normalize else vectors
 
     def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> np.ndarray:

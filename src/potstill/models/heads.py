@@ -69,7 +69,9 @@ def load_network(folder: Path, kind: str, labels: Sequence[str] = (), seed: int 
 
     transformers.logging.set_verbosity_error()  # a head made anew is no news to whoever asked for it
     if kind == "embed":
-        return transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # of a pooler that the folder lacks
+            return transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     before = [str(name).casefold() for _, name in sorted(config.id2label.items())]
     if labels or kind == "regression":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from potstill.errors import PotstillError
-from potstill.models.pooling import LAYERS, POOLINGS, WEIGHTED
+from potstill.models.pooling import POOLINGS, WEIGHTED
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
@@ -89,7 +90,7 @@ def write(folder: Path, model: EncoderModel) -> None:
     else:
         if pooling.layers != "last":
             weights = torch.tensor([float(number in numbers) for number in range(total + 1)])
-            own = model.layer_weights.detach().cpu() if pooling.reduce == WEIGHTED else weights
+            own = weights if model.layer_weights is None else model.layer_weights.detach().cpu()
             settings = {"word_embedding_dimension": model.width, "layer_start": 0, "num_hidden_layers": total}
             modules.append(("WeightedLayerPooling", settings, {"layer_weights": own.contiguous()}))
         reduce = "mean" if pooling.reduce == WEIGHTED else pooling.reduce
@@ -138,11 +139,10 @@ def _layers_named(folder: Path, reduce: str | None, weights: Tensor) -> str:
     """The pooling that a WeightedLayerPooling and the Pooling behind it make together."""
     chosen = torch.nonzero(weights).flatten().tolist()
     if bool((weights[chosen] == weights[chosen[0]]).all()):
-        for name, (numbers, _) in LAYERS.items():
-            if numbers(len(weights) - 1) == chosen and f"{reduce}_{name}" in POOLINGS:
-                return f"{reduce}_{name}"
-        if chosen == [len(weights) - 1]:
-            return str(reduce)
+        for name in (name for name, pooling in POOLINGS.items() if pooling.reduce == reduce):
+            with suppress(PotstillError):  # a name that asks for more layers than there are
+                if POOLINGS[name].numbers(len(weights) - 1) == chosen:
+                    return name
     if reduce != "mean":
         raise PotstillError(
             folder / "modules.json", f"WeightedLayerPooling with pooling {reduce} is not supported", "pool the mean, or one layer"

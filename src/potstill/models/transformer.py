@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
@@ -53,11 +53,22 @@ def choose_layers(layers: int | Sequence[int] | None, rule: str, total: int, pla
     return list(layers)
 
 
-def cut_student(source: EncoderModel, layers: Sequence[int], *, pooling: str, normalize: bool, max_length: int) -> EncoderModel:
-    """A student that keeps the source's embeddings, its head, and the `layers` (numbers from 1) of its stack."""
-    student = _wrap(copy.deepcopy(source.network), source, pooling, normalize, max_length)
-    keep_layers(student, layers)
-    return student
+def cut_student(
+    source: EncoderModel, layers: Sequence[int], *, pooling: str | None = None, normalize: bool = True, max_length: int = 128
+) -> EncoderModel:
+    """A student that keeps the source's embeddings, its head, and the `layers` (numbers from 1) of its stack.
+
+    Args:
+        pooling: default the source's, with what belongs to it: its dense layers, and its weights of
+            layers where the student has as many layers.
+    """
+    network = copy.deepcopy(source.network)
+    keep_layers(_wrap(network, source, "mean", normalize, max_length), layers)
+    # Only now, since a pooling may ask for more layers than are left.
+    if pooling is not None:
+        return _wrap(network, source, pooling, normalize, max_length)
+    own = {"dense": copy.deepcopy(list(source.dense)), "layer_weights": source.layer_weights}
+    return _wrap(network, source, source.pooling, normalize, max_length, **own)
 
 
 def keep_layers(model: EncoderModel, layers: Sequence[int]) -> None:
@@ -89,6 +100,6 @@ def build_student(
     return _wrap(new_network(config, kind_of(source.network), seed), source, pooling, normalize, max_length)
 
 
-def _wrap(network: PreTrainedModel, source: EncoderModel, pooling: str, normalize: bool, max_length: int) -> EncoderModel:
+def _wrap(network: PreTrainedModel, source: EncoderModel, pooling: str, normalize: bool, max_length: int, **own: Any) -> EncoderModel:
     length = min(max_length, position_limit(network))
-    return EncoderModel(network, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=length, kind=source.kind)
+    return EncoderModel(network, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=length, kind=source.kind, **own)

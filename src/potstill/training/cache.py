@@ -136,7 +136,7 @@ def cache_place(teacher: Path, texts: Iterable[Text], settings: dict[str, Any]) 
 
 def fingerprint(folder: Path) -> dict[str, str]:
     """SHA-256 of every file that decides a model's answers: weights, configuration, tokenizer."""
-    patterns = ("*.safetensors", "*.json", "vocab.txt", "*_*/config.json", "*_Dense/*.safetensors")
+    patterns = ("*.safetensors", "*.json", "vocab.txt", "*_*/config.json", "*_*/*.safetensors")
     return {
         path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted({p for pattern in patterns for p in folder.glob(pattern)})
     }

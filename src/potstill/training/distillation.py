@@ -54,7 +54,7 @@ class Distillation(nn.Module):
             if "masked_ids" not in batch or LOGITS not in reads:
                 return self.objective(self._read(inputs, reads), teacher, batch, negatives)
             # The vectors are of the texts as they are, the guesses of the texts with holes.
-            plain = self._read(inputs, reads - {LOGITS})
+            plain = self._read(inputs, reads - {LOGITS}) if reads - {LOGITS} else EncoderOutput(inputs["attention_mask"], {})
             guesses = self._read({**inputs, "input_ids": batch["masked_ids"]}, frozenset({LOGITS}))
             return self.objective(EncoderOutput(plain.mask, {**plain.values, **guesses.values}), teacher, batch, negatives)
 

@@ -1,0 +1,77 @@
+"""What teacher and student will be, from a recipe and the folders' configurations, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill import recipe as recipes
+from potstill.errors import PotstillError
+from potstill.material import Material
+
+if TYPE_CHECKING:
+    from potstill.training.objective import Sizes
+
+
+def config_of(folder: Path | None) -> dict[str, Any]:
+    """A model's config.json, read without loading anything; empty when the model was not found."""
+    if folder is None:
+        return {}
+    try:
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PotstillError(folder / "config.json", f"cannot be read ({error})", "fetch or save the model again") from error
+    return content if isinstance(content, dict) else {}
+
+
+def layers_of(config: dict[str, Any]) -> int:
+    return int(config.get("num_hidden_layers") or config.get("n_layers") or 0)
+
+
+def width_of(config: dict[str, Any]) -> int:
+    return int(config.get("hidden_size") or config.get("dim") or 0)
+
+
+def heads_of(config: dict[str, Any]) -> int:
+    return int(config.get("num_attention_heads") or config.get("n_heads") or 0)
+
+
+def both_sizes(
+    recipe: recipes.Recipe, source: dict[str, Any], teacher: dict[str, Any], read: Material | None, pooled: Sequence[tuple[str, int]]
+) -> tuple[Sizes, Sizes | None, tuple[int, int]]:
+    """Sizes of both sides as their configurations have them, and their heads; 0 where unknown."""
+    from potstill.models.pooling import POOLINGS
+    from potstill.training.objective import Sizes
+
+    def logits(config: dict[str, Any]) -> int:
+        if recipe.masks:
+            return int(config.get("vocab_size") or 0)
+        # What the teacher's head tells apart is compared by name, apart from this.
+        return max(1, len(read.names)) if read and recipe.labelled else 0
+
+    width = recipe.student.width or width_of(source)
+
+    def vectors(side: int, width: int) -> int:
+        name, dense = pooled[side]
+        return dense or (POOLINGS[name].width(width) if name in POOLINGS else width)
+
+    ours = Sizes(vectors(1, width), width, logits(source))
+    theirs = Sizes(vectors(0, width_of(teacher)), width_of(teacher), logits(teacher)) if recipe.teacher else None
+    return ours, theirs, (recipe.student.heads or heads_of(source), heads_of(teacher))
+
+
+def pooled_by(recipe: recipes.Recipe, teacher: Path | None, source: Path | None) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Of teacher and student the pooling, by the recipe or by their folders, and the width of a dense layer behind it, 0 for none."""
+    from torch import nn
+
+    from potstill.models.sentence_format import read as layout_of
+
+    layouts = [layout_of(folder) if folder is not None else None for folder in (teacher, source)]
+    dense = [[one.out_features for one in layout.dense if isinstance(one, nn.Linear)] if layout else [] for layout in layouts]
+    names = [layout.pooling or "mean" if layout else "mean" for layout in layouts]
+    given = recipe.teacher.pooling if recipe.teacher else None
+    wanted = recipe.student.pooling or (given if recipe.student.model is None else None)
+    kept = wanted is None and recipe.student.width is None  # else the source's dense layers are left out
+    return (given or names[0], [0, *dense[0]][-1]), (wanted or names[1], [0, *dense[1]][-1] if kept else 0)
