@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -43,6 +44,8 @@ def teach(recipe: recipes.Recipe, facts: Facts, folder: Path, resume: bool, watc
     from potstill.training.terms import stage_terms
     from potstill.training.trainer import Settings, train_stage
 
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:  # every process would run the whole plan, and write the same folder
+        raise PotstillError("WORLD_SIZE", "several processes cannot train one run yet", "start it once, without torchrun")
     training = recipe.training
     device = choose_device(training.device)
     precision = choose_precision(training.precision, device)
