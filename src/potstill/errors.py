@@ -22,6 +22,10 @@ class PotstillError(Exception):
         super().__init__(" ".join(line.split()))
 
 
+class NoSpace(PotstillError):
+    """The disk is full: nothing is wrong with what was asked, and the next thing asked will meet the same."""
+
+
 class PotstillErrors(PotstillError):
     """Several mistakes found in one reading, reported together, one line each, and each once."""
 

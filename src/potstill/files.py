@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from potstill.errors import PotstillError
+from potstill.errors import NoSpace, PotstillError
 
 
 @contextmanager
@@ -23,7 +23,8 @@ def write_aside(target: str | Path) -> Iterator[Path]:
     stays as it was.
 
     Raises:
-        PotstillError: the disk is full or the place cannot be written.
+        NoSpace: the disk is full.
+        PotstillError: the place cannot be written.
     """
     target = Path(target).absolute()
     # uuid: two processes that write the same target must not share the path aside.
@@ -42,7 +43,7 @@ def write_aside(target: str | Path) -> Iterator[Path]:
             os.replace(aside, target)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise PotstillError(target, "no space is left on the disk", "free some, or choose another folder") from error
+            raise NoSpace(target, "no space is left on the disk", "free some, or choose another folder") from error
         if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
             raise PotstillError(target, f"cannot be written ({error.strerror})", "choose another place") from error
         raise
@@ -69,13 +70,13 @@ def sha256_of(path: str | Path) -> str:
 
 
 def require_space(folder: str | Path, needed: int, purpose: str) -> None:
-    """Raise a PotstillError unless the disk under `folder` has `needed` bytes free."""
+    """Raise a NoSpace error unless the disk under `folder` has `needed` bytes free."""
     place = Path(folder).absolute()
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free
     if free < needed:
-        raise PotstillError(
+        raise NoSpace(
             folder, f"{purpose} needs {needed / 1e6:,.0f} MB and {free / 1e6:,.0f} MB are free", "free some, or choose another folder"
         )
 

@@ -18,7 +18,7 @@ from potstill.errors import PotstillError
 from potstill.progress import progress
 from potstill.report.search_page import write_search_page
 from potstill.results import REPORT_FILE, machine
-from potstill.search_queue import PAUSE, Queue, connected
+from potstill.search_queue import ANOTHER, HEARTBEAT, PAUSE, Queue, connected
 from potstill.search_record import Search
 from potstill.search_trials import Work
 
@@ -74,12 +74,15 @@ def _require_wanted(queue: Queue, last: Queue, resume: bool, folder: Path) -> No
     if resume or not queue.joined or not queue.started:
         return
     if last.trials(TrialState.COMPLETE):
-        raise PotstillError(folder, "holds a finished search", "add --resume to write its page again, or choose another --out")
-    for _ in range(4):  # a worker may be between two trials
-        if queue.trials(TrialState.RUNNING) or last.trials(TrialState.RUNNING):
-            return
+        raise PotstillError(folder, "holds a finished search", f"add --resume to write its page again, or {ANOTHER}")
+    before, looks = (queue.life(), last.life()), 0
+    # A kill leaves its trial running: only a further sign of life tells. Without one that runs, a worker may be between two.
+    while looks < 4 or (looks * PAUSE < 2.5 * HEARTBEAT and (queue.trials(TrialState.RUNNING) or last.trials(TrialState.RUNNING))):
         time.sleep(PAUSE)
-    raise PotstillError(folder, "holds a search that was stopped", "add --resume to go on with it, or choose another --out")
+        if (queue.life(), last.life()) != before:
+            return
+        looks += 1
+    raise PotstillError(folder, "holds a search that was stopped", f"add --resume to go on with it, or {ANOTHER}")
 
 
 def _shower(queue: Queue, advance: Any) -> Any:

@@ -26,6 +26,8 @@ GRACE = 45  # seconds without one after which it is given to somebody else
 SETUP = 30  # seconds that another process may take to fill a new queue
 PAUSE = 0.5
 BOUND, READY = "bound to", "ready"  # attributes of a study
+INSTEAD = "instead of"  # attribute of a trial: the numbers of those that it replaces, the last of them the one that ended
+ANOTHER = "choose another --out, and with --storage another name (--set name=…)"  # a study is found by the recipe's name
 KEPT = ("keys", "role", "last")  # attributes of a trial that the one in its place has too
 Run = Callable[[optuna.Trial], float | Sequence[float]]
 
@@ -98,9 +100,25 @@ def _shown(url: str) -> str:
 
 
 def again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Put the same settings into the queue once more."""
+    """Put the same settings into the queue once more, unless that is done: whoever does it may die before it is told."""
+    if trial.number in _replaced(study.get_trials(deepcopy=False)):
+        return
     attributes = {key: trial.user_attrs[key] for key in KEPT if key in trial.user_attrs}
+    attributes[INSTEAD] = [*trial.user_attrs.get(INSTEAD, []), trial.number]
     study.enqueue_trial(trial.system_attrs.get("fixed_params", {}) | trial.params, user_attrs=attributes)
+
+
+def _replaced(trials: Sequence[FrozenTrial]) -> set[int]:
+    return {number for trial in trials for number in trial.user_attrs.get(INSTEAD, [])}
+
+
+def _unfinished(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if not trial.state.is_finished()]
+
+
+def _lost(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    known = _replaced(trials)
+    return [trial for trial in trials if trial.state == TrialState.FAIL and "why" not in trial.user_attrs and trial.number not in known]
 
 
 class Queue:
@@ -145,19 +163,20 @@ class Queue:
         place, end = _shown(self.storage.url), time.monotonic() + SETUP
         while not self.study.user_attrs.get(READY):
             if time.monotonic() > end:
-                raise PotstillError(place, f"the search {name!r} in it was never set up whole", "choose another --storage or --out")
+                raise PotstillError(place, f"the search {name!r} in it was never set up whole", ANOTHER)
             time.sleep(PAUSE)
         if self.study.user_attrs.get(BOUND) != bound:
-            raise PotstillError(
-                place, f"holds the search {name!r} of another recipe or another space", "go on with those, or choose another --out"
-            )
+            raise PotstillError(place, f"holds the search {name!r} of another recipe or another space", f"go on with those, or {ANOTHER}")
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
-    @property
-    def whole(self) -> bool:
-        return not self.trials(TrialState.WAITING, TrialState.RUNNING)
+    def life(self) -> list[tuple[int, str, str]]:
+        """What changes every few seconds while somebody works here: the state of each trial, and its last sign of life."""
+        with self.storage.engine.connect() as connection:
+            rows = connection.execute(sqlalchemy.text("select trial_id, heartbeat from trial_heartbeats"))
+            beats = {row.trial_id: str(row.heartbeat) for row in rows}
+        return [(trial.number, trial.state.name, beats.get(trial._trial_id, "")) for trial in self.trials()]
 
     @property
     def started(self) -> bool:
@@ -178,16 +197,27 @@ class Queue:
             trial = self._next(sampler)
             if trial is not None:
                 self._run(trial, run)
-            elif self.whole:
+            elif self._whole():
                 return
             else:
                 time.sleep(PAUSE)
 
+    def _whole(self) -> bool:
+        """Whether all is done. A trial that failed without a reason and was not put back is put back: whoever failed it died first."""
+        trials = self.trials()  # one reading for both questions: between two of them a trial may go from one to the other
+        if not _lost(trials):
+            return not _unfinished(trials)
+        time.sleep(PAUSE)  # they may be about to
+        for trial in _lost(self.trials()):
+            again(self.study, trial)
+        return False
+
     def _next(self, sampler: Callable[[int], optuna.samplers.BaseSampler]) -> optuna.Trial | None:
         """Take a trial that waits. Study.ask would make a new one where another process took the last."""
-        unfinished = self.trials(TrialState.WAITING, TrialState.RUNNING)
+        trials = self.trials()
+        unfinished = _unfinished(trials)
         for trial in unfinished:
-            if trial.state != TrialState.WAITING or (trial.user_attrs.get("last") and len(unfinished) > 1):
+            if trial.state != TrialState.WAITING or (trial.user_attrs.get("last") and (len(unfinished) > 1 or _lost(trials))):
                 continue
             self.storage.record_heartbeat(trial._trial_id)  # before: one without any is never given to another
             try:
@@ -212,8 +242,8 @@ class Queue:
         except UpdateFinishedTrialError:  # this process was thought dead, and another has the trial
             return
         except BaseException:
+            again(self.study, self.storage.get_trial(trial._trial_id))  # first: a kill between the two must not lose it
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
-            again(self.study, self.storage.get_trial(trial._trial_id))
             raise
         self.study.tell(trial, values, state=state, skip_if_finished=True)
 

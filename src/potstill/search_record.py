@@ -13,6 +13,11 @@ from potstill.results import Strict
 SEARCH_FILE = "search.json"
 
 
+def search_folder(name: str, out: Path | None) -> Path:
+    """`out`, else the folder of a search of the recipe of that name."""
+    return out if out is not None else Path("runs") / f"{name}-search"
+
+
 class Trial(Strict):
     """One run of the recipe with some of its values replaced."""
 

@@ -22,8 +22,12 @@ if TYPE_CHECKING:
 ONE_FACTOR, GRID = "one-factor", "grid"
 LISTED = (ONE_FACTOR, GRID)  # samplers whose trials are known beforehand
 DEV = "-dev"
-# Trials that differ in one of these would be scored by different rulers, or not in the trial at all.
-RULERS = ("name", "task", "data.dir", "data.held_out", "training.select", "evaluate", "export")
+# Trials that differ in one of these would be scored by different rulers, or not in the trial at all. A score is the best
+# of the evaluations: more of them would make it higher.
+RULERS = ("name", "task", "data.dir", "data.held_out", "training.select", "training.evaluations", "evaluate", "export")
+AGREEMENT_RULERS = ("teacher", "data.texts", "data.pairs", "training.seed")  # whom the student is to agree with, and on which texts
+# What depends on the losses or on this machine; other numbers of the training are checked by reading them.
+PREFLIGHTED = ("training.batch_size", "training.precision", "training.device", "training.max_length")
 
 
 class Range(Part):
@@ -95,10 +99,11 @@ def read_space(file: Path, recipe: str, base: Recipe, overrides: Sequence[str]) 
     with collect() as attempt:
         attempt(_require_dev, base)
         attempt(preflight, base, recipe)
+    rulers = RULERS + (AGREEMENT_RULERS if base.select == AGREEMENT else ())
     with collect() as attempt:
         for key, values in space.keys.items():
             for value in [values.low, values.high] if isinstance(values, Range) else values:
-                attempt(_require_fit, file, key, value, recipe, overrides)
+                attempt(_require_fit, file, key, value, recipe, overrides, rulers)
     return space
 
 
@@ -171,15 +176,15 @@ def _require_dev(base: Recipe) -> None:
             raise PotstillError(place, f"{name} is also in `evaluate`: a search must not choose by what it reports", "take it out of one")
 
 
-def _require_fit(file: Path, key: str, value: Any, recipe: str, overrides: Sequence[str]) -> None:
+def _require_fit(file: Path, key: str, value: Any, recipe: str, overrides: Sequence[str], rulers: Sequence[str]) -> None:
     """Raise PotstillErrors where the recipe does not take the value of the key."""
     place = f"{file}: keys.{key}"
-    ruler = next((ruler for ruler in RULERS if key == ruler or key.startswith(f"{ruler}.")), None)
+    ruler = next((ruler for ruler in rulers if f"{key}.".startswith(f"{ruler}.") or ruler.startswith(f"{key}.")), None)
     if ruler is not None:
         raise PotstillError(place, f"{ruler} is the same for every trial, else their scores would not compare", "drop it, or use --set")
     try:
         changed = recipe_file.read(recipe, [*overrides, override(key, value)])
-        if not key.startswith("training."):  # names of losses, layers and poolings; numbers of the training are known by now
+        if not key.startswith("training.") or key in PREFLIGHTED:
             preflight(changed, recipe)
     except PotstillErrors as several:
         raise PotstillErrors([_said_of(place, value, error) for error in several.errors]) from None

@@ -18,23 +18,24 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from potstill import recipe_file
-from potstill.errors import PotstillError
+from potstill.errors import NoSpace, PotstillError, PotstillErrors
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import COST, evaluate
-from potstill.files import write_text
+from potstill.files import require_space, write_text
 from potstill.pipeline import RECIPE, SAMPLE, distil, export
 from potstill.preflight import preflight
 from potstill.recipe import Recipe
 from potstill.report.scores import primary_score
 from potstill.results import read_metrics, versions
 from potstill.runtime.folder import ONNX, STUDENT
-from potstill.search_queue import Queue, Spoilt
-from potstill.search_record import Search, Step, Trial
+from potstill.search_queue import ANOTHER, INSTEAD, Queue, Spoilt
+from potstill.search_record import Search, Step, Trial, search_folder
 from potstill.search_space import ONE_FACTOR, best_of_each, distributions, listed_settings, override, own_values, read_space
 from potstill.teach import CHECKPOINTS, teach
 
 TRIALS, BEST, COPIES = "trials", "best", "copies"
 DEFAULT_TRIALS = 20
+TESTED = 10  # students of the chosen run that are scored on the tests, at most
 
 
 class Work:
@@ -44,14 +45,15 @@ class Work:
         self.recipe, self.overrides = recipe, overrides
         self.base = recipe_file.read(recipe, overrides)
         self.space = read_space(space, recipe, self.base, overrides)
-        self.folder = folder or Path("runs") / f"{self.base.name}-search"
+        self.folder = search_folder(self.base.name, folder)
         self.seed = self.base.training.seed
         self.own = own_values(self.space, self.base)
         self.distributions = distributions(self.space)
 
     def queues(self, database: RDBStorage) -> tuple[Queue, Queue]:
         """The trials, and the one run at the end, which is a queue of one so that one process takes it."""
-        content = [self.base.model_dump(mode="json"), self.space.model_dump(mode="json")]
+        # Neither `export` nor `evaluate` changes a trial: a gate that refused the chosen run is widened on --resume.
+        content = [self.base.model_dump(mode="json", exclude={"export", "evaluate"}), self.space.model_dump(mode="json")]
         bound = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"][: len(self.space.objectives)]  # type: ignore[assignment]
         # Not before a third of the way: what rises slowly looks bad until then.
@@ -78,7 +80,16 @@ class Work:
         return optuna.samplers.RandomSampler(seed=self.seed + number)
 
     def trial(self, queue: Queue, trial: optuna.Trial) -> float | list[float]:
-        """Train the recipe with the trial's settings; its values as Optuna wants them."""
+        """Train the recipe with the trial's settings; its values as Optuna wants them.
+
+        Raises:
+            Spoilt: something is wrong with the settings, or the device's memory does not hold them. A full disk comes through.
+        """
+        from torch import OutOfMemoryError
+
+        gc.collect()  # what a trial before this one left as it failed
+        for number in trial.user_attrs.get(INSTEAD, []):
+            shutil.rmtree(self.folder / TRIALS / str(number), ignore_errors=True)
         settings = self._settings(queue, trial)
         trial.set_user_attr("settings", settings)
         for earlier in queue.trials(TrialState.COMPLETE):
@@ -89,13 +100,17 @@ class Work:
         curve: list[tuple[int, float]] = []
         try:
             return self._train(trial, self.with_settings(settings), folder, curve)
+        except OutOfMemoryError as error:
+            raise Spoilt(str(error).partition(". ")[0]) from error  # what follows are sizes and advice about the allocator
         except PotstillError as error:
+            if _no_space(error):
+                raise
             raise Spoilt(" ".join(str(error).split())) from error
         finally:
+            for part in (STUDENT, ONNX, CHECKPOINTS):  # first: where another has the trial, the database takes nothing more of it
+                shutil.rmtree(folder / part, ignore_errors=True)
             trial.set_user_attr("curve", curve)
             trial.set_user_attr("seconds", round(time.perf_counter() - started, 2))
-            for part in (STUDENT, ONNX, CHECKPOINTS):
-                shutil.rmtree(folder / part, ignore_errors=True)
 
     def _settings(self, queue: Queue, trial: optuna.Trial) -> dict[str, Any]:
         if trial.user_attrs.get("role") == "combined":
@@ -128,13 +143,16 @@ class Work:
         return [quality, measure_cost(folder / ONNX, "fp32").latency_p50_ms]
 
     def best(self, queue: Queue, trial: optuna.Trial) -> float:
-        """Train the best setting in full, as a run; score its students along the way, and the files that it ships, on the tests."""
+        """Train the best setting in full, as a run; score some of its students along the way, and the files that it ships, on the tests."""
         chosen = _best(queue)
         recipe, copies, before = self.with_settings(chosen.user_attrs["settings"]), self.folder / COPIES, _Steps()
         tests = [name for name in recipe.evaluate if name != COST]
+        every = -(-recipe.training.evaluations * sum(stage.share != 0 for stage in recipe.stages) // TESTED)
 
         def watch(stage: str, student: Any, step: int, value: float) -> None:
-            if tests:
+            number = sum("dev" in line for line in read_metrics(self.folder / BEST))  # counted there, a resumed run keeps the same ones
+            if tests and number % every == 0:
+                require_space(copies, 4 * sum(student.parameter_counts()), "a copy of the student, to be scored on the tests")
                 student.save(copies / f"{stage}-{step}")
 
         run = distil(recipe, out=self.folder / BEST, resume=(self.folder / BEST).exists(), watch=watch)
@@ -206,14 +224,19 @@ def _primary(scores: dict[str, dict[str, Any]]) -> dict[str, float]:
     return {task: value for task, value in found.items() if value is not None}
 
 
+def _no_space(error: BaseException | None) -> bool:
+    """Whether a full disk is behind an error: one that every other trial would meet too."""
+    if isinstance(error, PotstillErrors):
+        return any(map(_no_space, error.errors))
+    return error is not None and (isinstance(error, NoSpace) or _no_space(error.__cause__))
+
+
 def _best(queue: Queue) -> FrozenTrial:
     """The trial of the highest quality; of equals the first."""
     done = queue.trials(TrialState.COMPLETE)
     if not done:
         reasons = [trial.user_attrs["why"] for trial in queue.trials(TrialState.FAIL) if "why" in trial.user_attrs]
-        raise PotstillError(
-            "search", f"no trial could be scored: {reasons[0] if reasons else 'all were pruned'}", "mend that, in a new --out"
-        )
+        raise PotstillError("search", f"no trial could be scored: {reasons[0] if reasons else 'all were pruned'}", f"mend that; {ANOTHER}")
     return max(done, key=lambda trial: (trial.values[0], -trial.number))
 
 
