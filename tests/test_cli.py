@@ -27,7 +27,14 @@ def test_help_answers_in_half_a_second_and_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    ("kind", "word"), [("recipes", "embed/python-docs"), ("losses", "similarity_mse"), ("poolings", "mean"), ("tasks", "sts/stsb-dev")]
+    ("kind", "word"),
+    [
+        ("recipes", "embed/python-docs"),
+        ("losses", "similarity_mse"),
+        ("poolings", "mean"),
+        ("tasks", "sts/stsb-dev"),
+        ("presets", "distilface"),
+    ],
 )
 def test_list(call, kind, word):
     status, out, _ = call("list", kind)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +194,17 @@ def test_a_refusal_of_the_gate_keeps_the_student_and_wider_limits_take_it_up(tin
     widened = run(tmp_path, "train", "recipe.yaml", "--set", "training.epochs=0.2", "--resume")
     assert widened.returncode == 0, widened.stderr
     assert digest(folder / "student" / "model.safetensors") == before and (folder / "onnx" / "model_quantized.onnx").is_file()
+
+
+def test_torch_int8_is_measured_afterwards_and_what_was_exported_stays(finished, tmp_path):
+    shutil.copytree(finished / "runs" / "tiny", tmp_path / "tiny")
+    before = (tmp_path / "tiny" / "onnx" / "model.onnx").stat().st_mtime_ns
+    done = run(finished, "train", "recipe.yaml", "--out", tmp_path / "tiny", "--resume", "--set", "export.torch_int8=true")
+    assert done.returncode == 0, done.stderr
+    *_, student, _, _, last = read_run(tmp_path / "tiny").records
+    assert (student.role, last.role, last.name) == ("student", "torch-int8", "student, torch int8")
+    assert last.scores["retrieval/words"]["mrr@10"] and sum(last.files.values()) < sum(student.files.values())
+    assert (tmp_path / "tiny" / "onnx" / "model.onnx").stat().st_mtime_ns == before
 
 
 def test_resume_leaves_a_foreign_folder_alone(tiny_encoder_dir, tmp_path):

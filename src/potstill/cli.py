@@ -89,42 +89,20 @@ def search(
 ) -> None:
     """Try many settings of a recipe, choose by dev, train the best once more and only then read the tests."""
     from potstill.search import search as run
+    from potstill.search_record import search_folder
 
     _quiet()
     with _resumable():
         record = run(recipe, space, overrides=overrides or [], out=out, storage=storage, workers=workers, resume=resume)
-    show.trials(record, out or Path("runs") / f"{record.name}-search")
+    show.trials(record, search_folder(record.name, out))
 
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str, typer.Argument(metavar="[recipes|losses|layers|poolings|tasks]")] = "recipes",
+    kind: Annotated[str, typer.Argument(metavar="[recipes|losses|layers|poolings|tasks|presets]")] = "recipes",
 ) -> None:
-    """List what ships: recipes, losses, layer maps, poolings or tasks."""
-    from potstill import recipe_file
-    from potstill.errors import did_you_mean
-    from potstill.registry import names
-
-    if kind == "recipes":
-        rows = {name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name, path in recipe_file.shipped().items()}
-    elif kind == "losses":
-        rows = names("losses")
-    elif kind == "layers":
-        from potstill.training.layer_map import MAPS
-
-        rows = dict(MAPS)
-    elif kind == "poolings":
-        from potstill.models.pooling import describe
-
-        rows = describe()
-    elif kind == "tasks":
-        from potstill.evaluation.evaluate import COST
-        from potstill.tasks.base import task_names
-
-        rows = task_names() | {COST: "parameters, bytes, latency, throughput, memory, in a fresh process"}
-    else:
-        raise PotstillError("list", f"unknown kind {kind!r}", did_you_mean(kind, ("recipes", "losses", "layers", "poolings", "tasks")))
-    show.pairs(kind, list(rows.items()))
+    """List what ships: recipes, losses, layer maps, poolings, tasks, or presets of `compare --like`."""
+    show.pairs(kind, list(show.listing(kind).items()))
 
 
 @app.command()
@@ -132,6 +110,7 @@ def evaluate(
     model: ModelArgument,
     tasks: Annotated[str, typer.Option(help="Names with commas between them, `cost` among them (potstill list tasks).")] = "cost",
     data: Annotated[Path, typer.Option(help="Folder that holds senteval/, glue/ and retrieval/.")] = Path(),
+    precision: Annotated[str, typer.Option(help="fp32 or int8 of an ONNX folder, torch-int8; auto: what ships.")] = "auto",
     json: Annotated[Optional[Path], typer.Option(help="Write the record to this file.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -139,7 +118,7 @@ def evaluate(
     from potstill.evaluation.evaluate import evaluate as run
 
     _quiet()
-    record = run(model, [task.strip() for task in tasks.split(",") if task.strip()], data, threads)
+    record = run(model, [task.strip() for task in tasks.split(",") if task.strip()], data, threads, precision=precision)
     if json is not None:
         from potstill.files import write_text
 
@@ -218,19 +197,26 @@ def predict(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders.")],
-    html: Annotated[Path, typer.Option(help="The page to write.")],
+    names: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN|MODEL]...", help="Run folders; with --like models too.")] = None,
+    html: Annotated[Optional[Path], typer.Option(help="The page to write.")] = None,
+    like: Annotated[Optional[str], typer.Option(help="A publication whose table they join (potstill list presets).")] = None,
+    data: Annotated[Optional[Path], typer.Option(help="With --like: the tasks' folder, to score models and to time all of them.")] = None,
+    threads: ThreadsOption = None,
 ) -> None:
-    """Set several runs side by side in one page."""
-    from rich.console import Console
-
+    """Set several runs side by side, or beside what a publication says."""
     from potstill.pipeline import compare as run
-    from potstill.report.table import print_table
-    from potstill.results import read_run
 
-    run(runs, html)
-    print_table([read_run(folder) for folder in runs], Console())
-    print(f"\nreport: {html}")
+    _quiet()
+    folders, table = [Path(name) for name in names or []], None
+    if like is not None:
+        from potstill.comparison import beside
+
+        table, folders = beside(like, names or [], data, threads)
+    elif not folders:
+        raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")
+    if html is not None:
+        run(folders, html, table)
+    show.compared(folders, table, html)
 
 
 @app.command()
@@ -241,7 +227,6 @@ def quickstart(
 ) -> None:
     """Distil a search encoder for this machine's Python documentation, offline, in minutes."""
     from rich.console import Console
-    from rich.markup import escape
 
     from potstill import quickstart as steps
 
@@ -261,11 +246,7 @@ def quickstart(
     with _resumable():
         steps.train(data, run, overrides=tuple(overrides or ()), resume=resume)
     show.finished(run)
-    console.print("\n[bold]Three questions, answered by the exported file without torch[/]")
-    for answer in steps.answer(run, data):
-        console.print(f"\n[bold]{escape(answer.question)}[/]", highlight=False)
-        for name, line, cosine in answer.found:
-            console.print(f"  {cosine:.2f}  [cyan]{escape(name)}[/]  {escape(line)}", highlight=False, overflow="ellipsis", no_wrap=True)
+    show.answers(steps.answer(run, data))
     print(f"\nNow open {run / 'report.html'}")
 
 

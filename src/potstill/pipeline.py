@@ -14,6 +14,7 @@ from potstill import recipe as recipes
 from potstill import recipe_file
 from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import COST, evaluate
+from potstill.evaluation.subject import TORCH_INT8
 from potstill.files import write_aside, write_text
 from potstill.material import Material
 from potstill.preflight import Facts, preflight
@@ -22,6 +23,7 @@ from potstill.runtime.folder import ONNX, STUDENT
 from potstill.teach import CHECKPOINTS, Watch, dev_score, make_student, teach
 
 if TYPE_CHECKING:
+    from potstill.report.like import LikeTable
     from potstill.training.trainer import Dev
 
 RECIPE = "recipe.yaml"
@@ -110,11 +112,11 @@ def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Seq
     return out
 
 
-def compare(folders: Sequence[str | Path], html: str | Path) -> None:
-    """Write one page that sets several runs side by side."""
+def compare(folders: Sequence[str | Path], html: str | Path, like: LikeTable | None = None) -> None:
+    """Write one page that sets several runs side by side, with a publication's table (comparison.beside) where there is one."""
     from potstill.report.page import write_report
 
-    write_report([Path(folder) for folder in folders], Path(html))
+    write_report([Path(folder) for folder in folders], Path(html), like)
 
 
 def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
@@ -144,7 +146,7 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
             "this run was begun with another recipe",
             f"resume with that one (potstill train {mine} --out {folder} --resume), or choose another --out",
         )
-    if before.export != recipe.export:
+    if (before.export.onnx, before.export.int8) != (recipe.export.onnx, recipe.export.int8):
         shutil.rmtree(folder / ONNX, ignore_errors=True)
     for half in folder.glob(".*.part*"):
         shutil.rmtree(half, ignore_errors=True)
@@ -202,6 +204,8 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
         records.append(evaluate(onnx, names, where, precision="fp32", name="student, ONNX", role="onnx"))
         if recipe.export.limits is not None:
             records.append(evaluate(onnx, names, where, precision="int8", name="student, int8", role="int8"))
+    if recipe.export.torch_int8:
+        records.append(evaluate(folder / STUDENT, names, where, precision=TORCH_INT8, name="student, torch int8"))
     run = Run(
         name=recipe.name,
         seed=recipe.training.seed,

@@ -54,7 +54,7 @@ class Record(Strict):
     """One model, scored."""
 
     name: str
-    role: Literal["teacher", "undistilled", "student", "onnx", "int8", "model"]
+    role: Literal["teacher", "undistilled", "student", "onnx", "int8", "torch-int8", "model"]
     model: str
     format: Literal["torch", "onnx"]
     scores: dict[str, dict[str, Any]] = {}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from potstill.quickstart import Answer
+    from potstill.report.like import LikeTable
     from potstill.results import Record
     from potstill.search_record import Search
+
+KINDS = ("recipes", "losses", "layers", "poolings", "tasks", "presets")
+"""What `potstill list` can list."""
 
 
 def finished(folder: Path) -> None:
@@ -19,6 +25,35 @@ def finished(folder: Path) -> None:
 
     print_table([read_run(folder)], Console())
     print(f"\nrun folder: {folder}\nreport: {folder / 'report.html'}")
+
+
+def compared(folders: Sequence[Path], table: LikeTable | None, html: Path | None) -> None:
+    """Runs side by side, or a publication's table with them in it."""
+    from rich.console import Console
+
+    from potstill.report.like import print_like
+    from potstill.report.table import print_table
+    from potstill.results import read_run
+
+    if table is None:
+        print_table([read_run(folder) for folder in folders], Console())
+    else:
+        print_like(table, Console())
+    if html is not None:
+        print(f"\nreport: {html}")
+
+
+def answers(found: Iterable[Answer]) -> None:
+    """Questions and what a search encoder found for each."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    console.print("\n[bold]Three questions, answered by the exported file without torch[/]")
+    for answer in found:
+        console.print(f"\n[bold]{escape(answer.question)}[/]", highlight=False)
+        for name, line, cosine in answer.found:
+            console.print(f"  {cosine:.2f}  [cyan]{escape(name)}[/]  {escape(line)}", highlight=False, overflow="ellipsis", no_wrap=True)
 
 
 def trials(search: Search, folder: Path) -> None:
@@ -81,3 +116,37 @@ def record(record: Record) -> None:
             ("peak memory", f"{cost.peak_memory_mb:,.0f} MB"),
         ]
     pairs(record.name, rows)
+
+
+def listing(kind: str) -> dict[str, str]:
+    """What ships of a kind: name → what it is.
+
+    Raises:
+        PotstillError: no such kind.
+    """
+    from potstill import recipe_file
+    from potstill.errors import PotstillError, did_you_mean
+    from potstill.registry import names
+
+    if kind == "recipes":
+        return {name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name, path in recipe_file.shipped().items()}
+    if kind == "losses":
+        return names("losses")
+    if kind == "layers":
+        from potstill.training.layer_map import MAPS
+
+        return dict(MAPS)
+    if kind == "poolings":
+        from potstill.models.pooling import describe
+
+        return describe()
+    if kind == "tasks":
+        from potstill.evaluation.evaluate import COST
+        from potstill.tasks.base import task_names
+
+        return task_names() | {COST: "parameters, bytes, latency, throughput, memory, in a fresh process"}
+    if kind == "presets":
+        from potstill.report.like import presets
+
+        return presets()
+    raise PotstillError("list", f"unknown kind {kind!r}", did_you_mean(kind, KINDS))

@@ -36,7 +36,8 @@ def evaluate(
         tasks: names such as "sts/stsb", and "cost". All data is read before the model is opened.
         folder: holds senteval/, glue/ and retrieval/.
         threads: default all usable cores.
-        precision: which ONNX file of a folder: "fp32", "int8", or "auto", the one that ships.
+        precision: which ONNX file of a folder: "fp32", "int8", or "auto", the one that ships; or
+            "torch-int8", the torch model quantised by torch.
         name: what tables call it; default the folder's name.
         role: what it is in its run; default what its format tells.
         pooling, max_length: of a torch model, instead of what its folder says.

@@ -1,5 +1,7 @@
 """One model, measured in this fresh process: `python -m potstill.evaluation.probe MODEL` prints a Cost as JSON.
 
+With `--pass-of TASK` it prints the seconds of one pass over a task's texts instead.
+
 A process of its own because peak memory is a high-water mark of the whole process, and because
 thread pools take their size when their library is loaded.
 """
@@ -10,6 +12,7 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,10 +49,8 @@ def measure(subject: Subject, threads: int) -> Cost:
 
     # One sentence a text for every kind of model: what differs is then the model.
     sentences = suited(mixed_sentences(TOGETHER), subject.kind)
-    # Warm-up: first calls allocate and choose kernels.
     subject.run(sentences[:16])
-    for sentence in sentences[:5]:
-        subject.run([sentence])
+    _warm_up(subject, sentences)
     alone = [1000 * _seconds(subject, [sentence]) for sentence in sentences[:ALONE]]
     passes: list[float] = []
     while len(passes) < PASSES and sum(passes) < PASSES_SECONDS:
@@ -65,6 +66,15 @@ def measure(subject: Subject, threads: int) -> Cost:
         sentences_per_second=round(TOGETHER / min(passes), 1),
         peak_memory_mb=round(peak_memory() / 1e6, 1),
     )
+
+
+def one_pass(subject: Subject, texts: Sequence[Text]) -> float:
+    """Seconds for all texts, one after the other."""
+    _warm_up(subject, texts)
+    started = time.perf_counter()
+    for text in texts:
+        subject.run([text])
+    return time.perf_counter() - started
 
 
 def peak_memory() -> int:
@@ -91,20 +101,34 @@ def peak_memory() -> int:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m potstill.evaluation.probe", description="Measure one model; prints one line of JSON.")
     parser.add_argument("model")
-    parser.add_argument("--precision", default="auto", choices=["auto", "fp32", "int8"])
+    parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--pass-of", metavar="TASK")
+    parser.add_argument("--data", default=".")
     chosen = parser.parse_args(arguments)
     pin(chosen.threads)
     from potstill.errors import PotstillError
     from potstill.evaluation.subject import open_subject
 
     try:
-        cost = measure(open_subject(chosen.model, chosen.precision, chosen.threads), chosen.threads)
+        subject = open_subject(chosen.model, chosen.precision, chosen.threads)
+        if chosen.pass_of:
+            from potstill.tasks.base import load_task
+
+            answer = str(round(one_pass(subject, load_task(chosen.pass_of, chosen.data).texts()), 3))
+        else:
+            answer = measure(subject, chosen.threads).model_dump_json()
     except PotstillError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(cost.model_dump_json() + "\n")
+    sys.stdout.write(answer + "\n")
     return 0
+
+
+def _warm_up(subject: Subject, texts: Sequence[Text]) -> None:
+    """First calls allocate and choose kernels."""
+    for text in texts[:5]:
+        subject.run([text])
 
 
 def _seconds(subject: Subject, texts: list[Text]) -> float:

@@ -10,10 +10,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.results import RESULTS_FILE
 from potstill.runtime.folder import CARD, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, read_card
 from potstill.tasks.base import Predictor
+
+TORCH_INT8: Literal["torch-int8"] = "torch-int8"
+PRECISIONS = ("auto", "fp32", "int8", TORCH_INT8)
+DENSE = "[0-9]*_*/*.safetensors"  # layers behind the pooling, as sentence-transformers saves them
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Subject:
     name: str
     path: Path
     format: Literal["torch", "onnx"]
-    role: Literal["model", "student", "onnx", "int8"]
+    role: Literal["model", "student", "onnx", "int8", "torch-int8"]
     kind: str
     labels: list[str]
     encode: Callable[..., NDArray[np.float32]]
@@ -60,19 +64,26 @@ def open_subject(
     Args:
         name: an exported ONNX folder; a run folder, of which the file that ships is taken: its
             onnx/, else its student/; a folder of transformers or sentence-transformers; a hub name.
-        precision: the ONNX file: "int8", "fp32", or "auto", which is int8 where there is one.
+        precision: the ONNX file: "int8", "fp32", or "auto", which is int8 where there is one. "torch-int8":
+            the torch model (of a run, its student), quantised by torch while it is opened.
         threads: of torch (for the whole process) or onnxruntime; default theirs.
         pooling, max_length: of a hub name or model folder, instead of what the folder says.
 
     Raises:
         PotstillError: nothing of that name, no weights in it, or weights that cannot be loaded.
     """
+    if precision not in PRECISIONS:
+        raise PotstillError("precision", f"unknown value {shown(precision)}", did_you_mean(precision, PRECISIONS))
     folder = Path(name).expanduser()
     if not folder.is_dir():
         if folder.exists():
             raise PotstillError(name, "is a file", "name the folder that holds the model")
         return _open_torch(str(name), str(name), "model", precision, threads, pooling, max_length)  # a hub name, or the error about it
+    if precision == TORCH_INT8 and (folder / STUDENT).is_dir():
+        folder = folder / STUDENT
     if _is_exported(folder):
+        if precision == TORCH_INT8:
+            raise PotstillError(name, "holds no torch model for torch to quantise", "name the run or the model that it was exported from")
         return _open_onnx(folder, _folder_name(folder), precision, threads)
     # A hub folder too may hold onnx/, in a form of its own; its config.json tells it from a run.
     if (folder / "config.json").is_file():
@@ -148,16 +159,23 @@ def _open_torch(
         return model.predict(texts, title=title)
 
     embedding, encoder = model.parameter_counts()
+    files = _sizes(folder, ["*.safetensors", DENSE])
+    if precision == TORCH_INT8:
+        from potstill.models.torch_dynamic import quantize_linears, stored_bytes
+
+        saved = model.backbone if model.kind == EMBED else model.network
+        files = {"model.safetensors, int8": stored_bytes(saved)} | _sizes(folder, [DENSE])
+        quantize_linears(model)
     return Subject(
         name=name,
         path=folder,
         format="torch",
-        role=role,
+        role=TORCH_INT8 if precision == TORCH_INT8 else role,
         kind=model.kind,
         labels=model.labels,
         encode=encode,
         run=encode if model.kind == EMBED else predict,
-        files=_sizes(folder, ["*.safetensors", "[0-9]*_*/*.safetensors"]),  # the second: Dense modules of sentence-transformers
+        files=files,
         parameters=embedding + encoder,
         embedding_parameters=embedding,
         dimension=model.dimension,

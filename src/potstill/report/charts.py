@@ -18,6 +18,7 @@ MARKS = {
     "student": ("circle", 15),
     "onnx": ("diamond", 9),
     "int8": ("circle", 13),
+    "torch-int8": ("diamond-open", 11),
     "model": ("circle", 12),
 }
 """Symbol and size in pixels by role. ONNX often lies exactly on the student: smaller, so that both show."""

@@ -16,6 +16,7 @@ from potstill.report.comparable import require_one_task
 from potstill.report.curves import read_curves, training_chart
 from potstill.report.gate import gate_table
 from potstill.report.headline import headline, shipped_row
+from potstill.report.like import LikeTable
 from potstill.report.numbers import MISSING, significant
 from potstill.report.rows import ROLES, model_rows, run_names
 from potstill.report.scores import finite, summed_up, task_metrics
@@ -26,24 +27,27 @@ from potstill.results import Record, Run, read_metrics, read_run
 TEMPLATE = "page.html.j2"
 
 
-def write_report(folders: Sequence[Path], html: Path) -> None:
+def write_report(folders: Sequence[Path], html: Path, like: LikeTable | None = None) -> None:
     """Write the report of one run, or the comparison of several, to the file `html`.
 
+    Args:
+        like: a publication's table; with it no run need be named.
+
     Raises:
-        PotstillError: no run named, a folder without a record, runs of different tasks, `html` cannot
+        PotstillError: nothing named, a folder without a record, runs of different tasks, `html` cannot
             be written, or jinja2 and plotly are not installed.
     """
-    if not folders:
+    if not folders and like is None:
         raise PotstillError("report", "no run is named", "name at least one run folder")
     html = Path(html)
     if html.is_dir():
         raise PotstillError(html, "is a folder", f"name a file, for example {html / 'report.html'}")
     runs = [read_run(folder) for folder in folders]
     require_one_task(runs, folders)
-    write_text(html, render(runs, [read_metrics(folder) for folder in folders]))
+    write_text(html, render(runs, [read_metrics(folder) for folder in folders], like))
 
 
-def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]]) -> str:
+def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]], like: LikeTable | None = None) -> str:
     """The page as text; `metrics` holds the lines of each run's metrics.jsonl, in the order of `runs`."""
     names = run_names(runs)
     rows = model_rows(runs)
@@ -59,6 +63,7 @@ def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]]) -> 
     }
     return fill(
         TEMPLATE,
+        like=like,
         headlines=[headline(run, name, own) for run, name, own in zip(runs, names, own_rows)],
         groups=_groups([column.group for column in shown]),
         columns=shown,

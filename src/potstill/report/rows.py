@@ -17,6 +17,7 @@ ROLES = {
     "student": "student",
     "onnx": "ONNX fp32",
     "int8": "ONNX int8",
+    "torch-int8": "torch int8",
     "model": "model",
 }
 """What a record's role is called on the page."""

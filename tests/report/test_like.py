@@ -1,0 +1,110 @@
+"""A publication's table: its rows as published, ours beside them, on a terminal and in the page."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+from rich.console import Console
+
+from potstill.errors import PotstillError
+from potstill.report import write_report
+from potstill.report.like import PUBLISHED, LikeTable, Preset, like_table, presets, print_like, read_preset
+
+from .samples import make_run
+
+
+def printed(table: LikeTable, width: int = 100) -> list[str]:
+    stream = io.StringIO()
+    print_like(table, Console(file=stream, width=width))
+    return stream.getvalue().splitlines()
+
+
+def cells(table: LikeTable) -> dict[str, list[str]]:
+    return {name: row for group in table.groups for name, row in group.rows}
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_preset_reads_and_fits_a_terminal(name: str) -> None:
+    lines = printed(like_table(read_preset(name), [make_run(name="a run with a long name, as some have it" * 3)]))
+    assert max(map(len, lines)) <= 100 and sum("…" in line for line in lines) == 1  # the long name
+    assert max(map(len, printed(like_table(read_preset(name), [make_run()]), 80))) <= 80
+
+
+def test_the_published_rows_of_distilface() -> None:
+    table = like_table(read_preset("distilface"), [])
+    assert [title for title, _ in table.columns] == ["STS12", "STS13", "STS14", "STS15", "STS-B", "mean", "params", "pass", "weights"]
+    assert [(group.name, group.published) for group in table.groups] == [(PUBLISHED, True)]
+    rows = cells(table)
+    assert rows["BERT-base, first-last"] == ["39.70", "59.38", "49.67", "66.03", "53.87", "53.73", "110.0", "668", "435,650"]
+    assert rows["DistilBERT, first-last"][5:] == ["58.23", "66.0", "410", "–"]
+    assert rows["DistilFACE, last four"][5:] == ["72.10", "–", "–", "265,489"]
+    assert rows["DistilFACE, torch int8"] == ["–"] * 8 + ["138,116"]
+    assert rows["SimCSE-BERT-base"][5] == "76.59"
+
+
+def test_runs_stand_below_with_what_was_measured() -> None:
+    table = like_table(read_preset("distilface"), [make_run(), make_run()], {(0, 0): 133.5, (1, 4): 3.3333}, ["A note."])
+    assert [group.name for group in table.groups] == [PUBLISHED, "mpnet-to-3-layers", "mpnet-to-3-layers (2)"]
+    first, second = table.groups[1:]
+    assert first.rows[0] == (
+        "teacher, all-mpnet-base-v2",
+        ["72.63", "83.48", "78.00", "85.66", "83.42", "80.64", "109.5", "134", "437,968"],
+    )
+    assert first.rows[4][1][5:] == ["78.71", "17.2", "–", "17,494"] and second.rows[4][1][7] == "3.33"
+    assert table.notes[-1] == "A note."
+    lines = printed(table)
+    assert any(re.search(r"ONNX int8 .* 78\.71 +17\.2 +3\.33 +17,494", line) for line in lines) and max(map(len, lines)) <= 100
+
+
+def test_a_missing_score_is_a_dash_and_has_no_mean() -> None:
+    run = make_run(roles=("student",), cost=False)
+    del run.records[0].scores["sts/14"]
+    assert cells(like_table(read_preset("distilface"), [run]))["student"][2:] == ["–", "84.10", "81.44", "–", "–", "–", "–"]
+
+
+def test_an_unknown_preset_is_one_line() -> None:
+    with pytest.raises(PotstillError) as caught:
+        read_preset("../distilface")
+    assert str(caught.value) == "--like: unknown preset '../distilface'; did you mean 'distilface'?"
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [
+        ({"published": [{"name": "x", "scores": [1.0, 2.0]}]}, "2 scores for 1 tasks"),
+        ({"published": [{"name": "x", "figures": {"parameters": 1}}]}, "figures that the table does not show"),
+        ({"figures": ["seconds"]}, "seconds need a pass"),
+        ({"pass": "sts/stsb"}, "seconds need a pass"),
+        ({"published": [{"name": "x", "scores": [float("nan")]}]}, "finite"),
+    ],
+)
+def test_what_a_preset_must_not_say(spoilt: dict[str, Any], words: str) -> None:
+    good: dict[str, Any] = {"title": "T", "tasks": ["sts/stsb"], "published": []}
+    Preset.model_validate(good)
+    with pytest.raises(ValidationError, match=words):
+        Preset.model_validate(good | spoilt)
+
+
+def test_the_page_marks_what_was_published(save_run: Callable[..., Path], tmp_path: Path) -> None:
+    folder, page = save_run(make_run()), tmp_path / "page.html"
+    write_report([folder], page, like_table(read_preset("distilface"), [make_run()]))
+    document = page.read_text(encoding="utf-8")
+    published = document.partition('<tbody class="published">')[2].partition("</tbody>")[0]
+    assert "435,650" in published and "72.10" in published and "78.71" not in published
+    assert document.index('id="like"') < document.index('id="models"')
+    write_report([folder], page)
+    assert 'id="like"' not in page.read_text(encoding="utf-8")
+
+
+def test_a_page_of_published_rows_alone(browse: Callable[[Path], str], tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    write_report([], page, like_table(read_preset("distilface"), []))
+    shown = browse(page)
+    assert "DistilFACE, as published" in shown and "435,650" in shown and "<title>DistilFACE · potstill</title>" in shown
+    assert 'id="making"' not in shown and 'id="models"' not in shown
