@@ -272,6 +272,7 @@ def _quiet() -> None:
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
+    warnings.filterwarnings("ignore", message=".*(is experimental|experimental feature)")  # Optuna, of parts that are years old
 
 
 if __name__ == "__main__":
