@@ -140,7 +140,7 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
             raise PotstillError(folder, "holds something that is no run", "choose another --out")
         return
     before = recipe_file.read(str(mine))
-    if _decides_student(before) != _decides_student(recipe):
+    if decides_student(before) != decides_student(recipe):
         raise PotstillError(
             mine,
             "this run was begun with another recipe",
@@ -152,7 +152,8 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
         shutil.rmtree(half, ignore_errors=True)
 
 
-def _decides_student(recipe: recipes.Recipe) -> dict[str, Any]:
+def decides_student(recipe: recipes.Recipe) -> dict[str, Any]:
+    """All of a recipe but what comes after the student: its export's limits and the tasks."""
     return recipe.model_dump(mode="json", exclude={"export", "evaluate"})
 
 

@@ -22,7 +22,7 @@ from potstill.errors import NoSpace, PotstillError, PotstillErrors
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import COST, evaluate
 from potstill.files import require_space, write_text
-from potstill.pipeline import RECIPE, SAMPLE, distil, export
+from potstill.pipeline import RECIPE, SAMPLE, decides_student, distil, export
 from potstill.preflight import preflight
 from potstill.recipe import Recipe
 from potstill.report.scores import primary_score
@@ -53,7 +53,7 @@ class Work:
     def queues(self, database: RDBStorage) -> tuple[Queue, Queue]:
         """The trials, and the one run at the end, which is a queue of one so that one process takes it."""
         # Neither `export` nor `evaluate` changes a trial: a gate that refused the chosen run is widened on --resume.
-        content = [self.base.model_dump(mode="json", exclude={"export", "evaluate"}), self.space.model_dump(mode="json")]
+        content = [decides_student(self.base), self.space.model_dump(mode="json")]
         bound = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"][: len(self.space.objectives)]  # type: ignore[assignment]
         # Not before a third of the way: what rises slowly looks bad until then.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -18,7 +17,7 @@ from potstill.errors import PotstillError
 from potstill.files import write_aside
 from potstill.models import heads, sentence_format
 from potstill.models.output import EMBEDDING, INSIDE, LOGITS, EncoderOutput, Field
-from potstill.models.pooling import CLS_POOLER, WEIGHTED, mean, pooling_named
+from potstill.models.pooling import CLS_POOLER, WEIGHTED, mean, pooler_of, pooling_named
 from potstill.progress import progress
 from potstill.runtime.batching import length_batches
 
@@ -74,7 +73,7 @@ class EncoderModel(nn.Module):
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length)
         if pooling == CLS_POOLER:
-            pooling, dense = "cls", _pooler(network)
+            pooling, dense = "cls", pooler_of(network)
         self.pooling, self.normalize, self.max_length = pooling, normalize, max_length
         self._pool = pooling_named(pooling)
         self._pool.numbers(int(network.config.num_hidden_layers))  # told now, not at the first text
@@ -297,11 +296,3 @@ def _by_word(tokens: TokenizedTexts, row: int, logits: np.ndarray) -> np.ndarray
 
 def _is_stack(module: nn.Module, total: int) -> bool:
     return isinstance(module, nn.ModuleList) and len(module) == total and len({type(layer) for layer in module}) == 1
-
-
-def _pooler(network: PreTrainedModel) -> Sequence[nn.Module]:
-    """The dense layer and tanh that a BERT puts behind its first token."""
-    dense = getattr(getattr(network.base_model, "pooler", None), "dense", None)
-    if not isinstance(dense, nn.Linear):
-        raise PotstillError("pooling", f"a {network.config.model_type} has no pooler", "choose cls")
-    return copy.deepcopy(dense), nn.Tanh()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from potstill.errors import PotstillError, did_you_mean
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 def mean(tokens: Tensor, mask: Tensor) -> Tensor:
@@ -141,3 +146,11 @@ def describe() -> dict[str, str]:
     """Every name that a recipe may give → what it does."""
     own = {CLS_POOLER: "the first token's vector through the network's own dense layer and tanh; a new one where it has none saved"}
     return {name: pooling.describe() for name, pooling in POOLINGS.items()} | own
+
+
+def pooler_of(network: PreTrainedModel) -> Sequence[nn.Module]:
+    """The dense layer and tanh that a BERT puts behind its first token, of CLS_POOLER; a PotstillError where there is none."""
+    dense = getattr(getattr(network.base_model, "pooler", None), "dense", None)
+    if not isinstance(dense, nn.Linear):
+        raise PotstillError("pooling", f"a {network.config.model_type} has no pooler", "choose cls")
+    return copy.deepcopy(dense), nn.Tanh()
