@@ -11,7 +11,8 @@ from potstill import recipe_file
 from potstill.errors import PotstillError
 from potstill.models.output import LOGITS, Field
 from potstill.preflight import preflight
-from potstill.teach import make_student, training_set
+from potstill.student import make_student
+from potstill.teach import training_set
 from potstill.teacher import load_teacher, make_teacher
 from potstill.training.cache import CachedTeacher
 from potstill.training.cache_budget import cache_bytes

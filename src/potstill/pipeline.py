@@ -20,7 +20,8 @@ from potstill.material import Material
 from potstill.preflight import Facts, preflight
 from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics
 from potstill.runtime.folder import ONNX, STUDENT
-from potstill.teach import CHECKPOINTS, Watch, dev_score, make_student, teach
+from potstill.student import make_student
+from potstill.teach import CHECKPOINTS, Watch, dev_score, teach
 
 if TYPE_CHECKING:
     from potstill.report.like import LikeTable

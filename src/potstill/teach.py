@@ -1,4 +1,4 @@
-"""A recipe's student: made, taught, and judged while it learns."""
+"""A recipe's student: taught, and judged while it learns."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from potstill.files import require_space
 from potstill.material import augmented
 from potstill.preflight import AGREEMENT, LAST, Facts
 from potstill.runtime.folder import STUDENT
+from potstill.student import make_student
 from potstill.tasks.base import NoScore, Predictor, Task
 from potstill.teacher import held_out_vectors, load_teacher, make_teacher, training_length
 
@@ -196,36 +197,6 @@ def training_set(recipe: recipes.Recipe, facts: Facts, student: EncoderModel) ->
             found.append(np.where(words >= 0, np.asarray(tags)[np.maximum(words, 0)], -100))
         labels = found
     return TrainingSet(tokens, labels, groups=groups)
-
-
-def make_student(recipe: recipes.Recipe, facts: Facts) -> EncoderModel:
-    """The student as it is before training: the same for the same recipe and seed."""
-    from potstill.models.loading import load_encoder
-    from potstill.models.transformer import build_student, cut_student
-
-    wanted = recipe.student
-    source = load_encoder(
-        facts.student_folder,
-        kind=facts.material.kind,
-        labels=facts.material.names,
-        seed=recipe.training.seed,
-        lm_head=recipe.masks and recipe.task == recipes.EMBED,
-    )
-    taught = recipe.teacher.pooling if recipe.teacher and wanted.model is None else None
-    pooling = wanted.pooling or taught
-    if wanted.width is not None:
-        return build_student(
-            source,
-            layers=facts.layers[0],
-            width=wanted.width,
-            heads=wanted.heads,  # type: ignore[arg-type]  # the recipe's check saw that all four are there
-            ffn=wanted.ffn,  # type: ignore[arg-type]
-            pooling=pooling or source.pooling,
-            normalize=wanted.normalize,
-            max_length=wanted.max_length,
-            seed=recipe.training.seed,
-        )
-    return cut_student(source, facts.layers, pooling=pooling, normalize=wanted.normalize, max_length=wanted.max_length)
 
 
 def dev_score(recipe: recipes.Recipe, facts: Facts) -> Dev | None:
