@@ -111,6 +111,7 @@ def evaluate(
     tasks: Annotated[str, typer.Option(help="Names with commas between them, `cost` among them (potstill list tasks).")] = "cost",
     data: Annotated[Path, typer.Option(help="Folder that holds senteval/, glue/ and retrieval/.")] = Path(),
     precision: Annotated[str, typer.Option(help="fp32 or int8 of an ONNX folder, torch-int8; auto: what ships.")] = "auto",
+    pooling: Annotated[Optional[str], typer.Option(help="Of a torch model, instead of its own (potstill list poolings).")] = None,
     json: Annotated[Optional[Path], typer.Option(help="Write the record to this file.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -118,7 +119,7 @@ def evaluate(
     from potstill.evaluation.evaluate import evaluate as run
 
     _quiet()
-    record = run(model, [task.strip() for task in tasks.split(",") if task.strip()], data, threads, precision=precision)
+    record = run(model, [task.strip() for task in tasks.split(",") if task.strip()], data, threads, precision=precision, pooling=pooling)
     if json is not None:
         from potstill.files import write_text
 

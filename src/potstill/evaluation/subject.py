@@ -67,10 +67,11 @@ def open_subject(
         precision: the ONNX file: "int8", "fp32", or "auto", which is int8 where there is one. "torch-int8":
             the torch model (of a run, its student), quantised by torch while it is opened.
         threads: of torch (for the whole process) or onnxruntime; default theirs.
-        pooling, max_length: of a hub name or model folder, instead of what the folder says.
+        pooling, max_length: of a torch model, instead of what its folder says.
 
     Raises:
-        PotstillError: nothing of that name, no weights in it, or weights that cannot be loaded.
+        PotstillError: nothing of that name, no weights in it, weights that cannot be loaded, or a
+            pooling for an exported file, whose graph has its own.
     """
     if precision not in PRECISIONS:
         raise PotstillError("precision", f"unknown value {shown(precision)}", did_you_mean(precision, PRECISIONS))
@@ -79,11 +80,13 @@ def open_subject(
         if folder.exists():
             raise PotstillError(name, "is a file", "name the folder that holds the model")
         return _open_torch(str(name), str(name), "model", precision, threads, pooling, max_length)  # a hub name, or the error about it
-    if precision == TORCH_INT8 and (folder / STUDENT).is_dir():
+    if (precision == TORCH_INT8 or pooling is not None) and (folder / STUDENT).is_dir():
         folder = folder / STUDENT
     if _is_exported(folder):
         if precision == TORCH_INT8:
             raise PotstillError(name, "holds no torch model for torch to quantise", "name the run or the model that it was exported from")
+        if pooling is not None:
+            raise PotstillError(name, "is exported, its pooling inside", "name the run or the model that it was exported from")
         return _open_onnx(folder, _folder_name(folder), precision, threads)
     # A hub folder too may hold onnx/, in a form of its own; its config.json tells it from a run.
     if (folder / "config.json").is_file():
