@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from potstill.report.verdict import verdict
 from potstill.results import read_run
 
 PLAIN, ABLATED = "finetune", "lrc-bert"
@@ -124,19 +125,10 @@ def markdown(task: str, cells: list[dict[str, Any]]) -> str:
         runs = [cell for cell in cells if cell["method"] == method]
         scores = [cell["score"] for cell in runs]
         medians = " | ".join(f"{median(cell['scores'][name] for cell in runs):.2f}" for name in names)
-        verdict = "" if method in ("teacher", PLAIN) else _verdict(scores, plain)
+        judged = "" if method in ("teacher", PLAIN) else verdict(scores, plain)
         spread = f"{min(scores):.2f}–{max(scores):.2f}" if len(scores) > 1 else ""
-        lines.append(f"| {method} | {len(scores)} | {medians} | {spread} | {100 * median(scores) / cells[0]['score']:.1f} % | {verdict} |")
+        lines.append(f"| {method} | {len(scores)} | {medians} | {spread} | {100 * median(scores) / cells[0]['score']:.1f} % | {judged} |")
     return "\n".join(lines) + "\n"
-
-
-def _verdict(scores: list[float], plain: list[float]) -> str:
-    """Better when every seed is above every one without distillation; not better when the median is not; else undecided."""
-    if len(plain) < 2 or len(scores) < 2:
-        return "undecided"
-    if min(scores) > max(plain):
-        return "better"
-    return "not better" if median(scores) <= median(plain) else "undecided"
 
 
 if __name__ == "__main__":

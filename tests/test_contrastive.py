@@ -165,12 +165,6 @@ def test_simcse_through_the_command(work: Path, call: Any) -> None:
     assert load_encoder(Path("run/student")).pooling == "mean_first_last"
 
 
-def test_several_processes_are_refused(work: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    status, _out, err = call("train", "recipe.yaml", "--out", "run")
-    assert status == 2 and err.startswith("error: WORLD_SIZE: several processes")
-
-
 def test_training_on_pairs_brings_them_together(work: Path, call: Any) -> None:
     """Each word's pair is found among the others' better than before."""
     pairs = [{"path": "words.tsv", "columns": [0, 1]}]

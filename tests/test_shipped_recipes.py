@@ -80,12 +80,18 @@ def tiny(name: str, data: Path, teachers: dict[str, Path]) -> dict[str, Any]:
     """The recipe with small sizes and two steps a stage; nothing of its method is changed."""
     shipped = recipe_file.read(name)
     content = shipped.model_dump(mode="json")
-    content["data"] |= {"dir": str(data), "texts": [] if shipped.labelled else ["texts.txt"], "held_out": 8}
+    content["data"] |= {"dir": str(data), "texts": [] if shipped.labelled else ["texts.txt"], "held_out": 8, "pairs": []}
     if content["teacher"]:
         content["teacher"]["model"] = str(teachers[shipped.task])
-    built = content["student"]["width"] is not None
+    built = content["student"].get("heads") is not None
+    dual = any(stage.dual for stage in shipped.stages)  # with as many layers as the teacher
     kept = [1, 2, 3, 4] if "four" in (shipped.student.pooling or "") else [1, 3]
-    content["student"] |= {"width": 16, "heads": 4, "ffn": 32, "layers": 2} if built else {"layers": kept}
+    if content["student"]["kind"] == "bilstm":
+        content["student"] |= {"width": 8, "embedding": 16, "dense": 32}  # as wide as the tiny teacher
+    elif content["student"]["kind"] == "static":
+        content["student"] |= {"width": 8}
+    else:
+        content["student"] |= {"width": 16, "heads": 4, "ffn": 32, "layers": 4 if dual else 2} if built else {"layers": kept}
     source = teachers["distilbert" if "distilbert" in (shipped.student.model or "") else "embed"]
     content["student"] |= {"model": None if content["teacher"] else str(source)}
     content["training"] |= {"epochs": 2 * len(shipped.stages) / 2, "batch_size": 20, "select": None if shipped.labelled else "last"}
@@ -110,7 +116,8 @@ def test_two_steps(name: str, data: Path, teachers: dict[str, Path], tmp_path: P
     logged = [line for line in read_metrics(tmp_path / "run") if "terms" in line]
     for stage in content["stages"]:
         last = [line for line in logged if line["stage"] == stage["name"]][-1]
-        assert {key.partition("-")[0] for key in last["terms"]} == {term["loss"] for term in stage["terms"]}
+        beside = {"shared_projection", "teacher_norm"} if stage.get("dual") else set()
+        assert {key.partition("-")[0] for key in last["terms"]} == {term["loss"] for term in stage["terms"]} | beside
         assert all(value == value for value in last["terms"].values())
     assert [record.role for record in read_run(tmp_path / "run").records][-1] == "student"
     losses = {term["loss"] for stage in content["stages"] for term in stage["terms"]}

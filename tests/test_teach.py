@@ -260,7 +260,7 @@ def test_a_regression_that_says_the_same_of_every_text_counts_nothing_yet(labell
 def test_stages_are_cut_between_steps_of_several_batches(stages, batches):
     from potstill.data.batches import TokenizedTexts
     from potstill.recipe import Recipe
-    from potstill.teach import _plans
+    from potstill.stages import plans_of
     from potstill.training.training_set import TrainingSet
 
     named = [{"name": f"s{number}", "terms": HARD, **stage} for number, stage in enumerate(stages)]
@@ -269,4 +269,4 @@ def test_stages_are_cut_between_steps_of_several_batches(stages, batches):
         {"name": "cut", "task": "classification/about", "data": {}, "student": {"model": "x"}, "training": training, "stages": named}
     )
     data = TrainingSet(TokenizedTexts(np.zeros(520, dtype=np.int32), np.arange(0, 521, 5)))
-    assert [len(plan) for plan in _plans(recipe, data)] == batches
+    assert [len(plan) for plan in plans_of(recipe, data)] == batches

@@ -14,6 +14,7 @@ from potstill.preflight import preflight
 from potstill.student import make_student
 from potstill.teach import training_set
 from potstill.teacher import load_teacher, make_teacher
+from potstill.training.aligned import AlignedTeacher
 from potstill.training.cache import CachedTeacher
 from potstill.training.cache_budget import cache_bytes
 from potstill.training.teacher import LiveTeacher, MergedTeacher
@@ -42,7 +43,8 @@ def make(tmp_path, monkeypatch, labelled_dir, tiny_teachers):
         facts = preflight(recipe)
         student, model = make_student(recipe, facts), load_teacher(recipe, facts)
         tokens = training_set(recipe, facts, student).texts
-        made = make_teacher(recipe, facts, model, student, tokens, stages, torch.device("cpu"), torch.float32)
+        made, segments = make_teacher(recipe, facts, model, student, tokens, stages, torch.device("cpu"), torch.float32)
+        assert (segments is not None) == isinstance(made, AlignedTeacher)
         return made, tokens, dict(facts.table)["teacher cache"]
 
     return make
@@ -84,8 +86,11 @@ def test_texts_that_both_cut_alike_are_cut_once(make, monkeypatch):
     assert alike.texts is tokens and asked == [96]
     longer, tokens, _ = make(READS, cache=False, max_length=40)
     assert longer.texts is not tokens and asked == [96, 96, 96]
+    aligned, tokens, _ = make(READS, cache=False, max_length=4)
+    answer = aligned(np.array([5, 0, 17]), torch.device("cpu"))
+    assert answer[HIDDEN[0]].shape[:2] == answer.mask.shape == (3, 4)  # what the student sees, by its segments
     with pytest.raises(PotstillError, match="cut 96 texts into other tokens"):
-        make(READS, max_length=4)
+        make(READS | {Field("attention_scores", 1)}, max_length=4)
 
 
 def test_each_precision_has_a_cache_of_its_own(tmp_path, tiny_encoder_dir):

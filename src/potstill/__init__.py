@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from potstill.comparison import compare as compare
     from potstill.errors import PotstillError as PotstillError
     from potstill.evaluation.evaluate import evaluate as evaluate
-    from potstill.pipeline import compare as compare
     from potstill.pipeline import distil as distil
     from potstill.pipeline import export as export
     from potstill.runtime.encoder import Encoder as Encoder
@@ -22,7 +22,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Encoder": "potstill.runtime.encoder",
     "PotstillError": "potstill.errors",
-    "compare": "potstill.pipeline",
+    "compare": "potstill.comparison",
     "distil": "potstill.pipeline",
     "evaluate": "potstill.evaluation.evaluate",
     "export": "potstill.pipeline",

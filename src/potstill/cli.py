@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from potstill import show
-from potstill.errors import PotstillError
+from potstill import processes, show
+from potstill.errors import PotstillError, PotstillWarning
 
 app = typer.Typer(
     name="potstill",
@@ -35,7 +35,8 @@ ThreadsOption = Annotated[Optional[int], typer.Option(min=1, help="Threads to pi
 def main() -> None:
     """Entry point: a PotstillError is one line (or one a problem) and status 2."""
     try:
-        app()
+        with _one_voice():
+            app()
     except PotstillError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
@@ -45,6 +46,15 @@ def main() -> None:
             raise
         print(f"error: this needs {error.name}, which is not installed; pip install 'potstill[train]'", file=sys.stderr)
         sys.exit(2)
+
+
+def _one_voice() -> AbstractContextManager[None]:
+    """Under torchrun a mistake is told once (training/processes.py)."""
+    if processes.count() == 1:
+        return nullcontext()
+    from potstill.training.processes import one_voice
+
+    return one_voice()
 
 
 @app.command()
@@ -74,7 +84,8 @@ def train(
     _quiet()
     with _resumable():
         distil(parsed, out=folder, resume=resume)
-    show.finished(folder)
+    if processes.is_main():
+        show.finished(folder)
 
 
 @app.command()
@@ -91,6 +102,7 @@ def search(
     from potstill.search import search as run
     from potstill.search_record import search_folder
 
+    processes.require_one("search")
     _quiet()
     with _resumable():
         record = run(recipe, space, overrides=overrides or [], out=out, storage=storage, workers=workers, resume=resume)
@@ -199,25 +211,23 @@ def predict(
 @app.command()
 def compare(
     names: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN|MODEL]...", help="Run folders; with --like models too.")] = None,
+    baseline: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="RUN", help="The same student without distillation, may be repeated; default: found among the runs."),
+    ] = None,
     html: Annotated[Optional[Path], typer.Option(help="The page to write.")] = None,
-    like: Annotated[Optional[str], typer.Option(help="A publication whose table they join (potstill list presets).")] = None,
+    csv: Annotated[Optional[Path], typer.Option(help="The table to write with every digit.")] = None,
+    markdown: Annotated[Optional[Path], typer.Option(help="The table to write as Markdown.")] = None,
+    like: Annotated[Optional[str], typer.Option(help="A publication whose figures stand beside them (potstill list presets).")] = None,
     data: Annotated[Optional[Path], typer.Option(help="With --like: the tasks' folder, to score models and to time all of them.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Set several runs side by side, or beside what a publication says."""
-    from potstill.pipeline import compare as run
+    """Set runs side by side, seeds as one, against the same student without distillation, and beside what a publication says."""
+    from potstill.comparison import compare as run
 
     _quiet()
-    folders, table = [Path(name) for name in names or []], None
-    if like is not None:
-        from potstill.comparison import beside
-
-        table, folders = beside(like, names or [], data, threads)
-    elif not folders:
-        raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")
-    if html is not None:
-        run(folders, html, table)
-    show.compared(folders, table, html)
+    comparison, table = run(names or [], html, baseline=baseline or [], csv=csv, markdown=markdown, like=like, data=data, threads=threads)
+    show.compared(comparison, table, {"report": html, "csv": csv, "markdown": markdown})
 
 
 @app.command()
@@ -231,6 +241,7 @@ def quickstart(
 
     from potstill import quickstart as steps
 
+    processes.require_one("quickstart")
     console = Console()
     _quiet()
     steps.teacher_folder()  # checked before anything is collected
@@ -257,7 +268,8 @@ def _resumable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print("stopped; the same command with --resume takes it up", file=sys.stderr)
+        if processes.is_main():
+            print("stopped; the same command with --resume takes it up", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
@@ -271,6 +283,12 @@ def _quiet() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda message, kind, *rest: (
+        f"warning: {message}\n" if kind is PotstillWarning else plain(message, kind, *rest)
+    )
+    if not processes.is_main():
+        warnings.filterwarnings("ignore")
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
     warnings.filterwarnings("ignore", message=".*(is experimental|experimental feature)")  # Optuna, of parts that are years old

@@ -1,16 +1,25 @@
-"""Runs and models beside a publication's figures: what their records say, and one pass of a task, timed side by side."""
+"""Runs side by side, seeds as one, and beside a publication's figures: what their records say, and one pass of a task, timed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from potstill.errors import PotstillError
 from potstill.evaluation.cost import measure_pass
 from potstill.evaluation.evaluate import COST, evaluate, load_tasks
 from potstill.evaluation.subject import TORCH_INT8
-from potstill.report.like import LikeTable, like_table, read_preset
+from potstill.files import write_text
+from potstill.recipe import Recipe
+from potstill.report.comparable import require_one_task
+from potstill.report.grouped import Group, group_runs
+from potstill.report.like import LikeTable, Preset, like_table, read_preset, with_published
+from potstill.report.page import write_report
+from potstill.report.sheet import as_csv, as_markdown
+from potstill.report.versus import Comparison, compare_groups
 from potstill.results import RESULTS_FILE, Record, Run, machine, read_run
 from potstill.runtime.folder import ONNX, STUDENT
 
@@ -26,63 +35,129 @@ class Named:
     folder: Path | None
 
 
-def beside(like: str, names: Sequence[str], data: Path | None = None, threads: int | None = None) -> tuple[LikeTable, list[Path]]:
-    """The table of a preset with `names` in it, and the run folders among them.
+def compare(
+    names: Sequence[str | Path],
+    html: str | Path | None = None,
+    *,
+    baseline: Sequence[str | Path] = (),
+    csv: str | Path | None = None,
+    markdown: str | Path | None = None,
+    like: str | None = None,
+    data: Path | None = None,
+    threads: int | None = None,
+) -> tuple[Comparison, LikeTable | None]:
+    """Set runs side by side, those that differ only in the seed as one, and write what is asked for.
 
     Args:
-        like: the preset's name.
-        names: run folders, whose records are shown; and other models, which are scored here.
-        data: holds the tasks' files. With it every model that can be opened is timed too, in one sitting, since
-            times out of several runs would compare the machines' load; without it no time is shown.
+        names: run folders; with `like` other models too, which are scored here.
+        html, csv, markdown: files to write.
+        baseline: run folders of the same student without distillation; default: found among the runs by its shape.
+        like: a preset's name; its published rows stand beside ours, marked so.
+        data: with `like`: holds the tasks' files. With it every model that can be opened is timed too, in one sitting,
+            since times out of several runs would compare the machines' load; without it no time of a pass is shown.
         threads: of what is measured here; default all usable cores.
 
     Raises:
-        PotstillError: no such preset, run or model; a model to be scored and no data.
+        PotstillError: nothing is named; no such preset, run or model; a model to be scored and no data; runs of
+            different tasks; a file cannot be written.
     """
-    preset = read_preset(like)
+    if not names and like is None:
+        raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")
+    for target in (html, csv, markdown):
+        if target is not None and Path(target).is_dir():
+            raise PotstillError(target, "is a folder", "name a file")
+    preset = read_preset(like) if like is not None else None
+    plain = [Path(name).expanduser() for name in baseline]
+    named = _named(_each_once([*names, *baseline]), preset, data, threads)
+    folders = [each.folder for each in named if each.folder is not None]
+    require_one_task([each.run for each in named if each.folder is not None], folders)
+    groups = group_runs([_completed(each.run) for each in named], [each.folder for each in named])
+    comparison = compare_groups(groups, plain)
+    table = None
+    if preset is not None:
+        table = like_table(preset, groups, *_timed(preset, groups, data, threads))
+        comparison = with_published(comparison, preset)
+    if html is not None:
+        write_report(folders, Path(html), table, comparison if len(named) > 1 or (named and table is not None) else None)
+    if csv is not None:
+        write_text(csv, as_csv(comparison))
+    if markdown is not None:
+        write_text(markdown, as_markdown(comparison))
+    return comparison, table
+
+
+def _each_once(names: Sequence[str | Path]) -> list[str]:
+    """The names, each place once: a run set beside itself would look like two seeds."""
+    places: dict[str, str] = {}
+    for name in map(str, names):
+        folder = Path(name).expanduser()
+        places.setdefault(str(folder.resolve()) if folder.exists() else name, name)
+    return list(places.values())
+
+
+def _named(names: Sequence[str], preset: Preset | None, data: Path | None, threads: int | None) -> list[Named]:
     folders = {name: Path(name).expanduser() for name in names}
-    models = [name for name, folder in folders.items() if not (folder / RESULTS_FILE).is_file()]
+    models = [name for name, folder in folders.items() if preset is not None and not (folder / RESULTS_FILE).is_file()]
     for name in models:
         if data is None:
             raise PotstillError(name, "is no finished run, and to score a model takes data", "add --data DIR, or name a run folder")
     runs = {name: read_run(folder) for name, folder in folders.items() if name not in models}
-    timed = preset.timed if data is not None else None
-    if timed is not None and names:
-        load_tasks([timed], data or ".")  # what is missing is told before anything is scored
-    named = []
-    for name in names:
-        if name in runs:
-            named.append(Named(runs[name], folders[name]))
-        else:
-            named.append(Named(_alone(evaluate(name, [*preset.tasks, COST], data or ".", threads)), None))
+    if preset is not None and preset.timed is not None and data is not None and names:
+        load_tasks([preset.timed], data)  # what is missing is told before anything is scored
+    return [
+        Named(runs[name], folders[name])
+        if name in runs
+        else Named(_alone(evaluate(name, [*preset.tasks, COST] if preset else [COST], data or ".", threads)), None)
+        for name in names
+    ]
+
+
+def _completed(run: Run) -> Run:
+    """The run with every setting that its recipe leaves to this version's defaults: an older one may not have known them."""
+    try:
+        return run.model_copy(update={"recipe": Recipe.model_validate(run.recipe).model_dump(mode="json")})
+    except ValidationError:  # of another version, or made by hand: it is compared as it stands
+        return run
+
+
+def _timed(
+    preset: Preset, groups: Sequence[Group], data: Path | None, threads: int | None
+) -> tuple[dict[tuple[int, int], float], list[str]]:
+    """(number of the group, of its row) → seconds of the preset's pass by the group's first run; and what to say of them."""
+    if preset.timed is None or data is None or not groups:
+        return {}, []
     seconds: dict[tuple[int, int], float] = {}
-    notes: list[str] = []
-    if timed is not None and data is not None and named:
-        for number, each in enumerate(named):
-            for place, record in enumerate(each.run.records):
-                where, precision = _whereabouts(each, record)
-                if where is None:
-                    notes.append(f"No time of {each.run.name}, {record.name}: its weights were not kept.")
-                    continue
-                try:
-                    seconds[number, place] = measure_pass(where, timed, data, precision, threads)
-                except PotstillError as error:  # a teacher that has moved must not cost the table
-                    notes.append(f"No time of {each.run.name}, {record.name}: {error.problem}.")
-        here = machine()
-        notes.insert(0, f"Ours: {timed} one text at a time, threads: {threads or here.cores}, {here.cpu}.")
-    return like_table(preset, [each.run for each in named], seconds, notes), [each.folder for each in named if each.folder]
+    here = machine()
+    notes = [f"Ours: {preset.timed} one text at a time, threads: {threads or here.cores}, {here.cpu}."]
+    for number, place, record in _records(groups):
+        group = groups[number]
+        where, precision = _whereabouts(group.folders[0], record)
+        if where is None:
+            notes.append(f"No time of {group.name}, {record.name}: its weights were not kept.")
+            continue
+        try:
+            seconds[number, place] = measure_pass(where, preset.timed, data, precision, threads)
+        except PotstillError as error:  # a teacher that has moved must not cost the table
+            notes.append(f"No time of {group.name}, {record.name}: {error.problem}.")
+    return seconds, notes
+
+
+def _records(groups: Sequence[Group]) -> Iterator[tuple[int, int, Record]]:
+    for number, group in enumerate(groups):
+        for place, record in enumerate(group.runs[0].records):
+            yield number, place, record
 
 
 def _alone(record: Record) -> Run:
     return Run(name=record.name, seed=0, created="", recipe={}, records=[record])
 
 
-def _whereabouts(named: Named, record: Record) -> tuple[str | None, str]:
+def _whereabouts(folder: Path | None, record: Record) -> tuple[str | None, str]:
     """What to open for a record, and how; None for what is nowhere any more."""
     if record.role == "teacher":  # of a run that taught another, the student did
         own = Path(record.model).expanduser() / STUDENT
         return str(own) if own.is_dir() else record.model, "auto"
-    if named.folder is None or record.role == "model":
+    if folder is None or record.role == "model":
         return record.model, "auto"
     part, precision = PARTS.get(record.role, (None, ""))
-    return (None if part is None else str(named.folder / part)), precision
+    return (None if part is None else str(folder / part)), precision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -20,6 +21,10 @@ class PotstillError(Exception):
         self.place, self.problem, self.remedy = str(place), problem, remedy
         line = f"{self.place}: {problem}" + (f"; {remedy}" if remedy else "")
         super().__init__(" ".join(line.split()))
+
+
+class PotstillWarning(UserWarning):
+    """Something from outside that is likely a mistake and stops nothing; the command line prints it as one line."""
 
 
 class NoSpace(PotstillError):
@@ -55,6 +60,11 @@ def collect() -> Iterator[Callable[..., Any]]:
     yield attempt
     if errors:
         raise errors[0] if len(errors) == 1 else PotstillErrors(errors)
+
+
+def warn(place: object, problem: str, remedy: str = "") -> None:
+    """Say a PotstillWarning, worded as an error is."""
+    warnings.warn(str(PotstillError(place, problem, remedy)), PotstillWarning, stacklevel=3)
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:

@@ -33,6 +33,7 @@ class Material:
         gold: the labels of `held_out`.
         groups: (n, v) numbers of texts that belong together: a text, its pair or again itself, and
             maybe a hard negative; None where no loss reads pairs.
+        given: (n,) bool, of which texts the data knows the label; None: of all.
     """
 
     texts: list[Any]
@@ -42,6 +43,7 @@ class Material:
     names: list[str] = field(default_factory=list)
     gold: Any = None
     groups: Any = None
+    given: Any = None
 
 
 def read_material(recipe: recipes.Recipe) -> Material:
@@ -62,25 +64,33 @@ def augmented(material: Material, wanted: recipes.Augment, teacher: EncoderModel
         teacher: whose embedding table says which words are neighbours, unless a language model is asked.
         folder: the teacher's.
     """
+    import numpy as np
+
     from potstill.data.augment import augment
 
     if wanted.model is None:
-        candidates: Any = _kept("neighbours", folder, [], wanted.candidates, lambda: _neighbours(teacher, wanted.candidates))
+        settings = {"augment": "neighbours", "candidates": wanted.candidates}
+        candidates: Any = kept("neighbours.json", folder, [], settings, lambda: _neighbours(teacher, wanted.candidates))
     else:
         sides = list(dict.fromkeys(side for text in material.texts for side in ([text] if isinstance(text, str) else text)))
         model = model_folder(wanted.model)
-        found = _kept("masked", model, sides, wanted.candidates, lambda: _masked(model, sides, wanted.candidates, teacher.device))
+        settings = {"augment": "masked", "candidates": wanted.candidates}
+        found = kept("masked.json", model, sides, settings, lambda: _masked(model, sides, wanted.candidates, teacher.device))
         candidates = dict(zip(sides, found, strict=True)).__getitem__
     rows = list(augment(material.texts, candidates, probability=wanted.probability, copies=wanted.copies, seed=seed))
-    labels = material.labels[[number for number, _ in rows]]  # of an array: words that are tagged are never replaced
-    return replace(material, texts=[text for _, text in rows], labels=labels)
+    numbers = np.array([number for number, _ in rows])
+    labels = material.labels[numbers]  # of an array: words that are tagged are never replaced
+    given = np.diff(numbers, prepend=-1) > 0  # a row comes before its variants
+    if material.given is not None:
+        given &= material.given[numbers]
+    return replace(material, texts=[text for _, text in rows], labels=labels, given=given)
 
 
-def _kept(name: str, folder: Path, texts: Sequence[str], count: int, compute: Callable[[], Any]) -> Any:
-    """What `compute` gives, out of the cache where it is there."""
+def kept(name: str, folder: Path, texts: Sequence[str], settings: dict[str, Any], compute: Callable[[], Any]) -> Any:
+    """What `compute` gives (JSON), out of the cache where it was made of the same model, texts and settings before."""
     from potstill.training.cache import cache_place
 
-    file = cache_place(folder, texts, {"augment": name, "candidates": count}) / f"{name}.json"
+    file = cache_place(folder, texts, settings) / name
     if file.is_file():
         return json.loads(file.read_text(encoding="utf-8"))
     found = compute()
@@ -105,8 +115,9 @@ def _masked(folder: Path, texts: Sequence[str], count: int, device: Any) -> list
 
 
 def _unlabelled(recipe: recipes.Recipe) -> Material:
-    if recipe.data.augment is not None:
-        raise PotstillError("data.augment", f"is for labelled tasks, and the task is {recipe.task}", "drop it")
+    for key in ("augment", "transfer"):
+        if getattr(recipe.data, key):
+            raise PotstillError(f"data.{key}", f"is for labelled tasks, and the task is {recipe.task}", "drop it")
     kind = "embed" if recipe.task == recipes.EMBED else "mlm"
     if _reads_pairs(recipe):
         groups, held_out = split_groups(gather_groups(recipe), recipe.data.held_out, recipe.training.seed)
@@ -178,18 +189,47 @@ def _labelled(recipe: recipes.Recipe) -> Material:
     train = data.train
     if recipe.data.limit is not None and recipe.data.limit < len(train):
         train = train.take(np.sort(np.random.default_rng(recipe.training.seed).choice(len(train), recipe.data.limit, replace=False)))
-    return Material(list(train.texts), list(data.dev.texts), train.labels, data.kind, data.labels, data.dev.labels)
+    material = Material(list(train.texts), list(data.dev.texts), train.labels, data.kind, data.labels, data.dev.labels)
+    return _with_transfer(material, recipe) if recipe.data.transfer else material
 
 
-def gather_texts(recipe: recipes.Recipe) -> list[str]:
-    """Texts of every source of the recipe, each once.
+def _with_transfer(material: Material, recipe: recipes.Recipe) -> Material:
+    """The labelled rows and behind them the texts, or pairs, of `data.transfer`, labelled -100: nowhere."""
+    import numpy as np
+
+    if recipe.teacher is None or material.kind != "classification":
+        raise PotstillError("data.transfer", "needs a teacher, and a task of classes that exclude each other", "drop it")
+    pairs = isinstance(material.texts[0], tuple)
+    more: list[Any] = []
+    with collect() as attempt:
+        for entry in recipe.data.transfer:
+            source = recipes.TextSource(path=entry) if isinstance(entry, str) else entry
+            if pairs and len(source.columns or ()) != 2:
+                attempt(_refuse_columns, source, recipe.task)
+            else:
+                more += attempt(_rows_of, source, recipe) if pairs else attempt(gather_texts, recipe, [source]) or ()
+    known = set(material.texts)
+    more = [text for text in dict.fromkeys(more) if text not in known]
+    labels = np.concatenate([material.labels, np.full(len(more), -100, dtype=np.int64)])
+    return replace(material, texts=[*material.texts, *more], labels=labels, given=labels != -100)
+
+
+def _refuse_columns(source: recipes.TextSource, task: str) -> None:
+    raise PotstillError(f"data.transfer: {source.path}", f"has not two columns, and {task} is of pairs", "name its two `columns`")
+
+
+def gather_texts(recipe: recipes.Recipe, sources: Sequence[str | recipes.TextSource] | None = None) -> list[str]:
+    """Texts of every source, each once.
+
+    Args:
+        sources: default the recipe's training texts.
 
     Raises:
         PotstillErrors: what is wrong with the sources, all at once.
     """
     found: dict[str, None] = {}
     errors = []
-    for entry in recipe.data.texts:
+    for entry in recipe.data.texts if sources is None else sources:
         source = recipes.TextSource(path=entry) if isinstance(entry, str) else entry
         try:
             found.update(

@@ -18,18 +18,18 @@ from potstill.evaluation.subject import TORCH_INT8
 from potstill.files import write_aside, write_text
 from potstill.material import Material
 from potstill.preflight import Facts, preflight
-from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics
+from potstill.processes import is_main
+from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics, read_run
 from potstill.runtime.folder import ONNX, STUDENT
+from potstill.ship import GATE, SAMPLE, ship
 from potstill.student import make_student
-from potstill.teach import CHECKPOINTS, Watch, dev_score, teach
+from potstill.teach import CHECKPOINTS, Watch, teach
+from potstill.tune import STAGE, TUNED, tuning
 
 if TYPE_CHECKING:
-    from potstill.report.like import LikeTable
     from potstill.training.trainer import Dev
 
 RECIPE = "recipe.yaml"
-GATE = "gate.json"
-SAMPLE = 512  # texts that an export without texts of its own is checked and calibrated on
 SAMPLE_PACKAGES = ("email", "logging", "unittest", "asyncio", "concurrent", "importlib", "http", "json", "argparse", "pathlib", "decimal")
 
 
@@ -41,7 +41,7 @@ def distil(
     resume: bool = False,
     watch: Watch | None = None,
 ) -> Run:
-    """Run a recipe from the teacher to the scored file that ships.
+    """Run a recipe from the teacher to the scored file that ships; of several processes (torchrun) each calls it alike.
 
     Args:
         recipe: a path, a shipped name, a mapping, or a Recipe.
@@ -57,28 +57,38 @@ def distil(
         PotstillError: something from outside is wrong.
         KeyboardInterrupt: Ctrl-C; `resume` takes the run up.
     """
+    from potstill.training.processes import main_first, start, tell, wait
+
     if isinstance(recipe, (str, Path)):
         recipe = recipe_file.read(str(recipe), tuple(overrides))
     elif isinstance(recipe, dict):
         recipe = recipe_file.check(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
-    _claim(folder, recipe, resume)
-    facts = preflight(recipe)
-    write_text(folder / RECIPE, recipe_file.resolved(recipe))
+    start(recipe.training.device)
+    with main_first():
+        if is_main():
+            _claim(folder, recipe, resume)
+        facts = preflight(recipe)
+        if is_main():
+            write_text(folder / RECIPE, recipe_file.resolved(recipe))
     dev: Dev | None = None
-    if not (folder / STUDENT).is_dir():
+    if tell(lambda: not (folder / STUDENT).is_dir()):
         try:
             dev = teach(recipe, facts, folder, resume, watch)
         except PotstillError:
-            if not (folder / CHECKPOINTS).exists():  # told before the first step: nothing here is worth going on with
+            if is_main() and not (folder / CHECKPOINTS).exists():  # told before the first step: nothing here is worth going on with
                 (folder / RECIPE).unlink()
                 if not any(folder.iterdir()):
                     folder.rmdir()
             raise
     if recipe.export.onnx:
-        _export_run(recipe, facts, folder, dev)
+        ship(recipe, facts, folder, dev, resume, _teacher_name(recipe))
+    if not is_main():
+        wait()
+        return read_run(folder)
     run = _measure(recipe, facts, folder)
     shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    wait()
     return run
 
 
@@ -107,17 +117,10 @@ def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Seq
         with write_aside(out) as aside:  # a refused int8 file leaves no half-made folder behind
             export_onnx(source, aside, sample)
             if int8:
-                quantize_int8(aside, texts=sample, score=None, threads=threads, **recipes.Int8().model_dump())
+                quantize_int8(aside, texts=sample, score=None, threads=threads, **recipes.Int8().limits)
     except PotstillError as error:  # said of the folder aside, which is gone
         raise PotstillError(out, error.problem, error.remedy) from error
     return out
-
-
-def compare(folders: Sequence[str | Path], html: str | Path, like: LikeTable | None = None) -> None:
-    """Write one page that sets several runs side by side, with a publication's table (comparison.beside) where there is one."""
-    from potstill.report.page import write_report
-
-    write_report([Path(folder) for folder in folders], Path(html), like)
 
 
 def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
@@ -125,7 +128,7 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
 
     With `resume` only the export's limits and the tasks may differ from the recipe that the run was
     begun with: neither changes the student, and a gate that refused is widened this way. What was
-    exported under other limits goes, and so do the halves that a kill left.
+    exported under other limits goes, what was tuned otherwise too, and so do the halves that a kill left.
     """
     if not folder.exists():
         return
@@ -149,6 +152,9 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
         )
     if (before.export.onnx, before.export.int8) != (recipe.export.onnx, recipe.export.int8):
         shutil.rmtree(folder / ONNX, ignore_errors=True)
+    if tuning(before).stages != tuning(recipe).stages:
+        shutil.rmtree(folder / TUNED, ignore_errors=True)
+        shutil.rmtree(folder / CHECKPOINTS / f"0-{STAGE}", ignore_errors=True)
     for half in folder.glob(".*.part*"):
         shutil.rmtree(half, ignore_errors=True)
 
@@ -156,28 +162,6 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
 def decides_student(recipe: recipes.Recipe) -> dict[str, Any]:
     """All of a recipe but what comes after the student: its export's limits and the tasks."""
     return recipe.model_dump(mode="json", exclude={"export", "evaluate"})
-
-
-def _export_run(recipe: recipes.Recipe, facts: Facts, folder: Path, dev: Dev | None) -> None:
-    """Write onnx/, with the int8 file where a setting passes the gate. The gate's rows go beside it."""
-    from potstill.deploy.onnx import export_onnx
-    from potstill.deploy.quantize import quantize_int8
-    from potstill.models.loading import load_encoder
-
-    if (folder / ONNX).is_dir():
-        return
-    limits = recipe.export.limits
-    # Every so many of the held-out texts, which are in the files' order: each source has its part.
-    sample = facts.material.held_out[:: max(1, len(facts.material.held_out) // SAMPLE)][:SAMPLE]
-    try:
-        with write_aside(folder / ONNX) as aside:
-            export_onnx(load_encoder(folder / STUDENT), aside, sample, teacher=_teacher_name(recipe))
-            if limits is not None:
-                judge = dev or dev_score(recipe, facts)
-                rows = quantize_int8(aside, texts=sample, score=judge.score if judge else None, **limits.model_dump())
-                write_text(aside / GATE, json.dumps(rows, indent=2) + "\n")
-    except PotstillError as error:  # said of the folder aside, which is gone
-        raise PotstillError(folder / ONNX, error.problem, error.remedy) from error
 
 
 def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
@@ -202,10 +186,12 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
         records.append(_undistilled(recipe, facts, folder))
     records.append(evaluate(folder / STUDENT, names, where, name="student", role="student"))
     onnx = folder / ONNX
+    gate = json.loads((onnx / GATE).read_text(encoding="utf-8")) if (onnx / GATE).is_file() else []
+    tuned = bool(gate) and bool(gate[-1].get("tuned"))
     if onnx.is_dir():
         records.append(evaluate(onnx, names, where, precision="fp32", name="student, ONNX", role="onnx"))
         if recipe.export.limits is not None:
-            records.append(evaluate(onnx, names, where, precision="int8", name="student, int8", role="int8"))
+            records.append(evaluate(onnx, names, where, precision="int8", name=f"student, int8{', tuned' * tuned}", role="int8"))
     if recipe.export.torch_int8:
         records.append(evaluate(folder / STUDENT, names, where, precision=TORCH_INT8, name="student, torch int8"))
     run = Run(
@@ -214,7 +200,7 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         recipe=recipe.model_dump(mode="json"),
         training=_training_summary(folder),
-        gate=json.loads((onnx / GATE).read_text(encoding="utf-8")) if (onnx / GATE).is_file() else [],
+        gate=gate,
         cases=read_cases(folder),
         records=records,
     )
@@ -227,6 +213,7 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
                 records=[record.model_dump() for record in records],
                 normalize=recipe.student.normalize,
                 kind=facts.material.kind,
+                tuned=tuned,
             )
     run.write(folder)
     write_report([folder], folder / REPORT_FILE)
@@ -267,6 +254,8 @@ def _training_summary(folder: Path) -> dict[str, Any]:
     best: dict[str, Any] = {}
     for line in read_metrics(folder):
         if "dev" in line:
+            if line["stage"] == STAGE:  # of the int8 file alone
+                continue
             if not best or line["stage"] != best["stage"] or line["dev"]["value"] > best["value"]:
                 best = {"stage": line["stage"], "step": line["step"], **line["dev"]}
         else:

@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
 from potstill.cache_estimate import CacheEstimate, estimate_cache
+from potstill.cuts import check_cuts, cut_rows, kept_layers
+from potstill.dual import check_dual
 from potstill.errors import PotstillError, collect
 from potstill.evaluation.evaluate import load_tasks
 from potstill.files import cache_folder, require_space
 from potstill.material import Material, read_material
+from potstill.outline import int8_rows, stage_rows, student_row
+from potstill.own_vocabulary import check_coverage, own_pieces, saved_by
 from potstill.sides import both_sizes, config_of, heads_of, layers_of, pooled_by, width_of
+from potstill.student_limits import check_kind, check_reach
 
 if TYPE_CHECKING:
     from potstill.models.output import Field
@@ -29,6 +34,7 @@ class Facts:
     Attributes:
         layers: of its source (from 1) that the student keeps; of a student built small their number.
         table: rows to print.
+        pieces: of the student's own vocabulary, in the order of their numbers; None where it keeps its source's.
     """
 
     material: Material
@@ -36,6 +42,7 @@ class Facts:
     student_folder: Path
     layers: list[int]
     table: list[tuple[str, str]] = field(default_factory=list)
+    pieces: list[str] | None = None
 
 
 def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
@@ -44,10 +51,8 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
     Raises:
         PotstillErrors: everything wrong, at once.
     """
-    from potstill.models.output import LOGITS
-    from potstill.models.pooling import CLS_POOLER, check_pooling
+    from potstill.models.output import LOGITS, POOLED
     from potstill.models.source import model_folder
-    from potstill.models.transformer import choose_layers
     from potstill.training.terms import check_losses
 
     with collect() as attempt:
@@ -62,6 +67,14 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
                 "a language model's head is not exported",
                 "set export.onnx=false, and distil a task from it",
             )
+        own = recipe.student.vocabulary is not None and not any(stage.dual for stage in recipe.stages)
+        if recipe.task == recipes.MLM and recipe.teacher is not None and own:
+            attempt(
+                _refuse,
+                f"{place}: student.vocabulary",
+                "teacher and student guess the same masked words, and so need the same pieces",
+                "drop it, or the teacher",
+            )
         read = attempt(read_material, recipe)
         for task in tasks:
             attempt(_require_fit, task, recipe, read, place)
@@ -69,23 +82,27 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         student_folder = attempt(model_folder, recipe.student.model) if recipe.student.model else teacher_folder
         teacher: dict[str, Any] = attempt(config_of, teacher_folder) or {}
         source: dict[str, Any] = attempt(config_of, student_folder) or {}
-        built, total = recipe.student.width is not None, layers_of(source)
-        layers = [int(recipe.student.layers)] if built else []  # type: ignore[arg-type]
-        if not built and total:
-            layers = attempt(choose_layers, recipe.student.layers, recipe.student.rule, total, f"{place}: student.layers") or []
-        depth = layers[0] if built else len(layers)
+        pieces = attempt(own_pieces, recipe, read, student_folder) if read and student_folder else None
+        if read and student_folder:
+            check_coverage(read, student_folder, pieces, f"{place}: student")
+        if read and teacher_folder and teacher_folder != student_folder:
+            check_coverage(read, teacher_folder, None, f"{place}: teacher")
+        layers, importance = attempt(kept_layers, recipe.student, read, student_folder, layers_of(source), place) or ([], None)
+        vocabulary = len(pieces) if pieces else int(source.get("vocab_size") or 0)
+        attempt(check_cuts, recipe.student, source, vocabulary, place)
+        depth = layers[0] if recipe.student.built else len(layers)
+        attempt(check_kind, recipe, read, source, place)
         pooled = attempt(pooled_by, recipe, teacher_folder, student_folder) or (("mean", 0), ("mean", 0))
         if recipe.task == recipes.EMBED:
-            for (pooling, _), deep, side in zip(pooled, (layers_of(teacher), depth), ("teacher", "student")):
-                attempt(check_pooling, pooling, deep or None, f"{place}: {side}.pooling")
-            if recipe.masks and pooled[1][0] == CLS_POOLER:
-                attempt(_refuse, f"{place}: student.pooling", "a network that guesses masked words has no pooler", "take cls")
+            attempt(_check_poolings, recipe, [name for name, _ in pooled], (layers_of(teacher), depth), place)
         attempt(_require_precision, recipe.training)
         sizes = both_sizes(recipe, source, teacher, read, pooled)
+        attempt(check_dual, recipe, depth, layers_of(teacher), place)
         rows: list[tuple[recipes.Stage, list[TermSpec] | None]] = []
         for stage in recipe.stages:
-            if depth and (recipe.teacher is None or layers_of(teacher)):
+            if layers and (recipe.teacher is None or layers_of(teacher)):
                 terms = attempt(_stage, recipe, stage, depth, layers_of(teacher), sizes, _rows(recipe, read), place)
+                attempt(check_reach, recipe, stage, terms or (), depth, read.kind if read else "", place)
             else:
                 terms = attempt(check_losses, stage, place)
             rows.append((stage, terms))
@@ -93,13 +110,13 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
             attempt(_refuse, f"{place}: stages", "every term has weight 0: there is nothing to learn", "give one a weight")
         stages = [_teacher_reads(terms or []) for stage, terms in rows if stage.share != 0]
         reads = {name for stage in stages for name in stage}
-        if read and teacher_folder and LOGITS in reads and recipe.task != recipes.EMBED:
+        asked = bool({LOGITS, POOLED} & reads) or any(stage.dual for stage in recipe.stages)
+        if read and teacher_folder and asked and recipe.task != recipes.EMBED:
             attempt(_require_head, teacher_folder, read)
         cache = _estimate(recipe, read, stages, teacher)
         attempt(require_space, cache_folder(), cache.bytes if cache else 0, "the teacher's cache")
     assert read is not None and student_folder is not None
-    facts = Facts(read, teacher_folder, student_folder, layers)
-    kept = f"{depth} layers, built small" if built else f"layers {', '.join(map(str, layers))} of {total}"
+    facts = Facts(read, teacher_folder, student_folder, layers, pieces=pieces)
     facts.table = [
         ("task", recipe.task + (f": {read.kind}, {', '.join(read.names) or 'one score'}" if recipe.labelled else "")),
         ("texts", f"{len(read.texts):,} to train on, {len(read.held_out):,} held out"),
@@ -109,13 +126,31 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         without = "none: the teacher runs in every step" if reads else "none: no term reads the teacher"
         facts.table.append(("teacher cache", cache.line() if cache else without))
     facts.table += [
-        ("student", f"{recipe.student.model or 'cut from the teacher'}: {kept}, width {recipe.student.width or width_of(source)}"),
+        ("student", f"{student_row(recipe.student, layers, layers_of(source))}, width {recipe.student.hidden or width_of(source)}"),
+        *(
+            [("vocabulary", saved_by(pieces, int(source.get("vocab_size") or 0), recipe.student.table_width or width_of(source)))]
+            if pieces
+            else []
+        ),
+        *cut_rows(recipe.student, source, layers, vocabulary, importance),
         ("best checkpoint by", recipe.select),
         ("evaluate", ", ".join(recipe.evaluate)),
     ]
     for stage, terms in rows:
-        facts.table += _stage_rows(stage, terms or [])
+        facts.table += stage_rows(stage, terms or [])
+    facts.table += int8_rows(recipe)
     return facts
+
+
+def _check_poolings(recipe: recipes.Recipe, names: Sequence[str], depths: tuple[int, int], place: str) -> None:
+    """Raise PotstillErrors where teacher or student cannot be pooled by that name; depth 0 where a side is not known."""
+    from potstill.models.pooling import CLS_POOLER, check_pooling
+
+    with collect() as attempt:
+        for name, depth, side in zip(names, depths, ("teacher", "student")):
+            attempt(check_pooling, name, depth or None, f"{place}: {side}.pooling")
+        if recipe.masks and names[1] == CLS_POOLER:
+            attempt(_refuse, f"{place}: student.pooling", "a network that guesses masked words has no pooler", "take cls")
 
 
 def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: int, sizes: Any, rows: int, place: str) -> list[TermSpec]:
@@ -156,6 +191,13 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
                 attempt(_refuse, f"{place}: stages.{stage.name}.perturb", f"does not go with {term.name}", "drop one of them")
             if term.loss.reads in INSIDE:
                 attempt(_require_shown, recipe, where)
+            if term.loss.reads == "attention_scores" and recipe.student.vocabulary is not None:
+                attempt(
+                    _refuse,
+                    where,
+                    f"{term.name} compares pairs of tokens, and the student has a vocabulary of its own",
+                    "use hidden_states",
+                )
     return terms
 
 
@@ -222,26 +264,6 @@ def _require_precision(training: recipes.Training) -> None:
 
 def _refuse(place: str, problem: str, remedy: str) -> None:
     raise PotstillError(place, problem, remedy)
-
-
-def _stage_rows(stage: recipes.Stage, terms: Sequence[TermSpec]) -> list[tuple[str, str]]:
-    """What a stage does, and below it the layer map of each term that has one."""
-    length = (
-        f"{stage.epochs:g} epochs"
-        if stage.epochs
-        else f"{stage.steps:,} steps"
-        if stage.steps
-        else f"{1 if stage.share is None else stage.share:.0%}"
-    )
-    rows = [f"{term.weight} × {term.name}" + ("" if term.project == "none" else f" ({term.project} projection)") for term in terms]
-    perturbed = ", with gradient perturbation" if stage.perturbation else ""
-    table = [(f"stage {stage.name}", f"{length}: " + " + ".join(rows) + perturbed)]
-    for term in terms:
-        if term.pairs:
-            table.append(
-                (f"  {term.name}", "  ".join(f"{ours} ← {theirs}" for ours, theirs in term.pairs) + "   (student ← teacher layer)")
-            )
-    return table
 
 
 def _teacher_reads(terms: Sequence[TermSpec]) -> frozenset[Field]:

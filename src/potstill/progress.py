@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from potstill import processes
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -48,8 +50,8 @@ def progress(title: str, total: int, unit: str = "texts") -> Iterator[Advance]:
 
 
 def _open() -> Progress | None:
-    """A started display, or None where standard error is no terminal."""
-    if not sys.stderr.isatty():
+    """A started display, or None where standard error is no terminal, or the main process has it."""
+    if not sys.stderr.isatty() or not processes.is_main():
         return None
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn

@@ -6,27 +6,19 @@ tasks and poolings, and whether files exist, are checked by the pipeline, which 
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from potstill.recipe_part import Count, Part, Positive
+from potstill.recipe_part import TextSource as TextSource
+from potstill.recipe_student import BiLSTMStudent as BiLSTMStudent
+from potstill.recipe_student import StaticStudent as StaticStudent
+from potstill.recipe_student import Student as Student
+from potstill.recipe_student import TransformerStudent as TransformerStudent
+from potstill.recipe_student import Vocabulary as Vocabulary
+
 EMBED, MLM = "embed", "mlm"  # the tasks that read unlabelled texts; every other one is a labelled task by its name
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class TextSource(Part):
-    """One source of unlabelled texts."""
-
-    path: str
-    format: Literal["text", "jsonl", "csv", "tsv", "dataset"] | None = Field(None, description="read off the file's name when absent")
-    columns: list[int | str] | None = Field(None, description="of a table or of JSON lines; every column is a text. Default: all / `text`")
-    split: str = "train"
-    limit: Count | None = Field(None, description="keep this many texts, drawn with the run's seed")
 
 
 class Augment(Part):
@@ -48,7 +40,12 @@ class Data(Part):
     )
     held_out: Count = Field(1000, description="texts kept from training, to measure agreement with the teacher")
     limit: Count | None = Field(None, description="keep this many rows of a labelled task's training set, drawn with the run's seed")
-    augment: Augment | None = Field(None, description="of a labelled task: more rows, whose labels only the teacher knows")
+    augment: Augment | None = Field(
+        None, description="of a labelled task: more rows, whose labels only the teacher knows; a stage of labels alone leaves them out"
+    )
+    transfer: list[str | TextSource] = Field(
+        [], description="of a task of classes: unlabelled texts, or pairs in two `columns`, beside its own; else as `augment`"
+    )
 
 
 class Teacher(Part):
@@ -59,29 +56,6 @@ class Teacher(Part):
     cache: bool = Field(True, description="keep what the terms read on disk, for further epochs and further students")
     cache_gb: Positive = Field(20, description="what does not fit, the bulkiest first, the teacher computes in every step")
     cache_half: bool = Field(False, description="keep it in half precision")
-
-
-class Student(Part):
-    kind: Literal["transformer"] = "transformer"
-    model: str | None = Field(None, description="the encoder that the student is cut from; default: the teacher")
-    layers: Count | list[Count] | None = Field(None, description="how many layers, or which, counted from 1; default: all")
-    rule: str = Field("uniform", description="which layers to keep when `layers` is a number")
-    width: Count | None = None
-    heads: Count | None = None
-    ffn: Count | None = None
-    pooling: str | None = None
-    normalize: bool = True
-    max_length: Count = 128
-
-    @model_validator(mode="after")
-    def _built_or_cut(self) -> Student:
-        sizes = (self.width, self.heads, self.ffn)
-        if any(size is not None for size in sizes):
-            if not all(size is not None for size in sizes) or not isinstance(self.layers, int):
-                raise ValueError("a student built small needs `layers` (a number), `width`, `heads` and `ffn`, all four")
-            if self.width % self.heads:  # type: ignore[operator]
-                raise ValueError(f"width {self.width} is not divisible by heads {self.heads}; choose a divisor")
-        return self
 
 
 class Term(Part):
@@ -105,6 +79,14 @@ class Perturb(Part):
     normalize: Literal["none", "l2"] = "none"
 
 
+class Dual(Part):
+    """Dual training with shared projections (Zhao et al. 2019 v1): a language model as teacher, taught along."""
+
+    probability: float = Field(0.5, ge=0, le=1, description="that the teacher reads a word in the student's pieces")
+    project: Literal["up", "down", "none"] = Field("up", description="which side's weights are projected onto the other's")
+    weight: Positive = Field(1.0, description="of the weights' mean squared distance beside both masked-word losses; the paper's 1/ε")
+
+
 class Stage(Part):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     share: float | None = Field(None, ge=0, le=1, description="part of the run's steps; 0 leaves the stage out")
@@ -113,6 +95,13 @@ class Stage(Part):
     learning_rate: Positive | None = Field(None, description="default: training.learning_rate")
     schedule: Literal["linear", "cosine", "constant"] | None = Field(None, description="default: training.schedule")
     perturb: bool | Perturb = False
+    dual: Dual | None = Field(None, description="of the task mlm, with a teacher and a vocabulary of the student's own")
+    train: str = Field(
+        "all",
+        pattern=r"^(all|head|output|top:[1-9][0-9]*)$",
+        description="of the student: output, the layer that gives the logits; head, all above its layers; top:2, that and its 2 highest "
+        "layers; or all. The rest stays as it is",
+    )
     terms: list[Term] = Field(min_length=1)
 
     @property
@@ -145,6 +134,20 @@ class Training(Part):
     )
 
 
+class Tune(Part):
+    """More of the last stage under int8 rounding, where the gate refuses what was trained without it."""
+
+    steps: Count | None = Field(None, description="of the optimizer")
+    epochs: Positive | None = Field(None, description="instead of steps: passes over the texts; default: a tenth of the last stage")
+    learning_rate: Positive | None = Field(None, description="default: a tenth of the last stage's")
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Tune:
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("`tune` has both steps and epochs; give one")
+        return self
+
+
 class Int8(Part):
     """Limits of the gate, all against the fp32 ONNX file."""
 
@@ -155,6 +158,16 @@ class Int8(Part):
     min_agreement: float = Field(0.95, ge=0, le=1, description="of a head that names labels: share of answers that stay the same")
     max_error: float = Field(0.2, gt=0, description="of a regression: root mean square change, in standard deviations of the scores")
     min_speedup: float = Field(1.0, ge=0, description="throughput on this machine over the fp32 file's")
+    tune: bool | Tune = Field(True, description="train on under the rounding where the gate refuses, and try again")
+
+    @property
+    def tuning(self) -> Tune | None:
+        return (Tune() if self.tune else None) if isinstance(self.tune, bool) else self.tune
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """By name, all but `tune`."""
+        return self.model_dump(exclude={"tune"})
 
 
 class Export(Part):
@@ -175,7 +188,7 @@ class Recipe(Part):
     student: Student
     training: Training = Training()
     stages: list[Stage] = Field(min_length=1)
-    evaluate: list[str] = ["cost"]
+    evaluate: list[str] = Field(["cost"])
     export: Export = Export()
 
     @property

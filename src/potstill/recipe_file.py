@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,7 +155,7 @@ def number(text: str) -> str | float:
 
 def _location(parts: tuple[int | str, ...]) -> list[int | str]:
     """Keys and positions of an error, without the names of types that pydantic puts among them."""
-    types = ("str", "int", "float", "bool", "constrained-int", "TextSource", "Int8", "Perturb", "Range")
+    types = ("str", "int", "float", "bool", "constrained-int", "TextSource", "Int8", "Perturb", "Range", "transformer", "bilstm", "static")
     return [part for part in parts if not (isinstance(part, str) and (part in types or part.startswith(("function-", "list["))))]
 
 
@@ -165,9 +166,14 @@ def _explain(model: type[BaseModel], place: str, location: list[int | str], deta
     if kind == "extra_forbidden":
         key = str(detail["loc"][-1])
         parents = location[:-1] if location[-1:] == [key] else location
-        return PotstillError(f"{place}: {'.'.join(map(str, [*parents, key]))}", "unknown key", did_you_mean(key, _keys_at(model, parents)))
+        return PotstillError(
+            f"{place}: {'.'.join(map(str, [*parents, key]))}", "unknown key", did_you_mean(key, _keys_at(model, detail["loc"][:-1]))
+        )
     if kind == "missing":
         return PotstillError(where, "is missing", "add it")
+    if kind == "union_tag_invalid":
+        context = detail["ctx"]
+        return PotstillError(f"{where}.kind", f"{shown(context['tag'])} is not among {context['expected_tags']}")
     if kind == "value_error":
         return PotstillError(where, str(detail["ctx"]["error"]))
     if kind == "literal_error":
@@ -175,11 +181,12 @@ def _explain(model: type[BaseModel], place: str, location: list[int | str], deta
     return PotstillError(where, f"{shown(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}")
 
 
-def _keys_at(model: type[BaseModel], location: list[Any]) -> list[str]:
-    """Keys that may stand at `location`, found by walking the models' fields."""
+def _keys_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    """Keys that may stand at `location`, found by walking the models' fields; of a student's kinds, that kind's."""
     models: list[type[BaseModel]] = [model]
     for part in location:
         if isinstance(part, str):
+            models = [model for model in models if "kind" in model.model_fields and model.model_fields["kind"].default == part] or models
             inside = [inner for model in models if part in model.model_fields for inner in _models_in(model.model_fields[part].annotation)]
             models = inside or models  # a key that the user chose is no field
     return [field.alias or name for model in models for name, field in model.model_fields.items()]

@@ -13,7 +13,8 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 from potstill import recipe_file
 from potstill.errors import PotstillError, PotstillErrors, collect
 from potstill.preflight import AGREEMENT, LAST, preflight
-from potstill.recipe import Count, Part, Recipe
+from potstill.recipe import Recipe
+from potstill.recipe_part import Count, Part
 from potstill.tasks.base import task_names
 
 if TYPE_CHECKING:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from potstill.quickstart import Answer
     from potstill.report.like import LikeTable
+    from potstill.report.versus import Comparison
     from potstill.results import Record
     from potstill.search_record import Search
 
@@ -27,20 +28,20 @@ def finished(folder: Path) -> None:
     print(f"\nrun folder: {folder}\nreport: {folder / 'report.html'}")
 
 
-def compared(folders: Sequence[Path], table: LikeTable | None, html: Path | None) -> None:
-    """Runs side by side, or a publication's table with them in it."""
+def compared(comparison: Comparison, table: LikeTable | None, written: Mapping[str, Path | None]) -> None:
+    """Runs side by side, or a publication's table with them in it; and where the files are."""
     from rich.console import Console
 
     from potstill.report.like import print_like
-    from potstill.report.table import print_table
-    from potstill.results import read_run
+    from potstill.report.sheet import print_sheet
 
     if table is None:
-        print_table([read_run(folder) for folder in folders], Console())
+        print_sheet(comparison, Console())
     else:
         print_like(table, Console())
-    if html is not None:
-        print(f"\nreport: {html}")
+    places = [f"{what}: {path}" for what, path in written.items() if path is not None]
+    if places:
+        print("\n" + "\n".join(places))
 
 
 def answers(found: Iterable[Answer]) -> None:
@@ -63,8 +64,9 @@ def trials(search: Search, folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from potstill.report.names import key_names
     from potstill.report.scores import task_title
-    from potstill.report.search_charts import key_names, settings_title
+    from potstill.report.search_charts import settings_title
 
     names = key_names(list(search.space["keys"]))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)

@@ -38,6 +38,18 @@ def heads_of(config: dict[str, Any]) -> int:
     return int(config.get("num_attention_heads") or config.get("n_heads") or 0)
 
 
+def inside_of(config: dict[str, Any], heads: int | None = None) -> int:
+    """Width of queries, keys and values, of so many `heads` or all; 0 where the heads are not known."""
+    own = heads_of(config)
+    size = int(config.get("head_size") or (width_of(config) // own if own else 0))
+    return (heads or own) * size
+
+
+def dense_of(config: dict[str, Any]) -> int:
+    """Width of a BiLSTM's dense layer, which its output layer reads; 0 for others, whose output layers read the model's width."""
+    return int(config.get("dense_size") or 0)
+
+
 def both_sizes(
     recipe: recipes.Recipe, source: dict[str, Any], teacher: dict[str, Any], read: Material | None, pooled: Sequence[tuple[str, int]]
 ) -> tuple[Sizes, Sizes | None, tuple[int, int]]:
@@ -51,15 +63,20 @@ def both_sizes(
         # What the teacher's head tells apart is compared by name, apart from this.
         return max(1, len(read.names)) if read and recipe.labelled else 0
 
-    width = recipe.student.width or width_of(source)
+    width = recipe.student.hidden or width_of(source)
 
     def vectors(side: int, width: int) -> int:
         name, dense = pooled[side]
         return dense or (POOLINGS[name].width(width) if name in POOLINGS else width)
 
-    ours = Sizes(vectors(1, width), width, logits(source))
-    theirs = Sizes(vectors(0, width_of(teacher)), width_of(teacher), logits(teacher)) if recipe.teacher else None
-    return ours, theirs, (recipe.student.heads or heads_of(source), heads_of(teacher))
+    student = recipe.student
+    heads = student.heads or student.keep_heads if isinstance(student, recipes.TransformerStudent) else None
+    dense = student.dense if isinstance(student, recipes.BiLSTMStudent) else dense_of(source)
+    ours = Sizes(vectors(1, width), width, logits(source), dense, 0 if student.built else inside_of(source, heads))
+    theirs = None
+    if recipe.teacher:
+        theirs = Sizes(vectors(0, width_of(teacher)), width_of(teacher), logits(teacher), dense_of(teacher), inside_of(teacher))
+    return ours, theirs, (heads or heads_of(source), heads_of(teacher))
 
 
 def pooled_by(recipe: recipes.Recipe, teacher: Path | None, source: Path | None) -> tuple[tuple[str, int], tuple[str, int]]:
@@ -73,5 +90,5 @@ def pooled_by(recipe: recipes.Recipe, teacher: Path | None, source: Path | None)
     names = [layout.pooling or "mean" if layout else "mean" for layout in layouts]
     given = recipe.teacher.pooling if recipe.teacher else None
     wanted = recipe.student.pooling or (given if recipe.student.model is None else None)
-    kept = wanted is None and recipe.student.width is None  # else the source's dense layers are left out
+    kept = wanted is None and not recipe.student.built  # else the source's dense layers are left out
     return (given or names[0], [0, *dense[0]][-1]), (wanted or names[1], [0, *dense[1]][-1] if kept else 0)

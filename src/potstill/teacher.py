@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from potstill.data.alignment import Segments
     from potstill.data.batches import TokenizedTexts
     from potstill.models.encoder import EncoderModel
     from potstill.models.output import Field
@@ -49,7 +50,7 @@ def make_teacher(
     stages: Sequence[frozenset[Field]],
     device: torch.device,
     precision: torch.dtype,
-) -> Teacher:
+) -> tuple[Teacher, Segments | None]:
     """What answers for the training texts: a cache, made where there is none, the model in every step, or each for its own fields.
 
     Args:
@@ -57,18 +58,24 @@ def make_teacher(
         tokens: the texts in the student's pieces.
         stages: what each stage reads.
 
+    Returns:
+        The teacher, and where it cuts texts otherwise and a term compares token by token the
+        student's segments; the teacher then shows its tokens by them.
+
     Raises:
-        PotstillError: the teacher's tokens are not the student's where a term compares token by token.
+        PotstillError: other tokens than the student's where a term compares what has no mean over tokens.
     """
+    from potstill.training.aligned import AlignedTeacher
     from potstill.training.cache import build_cache, cache_place
     from potstill.training.cache_budget import cache_bytes, kept_fields
+    from potstill.training.processes import main_first
     from potstill.training.teacher import LiveTeacher, MergedTeacher, prepare_teacher
 
     settings = recipe.teacher
     assert settings is not None and facts.teacher_folder is not None
     reads = frozenset(field for stage in stages for field in stage)
     length = min(model.max_length, recipe.training.max_length or model.max_length)  # what the student cannot see is not taught
-    own = _own_tokens(facts, model, length, student, training_length(recipe, student), tokens, reads)
+    own, segments = _own_tokens(facts, model, length, student, training_length(recipe, student), tokens, reads)
     sizes = {field: cache_bytes(own.lengths, field, model, own.words is not None, settings.cache_half) for field in reads}
     # A language model's texts are masked anew in every step: of them nothing can be kept.
     budget = settings.cache_gb * 1e9 if settings.cache and recipe.task != recipes.MLM else 0
@@ -78,10 +85,14 @@ def make_teacher(
     parts: list[Teacher] = []
     if kept:
         place = cache_place(facts.teacher_folder, facts.material.texts, _cache_settings(settings, precision, recipe.training.max_length))
-        parts.append(build_cache(place, model, own, kept, precision=precision, half=settings.cache_half, live=live))
+        with main_first():
+            parts.append(build_cache(place, model, own, kept, precision=precision, half=settings.cache_half, live=live))
     if live:
         parts.append(LiveTeacher(prepare_teacher(model, live), own, live, precision))
-    return parts[0] if len(parts) == 1 else MergedTeacher(parts)
+    teacher = parts[0] if len(parts) == 1 else MergedTeacher(parts)
+    if segments is None:
+        return teacher, None
+    return AlignedTeacher(teacher, segments[1]), segments[0]
 
 
 def held_out_vectors(recipe: recipes.Recipe, facts: Facts) -> np.ndarray:
@@ -114,29 +125,32 @@ def _own_tokens(
     student_length: int,
     tokens: TokenizedTexts,
     reads: frozenset[Field],
-) -> TokenizedTexts:
-    """The texts in the teacher's pieces: the student's own where both cut alike.
+) -> tuple[TokenizedTexts, tuple[Segments, Segments] | None]:
+    """The texts in the teacher's pieces: the student's own where both cut alike. Else what the two share, where a term asks for it.
 
     Raises:
-        PotstillError: they differ where a term compares token by token.
+        PotstillError: they differ where a term compares what cannot be aligned.
     """
     import numpy as np
 
+    from potstill.data.alignment import align
     from potstill.data.batches import tokenize
     from potstill.models.output import LOGITS
     from potstill.training.cache_budget import SQUARES, TOKENS
 
     if length == student_length and model.tokenizer.to_str() == student.tokenizer.to_str():
-        return tokens
-    own = tokenize(model.tokenizer, facts.material.texts, length, "tokenize")
-    if any(field.name in TOKENS | SQUARES for field in reads) or (LOGITS in reads and own.words is not None):
-        different = np.flatnonzero(own.lengths != tokens.lengths)
-        if len(different):
-            raise PotstillError(
-                "terms", f"teacher and student cut {len(different)} texts into other tokens, and a term compares token by token",
-                "give both one vocabulary and max_length, or compare cls, mean or pooled vectors",
-            )  # fmt: skip
-    return own
+        return tokens, None
+    texts = facts.material.texts
+    own = tokenize(model.tokenizer, texts, length, "tokenize")
+    different = int(np.sum(own.lengths != tokens.lengths))
+    if different and (any(field.name in SQUARES for field in reads) or (LOGITS in reads and own.words is not None)):
+        raise PotstillError(
+            "terms", f"teacher and student cut {different} texts into other tokens, and a term compares pairs of tokens, or their tags",
+            "give both one vocabulary and max_length, or compare hidden states, cls, mean or pooled vectors",
+        )  # fmt: skip
+    if not any(field.name in TOKENS for field in reads) or np.array_equal(own.ids, tokens.ids):
+        return own, None
+    return own, align(texts, (student.tokenizer, student_length, tokens), (model.tokenizer, length, own))
 
 
 def _cache_settings(teacher: recipes.Teacher, precision: torch.dtype, cut: int | None = None) -> dict[str, Any]:

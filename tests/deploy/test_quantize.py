@@ -3,11 +3,14 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import torch
 
 import potstill.deploy.int8 as int8
 from potstill.deploy.gate import Gate, Limits
-from potstill.deploy.quantize import LADDER, quantize_int8
+from potstill.deploy.onnx import export_onnx
+from potstill.deploy.quantize import LADDER, Refused, quantize_int8
 from potstill.errors import PotstillError
+from potstill.models.loading import load_encoder
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import MODEL, QUANTIZED
 
@@ -80,6 +83,32 @@ def test_nothing_is_left_when_nothing_passes(exported, texts):
     said = str(caught.value)
     assert all(f"{setting.name} (cosine_mean " in said for setting in LADDER) and said.count("speedup") == 4
     assert left(exported) == before
+
+
+def test_a_refusal_says_what_to_train_under(exported, texts):
+    with pytest.raises(Refused) as caught:
+        quantize_int8(exported, texts=texts, **EASY | {"min_cosine_mean": 2.0})
+    found = caught.value.roundings
+    assert [row["setting"] for row in caught.value.rows] == [setting.name for setting in LADDER]
+    assert found is not None and found.setting == "all int8" and len(found.inputs) == 24 and len(found.tables) == 3
+    with pytest.raises(Refused) as caught:  # no training makes a file faster
+        quantize_int8(exported, texts=texts, **EASY | {"min_cosine_mean": 2.0, "min_speedup": 1e6})
+    assert caught.value.roundings is None
+
+
+def test_tuned_weights_are_rounded_and_held_against_the_folder_s_own(exported, tiny_encoder_dir, texts, tmp_path):
+    other = load_encoder(tiny_encoder_dir)
+    with torch.no_grad():
+        other.layers[3].output.dense.weight.mul_(1.5)
+    tuned = export_onnx(other, tmp_path / "tuned", texts[:2])
+    before = (exported / MODEL).read_bytes()
+    rows = quantize_int8(exported, texts=texts, tuned=tuned, **EASY | {"min_cosine_mean": 0.5, "min_cosine": 0})
+    assert rows[0]["setting"] == "all int8, tuned" and rows[0]["tuned"] and (exported / MODEL).read_bytes() == before
+    found, own = (Encoder(folder, precision=kind).encode(texts) for folder, kind in ((exported, "int8"), (tuned, "fp32")))
+    measured = texts[1::2]
+    fp32 = Encoder(exported, precision="fp32").encode(measured)
+    assert np.diag(found @ own.T).mean() > 0.99
+    assert rows[0]["cosine_mean"] == pytest.approx((Encoder(exported).encode(measured) * fp32).sum(1).mean(), abs=1e-3)
 
 
 def test_ctrl_c_leaves_nothing(exported, texts):

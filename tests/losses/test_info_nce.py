@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
-from typing import Any
 
 import pytest
 import torch
@@ -72,43 +69,3 @@ def test_nothing_to_tell_apart() -> None:
 def test_temperature_must_be_positive(temperature: float) -> None:
     with pytest.raises(PotstillError, match="temperature"):
         make_loss("info_nce", {"temperature": temperature})
-
-
-def _process(rank: int, port: int, z: Tensor, same: Tensor, queue: Any) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    count = z.shape[1] // 2
-    mine = slice(rank * count, (rank + 1) * count)
-    own = z[:, mine].flatten(0, 1).clone().requires_grad_()
-    loss = InfoNCE(0.5)(own, None, {"views": torch.tensor(z.shape[0]), "rows": same[:, mine].flatten()})
-    loss.backward()
-    assert own.grad is not None
-    queue.put((rank, loss.item(), own.grad.numpy()))
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_have_the_gradient_of_one_batch() -> None:
-    torch.manual_seed(0)
-    z, same = torch.randn(3, 6, 4, dtype=torch.float64), torch.arange(18).reshape(3, 6)
-    same[1, 4] = same[0, 0]  # a duplicate in the other process is none of the negatives either
-    whole = z.clone().requires_grad_()
-    loss = InfoNCE(0.5)(whole.flatten(0, 1), None, {"views": torch.tensor(3), "rows": same.flatten()})
-    loss.backward()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = torch.multiprocessing.get_context("spawn")
-    queue = context.SimpleQueue()
-    processes = [context.Process(target=_process, args=(rank, port, z, same, queue)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    found = dict((rank, (value, gradient)) for rank, value, gradient in (queue.get() for _ in processes))
-    for process in processes:
-        process.join()
-    assert sum(value for value, _ in found.values()) / 2 == pytest.approx(loss.item(), rel=1e-9)
-    assert whole.grad is not None
-    for rank, (_, gradient) in found.items():
-        # Each process's share of the mean over processes.
-        expected = whole.grad[:, 3 * rank : 3 * rank + 3].flatten(0, 1)
-        torch.testing.assert_close(torch.from_numpy(gradient) / 2, expected)

@@ -26,6 +26,9 @@ CASES = [(name, NEEDED.get(name, {}), TOKEN_LOGITS if name == "mlm" else None) f
     ("hard_label", {}, TOKEN_LOGITS),
     ("logit_mse", {}, TOKEN_LOGITS),
     ("logit_mse", {"reduction": "sum"}, None),
+    ("soft_logit", {}, TOKEN_LOGITS),
+    ("soft_logit", {"reduction": "mean"}, None),
+    *[("representation", {"distance": distance}, None) for distance in ("keras_kl", "mse", "cosine")],
     ("relation", {"heads": HEADS, "of": "keys"}, None),
     ("relation", {"heads": HEADS, "of": "values", "reduce_layers": "mean"}, None),
     ("patient_mse", {"normalize": False, "reduction": "sum"}, None),
@@ -36,7 +39,7 @@ CASES = [(name, NEEDED.get(name, {}), TOKEN_LOGITS if name == "mlm" else None) f
     ("crd", {"negatives": "batch", "other_labels": True}, None),
     ("crd", {"count": 5, "other_labels": True}, None),
 ]
-LEAST_ELSEWHERE = {"cos_nce", "crd", "hard_label", "info_nce", "mlm"}  # not 0 where the student equals the teacher
+LEAST_ELSEWHERE = {"cos_nce", "crd", "hard_label", "info_nce", "mlm", "soft_logit"}  # not 0 where the student equals the teacher
 
 
 def values_of(field, width, seed, padded=0, texts=4):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from rich.console import Console
 
 from potstill.errors import PotstillError
 from potstill.report import write_report
-from potstill.report.like import PUBLISHED, LikeTable, Preset, like_table, presets, print_like, read_preset
+from potstill.report.grouped import group_runs
+from potstill.report.like import LikeTable, Preset, like_table, presets, print_like, read_preset
+from potstill.report.versus import PUBLISHED
+from potstill.results import Run
 
 from .samples import make_run
 
@@ -25,19 +28,26 @@ def printed(table: LikeTable, width: int = 100) -> list[str]:
     return stream.getvalue().splitlines()
 
 
+def beside(name: str, runs: Sequence[Run] = (), *more: Any) -> LikeTable:
+    """A preset's table with runs that lie nowhere."""
+    return like_table(read_preset(name), group_runs(runs, [None] * len(runs)), *more)
+
+
 def cells(table: LikeTable) -> dict[str, list[str]]:
     return {name: row for group in table.groups for name, row in group.rows}
 
 
 @pytest.mark.parametrize("name", presets())
 def test_every_preset_reads_and_fits_a_terminal(name: str) -> None:
-    lines = printed(like_table(read_preset(name), [make_run(name="a run with a long name, as some have it" * 3)]))
-    assert max(map(len, lines)) <= 100 and sum("…" in line for line in lines) == 1  # the long name
-    assert max(map(len, printed(like_table(read_preset(name), [make_run()]), 80))) <= 80
+    lines = printed(beside(name, [make_run(name="a run with a long name, as some have it" * 3)]))
+    assert max(map(len, lines)) <= 100 and any("…" in line for line in lines), "a long name of ours gives way"
+    for published, row in beside(name).groups[0].rows:
+        assert all(any(line.strip().startswith(published) and figure in line for line in lines) for figure in row)
+    assert max(map(len, printed(beside(name, [make_run()]), 80))) <= 80
 
 
 def test_the_published_rows_of_distilface() -> None:
-    table = like_table(read_preset("distilface"), [])
+    table = beside("distilface", [])
     assert [title for title, _ in table.columns] == ["STS12", "STS13", "STS14", "STS15", "STS-B", "mean", "params", "pass", "weights"]
     assert [(group.name, group.published) for group in table.groups] == [(PUBLISHED, True)]
     rows = cells(table)
@@ -49,23 +59,43 @@ def test_the_published_rows_of_distilface() -> None:
 
 
 def test_runs_stand_below_with_what_was_measured() -> None:
-    table = like_table(read_preset("distilface"), [make_run(), make_run()], {(0, 0): 133.5, (1, 4): 3.3333}, ["A note."])
-    assert [group.name for group in table.groups] == [PUBLISHED, "mpnet-to-3-layers", "mpnet-to-3-layers (2)"]
+    table = beside("distilface", [make_run(), make_run("b")], {(0, 0): 133.5, (1, 4): 3.3333}, ["A note."])
+    assert [group.name for group in table.groups] == [PUBLISHED, "mpnet-to-3-layers", "b"]
     first, second = table.groups[1:]
     assert first.rows[0] == (
         "teacher, all-mpnet-base-v2",
         ["72.63", "83.48", "78.00", "85.66", "83.42", "80.64", "109.5", "134", "437,968"],
     )
-    assert first.rows[4][1][5:] == ["78.71", "17.2", "–", "17,494"] and second.rows[4][1][7] == "3.33"
+    assert first.rows[4][1][5:] == ["78.71", "17.2", "–", "17,494"] and second.rows[3][1][7] == "3.33"
+    assert second.rows[0][0] == "undistilled cut", "its teacher stands in the first group"
     assert table.notes[-1] == "A note."
     lines = printed(table)
     assert any(re.search(r"ONNX int8 .* 78\.71 +17\.2 +3\.33 +17,494", line) for line in lines) and max(map(len, lines)) <= 100
 
 
+def test_the_published_rows_of_the_strategies_and_of_lrc_bert() -> None:
+    rows = cells(beside("strategies"))
+    assert rows["BERT-base"] == ["88.90", "–", "–", "1.00", "–"] and rows["PKD, 3 layers"] == ["80.70", "–", "3", "2.40", "–"]
+    assert [rows[f"DualTrain + SharedProjUp, {width}"][3] for width in (192, 96, 48)] == ["5.74", "19.41", "61.94"]
+    rows = cells(beside("lrc-bert"))
+    mean, teacher = (float(rows[name][9]) for name in ("LRC-BERT, 4 × 312", "BERT-base"))
+    assert (mean, teacher) == (77.49, 79.6) and round(100 * mean / teacher, 1) == 97.3  # 97.35, where the article says 97.4
+    task, full = rows["LRC-BERT 1, 4 × 312"], rows["LRC-BERT, 4 × 312"]
+    assert [round(float(full[place]) - float(task[place]), 1) for place in (5, 6, 7)] == [4.0, 12.1, 14.9]
+    assert task[9] == "–" and full[10:] == ["14.5", "7.50", "9.6"]
+
+
+def test_a_group_of_seeds_stands_as_its_median() -> None:
+    runs = [make_run(shift=shift).model_copy(update={"seed": 13 + place}) for place, shift in enumerate((0.0, 1.0, -2.0))]
+    table = beside("distilface", runs)
+    assert [group.name for group in table.groups] == [PUBLISHED, "mpnet-to-3-layers, median of 3 runs"]
+    assert cells(table)["ONNX int8"][5] == "78.71"
+
+
 def test_a_missing_score_is_a_dash_and_has_no_mean() -> None:
     run = make_run(roles=("student",), cost=False)
     del run.records[0].scores["sts/14"]
-    assert cells(like_table(read_preset("distilface"), [run]))["student"][2:] == ["–", "84.10", "81.44", "–", "–", "–", "–"]
+    assert cells(beside("distilface", [run]))["student"][2:] == ["–", "84.10", "81.44", "–", "–", "–", "–"]
 
 
 def test_an_unknown_preset_is_one_line() -> None:
@@ -93,7 +123,7 @@ def test_what_a_preset_must_not_say(spoilt: dict[str, Any], words: str) -> None:
 
 def test_the_page_marks_what_was_published(save_run: Callable[..., Path], tmp_path: Path) -> None:
     folder, page = save_run(make_run()), tmp_path / "page.html"
-    write_report([folder], page, like_table(read_preset("distilface"), [make_run()]))
+    write_report([folder], page, beside("distilface", [make_run()]))
     document = page.read_text(encoding="utf-8")
     published = document.partition('<tbody class="published">')[2].partition("</tbody>")[0]
     assert "435,650" in published and "72.10" in published and "78.71" not in published
@@ -104,7 +134,7 @@ def test_the_page_marks_what_was_published(save_run: Callable[..., Path], tmp_pa
 
 def test_a_page_of_published_rows_alone(browse: Callable[[Path], str], tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    write_report([], page, like_table(read_preset("distilface"), []))
+    write_report([], page, beside("distilface", []))
     shown = browse(page)
     assert "DistilFACE, as published" in shown and "435,650" in shown and "<title>DistilFACE · potstill</title>" in shown
     assert 'id="making"' not in shown and 'id="models"' not in shown

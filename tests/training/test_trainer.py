@@ -14,6 +14,7 @@ from potstill.data.masking import IGNORED, mask_tokens
 from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
 from potstill.models.loading import load_encoder
+from potstill.models.low_rank import factor
 from potstill.models.output import EMBEDDING, EncoderOutput, Field
 from potstill.models.transformer import build_student, cut_student
 from potstill.results import read_metrics
@@ -133,9 +134,12 @@ def test_a_memory_bank_survives_a_break(parts, tmp_path, monkeypatch, tiny_encod
     assert {"objective.losses.0.memory", "objective.losses.0.log_z", "objective.losses.0.student_map.weight"} <= whole.keys()
 
 
-def test_a_language_model_masks_alike_after_a_break(tiny_encoder_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize("rank", [None, 8])
+def test_a_language_model_masks_alike_after_a_break(tiny_encoder_dir, tmp_path, monkeypatch, rank):
     def make():
         student = load_encoder(tiny_encoder_dir, kind="mlm", seed=1)
+        if rank:  # its output matrix is then the narrow table
+            factor(student, embedding=rank)
         masking = lambda ids, rng: mask_tokens(ids, [0, 1, 2, 3, 4], 4, 100, rng)  # noqa: E731
         data = TrainingSet(tokenize(student.tokenizer, TEXTS, 64), masking=masking)
         return student, Objective([spec("mlm")], Sizes(0, 32, int(student.network.config.vocab_size))), data, None

@@ -88,11 +88,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int, title
             f"{max_length} leaves no room for a text beside {special} special tokens",
             f"choose at least {special + pairs + 1}",
         )
-    if tokenizer.padding is not None or (tokenizer.truncation or {}).get("max_length") != max_length:
-        # The copy takes milliseconds, as long as encoding one sentence: not for a tokenizer that is right already.
-        tokenizer = Tokenizer.from_str(tokenizer.to_str())
-        tokenizer.enable_truncation(max_length)
-        tokenizer.no_padding()
+    tokenizer = cutting_to(tokenizer, max_length)
     found: dict[str, list[np.ndarray]] = {"ids": [], "types": [], "words": []}
     lengths = np.zeros(len(texts), dtype=np.int64)
     with progress(title or "tokenizing", len(texts)) as advance:
@@ -112,6 +108,16 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int, title
     return TokenizedTexts(
         np.zeros(0, dtype=np.int32) if ids is None else ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), **flat
     )
+
+
+def cutting_to(tokenizer: Tokenizer, max_length: int) -> Tokenizer:
+    """The tokenizer, or a copy of it, that truncates to `max_length` and does not pad."""
+    if tokenizer.padding is not None or (tokenizer.truncation or {}).get("max_length") != max_length:
+        # The copy takes milliseconds, as long as encoding one sentence: not for a tokenizer that is right already.
+        tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        tokenizer.enable_truncation(max_length)
+        tokenizer.no_padding()
+    return tokenizer
 
 
 def _first_pieces(encoding: Encoding) -> list[int]:

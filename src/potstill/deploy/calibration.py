@@ -88,6 +88,8 @@ def calibrate(file: Path, encoder: Encoder, texts: Sequence[Text], weight_levels
 
     model = onnx.load(str(file))
     groups, weights = shared_inputs(model), initializers(model)
+    if not groups:  # a BiLSTM has none
+        return Calibration({}, {})
     seen = _watch(model, list(groups), encoder, [*suited(ODD, encoder.kind), *texts])
     inputs: dict[str, Input] = {}
     errors: dict[str, float] = {}

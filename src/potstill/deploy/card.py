@@ -118,6 +118,15 @@ vectors = model.encode(["A first sentence.", "Another one."])
 
 """
 
+TUNED = """\
+## The two files
+
+`model.onnx` holds the student as it was taught. `model_quantized.onnx` holds its weights after some more
+training under int8 rounding: rounded as they were, they lost too much. Its vectors or logits were held
+against those of `model.onnx`.
+
+"""
+
 LICENCE = """\
 ## Licence
 
@@ -134,6 +143,7 @@ def write_card(
     records: Sequence[Mapping[str, Any]] = (),
     normalize: bool = True,
     kind: str = EMBED,
+    tuned: bool = False,
 ) -> None:
     """Write README.md into the folder of a student (torch) or of an export (ONNX).
 
@@ -144,6 +154,7 @@ def write_card(
         records: results.Record as plain dicts; the scores' table has a row for each.
         normalize: whether vectors have unit length.
         kind: "embed", or what the head does.
+        tuned: whether the int8 file's weights were trained on under the rounding.
     """
     folder = Path(folder)
     exported = (folder / MODEL).is_file()
@@ -158,7 +169,7 @@ def write_card(
         what=what,
         origin=f"distilled from {source}" if teacher else "fine-tuned",
     )
-    text += _use(folder, kind, exported, normalize) + _scores(records)
+    text += _use(folder, kind, exported, normalize) + (TUNED if tuned and exported else "") + _scores(records)
     write_text(folder / README, text + LICENCE.format(source=source, made="distilled" if teacher else "fine-tuned"))
 
 

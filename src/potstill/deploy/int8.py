@@ -4,6 +4,8 @@ Before each MatMul stand QuantizeLinear and DequantizeLinear, which say that its
 rounded, and its weights come out of a DequantizeLinear; onnxruntime makes one int8 product of the
 group when it loads the file, other runtimes know the form too. onnxruntime's own tool would
 calibrate again for every setting, cannot smooth, and gives an embedding table one scale.
+
+The standard LSTM operator has no int8 form: its weights are stored as int8 and computed with as fp32.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ def write_int8(
 
     model = onnx.load(str(source))
     _round_matmuls(model, calibration, weight_levels, spared)
+    _round_recurrent(model)
     if embedding:
         _round_tables(model)
     _drop_unread(model)
@@ -75,17 +78,48 @@ def _round_matmuls(model: ModelProto, calibration: Calibration, levels: int, spa
     _replace_nodes(model, lambda node: [*before.get(node.name, []), node])
 
 
+def _round_recurrent(model: ModelProto) -> None:
+    """Weights of LSTMs, and beside an LSTM those of the head's dense layers (Gemm) → int8 × a scale for each row.
+
+    As Cast and Mul, which onnxruntime computes once when it loads the file: a DequantizeLinear of a
+    constant it computes in every call, which makes one text take twice the time.
+    """
+    import onnx
+    from onnx import helper
+
+    if not any(node.op_type == "LSTM" for node in model.graph.node):
+        return  # a transformer's one dense layer above its stack is a small part of its file
+    weights = initializers(model)
+
+    def rounded(node: NodeProto) -> list[NodeProto]:
+        new = []
+        for place in {"LSTM": (1, 2), "Gemm": (1,)}.get(node.op_type, ()):
+            name = node.input[place]
+            if name not in weights or np.prod(weights[name].dims) < TABLE:
+                continue
+            values = array(weights[name])  # (2, 4 · width, d) of an LSTM, (out, in) of a Gemm
+            unit = (np.maximum(np.abs(values).max(-1, keepdims=True), 1e-12) / 127).astype(np.float32)
+            parts = [_constant(model, f"{name}_int8", np.round(values / unit).astype(np.int8)), _constant(model, f"{name}_unit", unit)]
+            new.append(helper.make_node("Cast", parts[:1], [f"{name}_steps"], to=onnx.TensorProto.FLOAT))
+            new.append(helper.make_node("Mul", [f"{name}_steps", parts[1]], [f"{name}_rounded"]))
+            node.input[place] = f"{name}_rounded"
+        return [*new, node]
+
+    _replace_nodes(model, rounded)
+
+
 def _round_tables(model: ModelProto) -> None:
     """Gather(table) → Gather(int8 table) × Gather(scale of the row), for every large table."""
     import onnx
     from onnx import helper
 
     tables = initializers(model)
+    names = {node.name for node in table_gathers(model)}
 
     def rounded(node: NodeProto) -> list[NodeProto]:
-        table = tables.get(node.input[0]) if node.op_type == "Gather" else None
-        if table is None or table.data_type != onnx.TensorProto.FLOAT or len(table.dims) != 2 or np.prod(table.dims) < TABLE:
+        if node.op_type != "Gather" or node.name not in names:
             return [node]
+        table = tables[node.input[0]]
         values = array(table)  # (rows, d)
         unit = (np.maximum(np.abs(values).max(1, keepdims=True), 1e-12) / 127).astype(np.float32)  # (rows, 1)
         own, out = f"{table.name}_{node.name}", node.output[0]
@@ -98,6 +132,18 @@ def _round_tables(model: ModelProto) -> None:
         ]
 
     _replace_nodes(model, rounded)
+
+
+def table_gathers(model: ModelProto) -> list[NodeProto]:
+    """The nodes that read rows of an embedding table that is worth rounding."""
+    import onnx
+
+    tables = {
+        name: entry
+        for name, entry in initializers(model).items()
+        if entry.data_type == onnx.TensorProto.FLOAT and len(entry.dims) == 2 and np.prod(entry.dims) >= TABLE
+    }
+    return [node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in tables]
 
 
 def _replace_nodes(model: ModelProto, replacement: Callable[[NodeProto], list[NodeProto]]) -> None:

@@ -114,6 +114,11 @@ def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
                 verbose=False,
             )
             assert program is not None
+            if any(node.op_type == "LSTM" for node in program.model.graph):
+                from onnxscript.optimizer import fold_constants
+
+                # Its weights in the operator's order of gates, not put in order in every call.
+                fold_constants(program.model, input_size_limit=LIMIT, output_size_limit=LIMIT)
             program.save(str(file), external_data=False)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
         kind = type(model.network).__name__

@@ -14,6 +14,7 @@ from typing import Any
 from potstill.deploy.calibration import calibrate
 from potstill.deploy.gate import MAX_ERROR, MIN_AGREEMENT, Gate, Limits, Score
 from potstill.deploy.int8 import write_int8
+from potstill.deploy.rounded import Roundings, roundings
 from potstill.errors import PotstillError
 from potstill.files import require_space, write_aside
 from potstill.progress import progress
@@ -43,6 +44,21 @@ LADDER = (
 )
 
 
+class Refused(PotstillError):
+    """No setting passes the gate.
+
+    Attributes:
+        rows: as `quantize_int8` would return them.
+        roundings: of the first setting that is fast enough, for a training under them; None where no training can help:
+            every setting is too slow, or its rounding has no likeness in torch.
+    """
+
+    def __init__(self, place: object, rows: list[dict[str, Any]], roundings: Roundings | None) -> None:
+        tried = "; ".join(f"{row['setting']} ({', '.join(row['failed'])})" for row in rows)
+        super().__init__(place, f"no int8 setting passes the gate: {tried}", "widen the limits, or ship the fp32 file")
+        self.rows, self.roundings = rows, roundings
+
+
 def quantize_int8(
     folder: str | Path,
     *,
@@ -56,6 +72,7 @@ def quantize_int8(
     min_agreement: float = MIN_AGREEMENT,
     max_error: float = MAX_ERROR,
     threads: int | None = None,
+    tuned: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Add model_quantized.onnx to an exported folder: the first setting of LADDER that passes the gate.
 
@@ -67,12 +84,15 @@ def quantize_int8(
         max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup, min_agreement, max_error:
             see gate.Limits.
         threads: of the gate's measurements.
+        tuned: a folder of the same model, exported with other weights: those are rounded. The gate's figures stay
+            against the model.onnx of `folder`.
 
     Returns:
         A row for each setting tried, the last is the one written (results.Run.gate).
 
     Raises:
-        PotstillError: no setting passes, with the figures of all; or the folder is broken. It is left as it was.
+        Refused: no setting passes, with the figures of all. The folder is left as it was.
+        PotstillError: the folder is broken. It is left as it was.
     """
     if len(texts) < 2:
         raise PotstillError(
@@ -85,26 +105,33 @@ def quantize_int8(
     limits = Limits(max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup, min_agreement, max_error)
     gate = Gate(reference, texts[1::2], score, limits)
     levels = REDUCED_LEVELS if products_overflow() else WEIGHT_LEVELS
+    weights = (folder if tuned is None else exported_folder(tuned)) / MODEL
     rows: list[dict[str, Any]] = []
     with progress("int8", len(LADDER) + 1, "settings") as advance, tempfile.TemporaryDirectory(dir=folder, prefix=".int8-") as scratch:
         place = Path(scratch)
         for name in (CARD, TOKENIZER):
             shutil.copy(folder / name, place / name)
-        calibration = calibrate(folder / MODEL, reference, texts[::2], levels)
+        calibration = calibrate(weights, reference, texts[::2], levels)
         ranked = calibration.sensitive()
         worst = ranked[: -(-len(ranked) // SENSITIVE)]
         advance(1)
         for setting in LADDER:
             spared = worst if setting.spare else ()
-            write_int8(folder / MODEL, place / QUANTIZED, calibration, levels, spared=spared, embedding=setting.embedding)
-            rows.append(gate.measure(setting.name, Encoder(place, precision="int8", threads=threads)))
+            write_int8(weights, place / QUANTIZED, calibration, levels, spared=spared, embedding=setting.embedding)
+            name = setting.name if tuned is None else f"{setting.name}, tuned"
+            rows.append(gate.measure(name, Encoder(place, precision="int8", threads=threads)) | {"tuned": tuned is not None})
             advance(1, setting.name)
             if rows[-1]["passed"]:
                 with write_aside(folder / QUANTIZED) as aside:
                     os.replace(place / QUANTIZED, aside)
                 return rows
-    tried = "; ".join(f"{row['setting']} ({', '.join(row['failed'])})" for row in rows)
-    raise PotstillError(folder, f"no int8 setting passes the gate: {tried}", "widen the limits, or ship the fp32 file")
+        quick = next((n for n, row in enumerate(rows) if not any(reason.startswith("speedup") for reason in row["failed"])), None)
+        learnable = None
+        if quick is not None:
+            setting = LADDER[quick]
+            spared = worst if setting.spare else ()
+            learnable = roundings(weights, calibration, levels, setting.name, spared=spared, embedding=setting.embedding)
+    raise Refused(folder, rows, learnable)
 
 
 def products_overflow() -> bool:

@@ -27,9 +27,12 @@ class Loss(nn.Module, ABC):
         needs_teacher: False for a loss of the student and the data alone: `teacher` is then None.
         reads_pairs: whether a batch must hold texts that belong together, view after view: then
             `views` is in it (losses/info_nce.py).
+        whole_batch: whether it is no mean over texts, but sets those of a batch against each other or sums
+            them: in a training of several processes it then gets those of all (training/processes.py).
     """
 
     reads: str
+    whole_batch: bool = False
     same_width: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = True
     reads_pairs: ClassVar[bool] = False

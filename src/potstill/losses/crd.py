@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from potstill import processes
 from potstill.errors import PotstillError
 from potstill.losses.base import Loss, Tensors, one_of
 from potstill.losses.cos_nce import check_pool, one_class
@@ -46,6 +47,7 @@ class CRD(Loss):
     """
 
     same_width = False
+    whole_batch = True
     memory: Tensor
     classes: Tensor
     log_z: Tensor
@@ -71,6 +73,8 @@ class CRD(Loss):
         self.other_labels = other_labels
 
     def build(self, student_width: int, teacher_width: int, layers: int, rows: int) -> None:
+        if self.form == "nce" and processes.count() > 1:  # Z is measured over negatives that each process draws for itself
+            raise PotstillError("crd.form", "nce cannot be trained by several processes", "use form: infonce, or start it without torchrun")
         self.student_map = nn.Linear(layers * student_width, self.dim, bias=False)
         self.teacher_map = nn.Linear(layers * teacher_width, self.dim, bias=False)
         if self.negatives == "memory":

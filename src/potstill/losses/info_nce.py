@@ -16,7 +16,7 @@ class InfoNCE(Loss):
 
     Also called NT-Xent, multiple negatives ranking, or in-batch softmax. One direction: from each
     text to the candidates c, which are all z' of the batch and, where the data has them, all hard
-    negatives. In a training of several processes the candidates of every process count.
+    negatives. In a training of several processes those of every process are of the batch.
 
     A candidate with the same words as the text or as its pair is no negative and is left out:
     with k copies in a batch the loss could not fall below ln k.
@@ -37,6 +37,7 @@ class InfoNCE(Loss):
     reads = "embedding"
     needs_teacher = False
     reads_pairs = True
+    whole_batch = True
 
     def __init__(self, temperature: float = 0.05, hard_negative_weight: float = 0.0) -> None:
         super().__init__()
@@ -50,35 +51,11 @@ class InfoNCE(Loss):
         if views < 2 or count < 2:
             raise PotstillError("info_nce", f"a batch of {count} has nothing to tell apart", "raise batch_size, or give more texts")
         student = nn.functional.normalize(student, dim=-1)
-        ours, others, first = student[:count], _gathered(student[count:].unflatten(0, (views - 1, count))), _rank() * count
-        logits = ours @ others.flatten(0, 1).T / self.temperature  # (n, (v-1)·N), N the texts of all processes
-        names = _gathered(rows[count:].unflatten(0, (views - 1, count)))  # (v-1, N)
-        targets = torch.arange(count, device=logits.device) + first
+        logits = student[:count] @ student[count:].T / self.temperature  # (n, (v-1)·n)
+        targets = torch.arange(count, device=logits.device)
         if views > 2 and self.hard_negative_weight:
-            own = targets + names.shape[1]
-            logits = logits + self.hard_negative_weight * nn.functional.one_hot(own, logits.shape[1])
-        names = names.flatten()
-        equal = (names == rows[:count, None]) | (names == rows[count : 2 * count, None])  # (n, (v-1)·N)
+            logits = logits + self.hard_negative_weight * nn.functional.one_hot(targets + count, logits.shape[1])
+        names = rows[count:]
+        equal = (names == rows[:count, None]) | (names == rows[count : 2 * count, None])  # (n, (v-1)·n)
         equal = equal & (torch.arange(len(names), device=logits.device) != targets[:, None])
         return nn.functional.cross_entropy(logits.masked_fill(equal, -torch.inf), targets)
-
-
-def _rank() -> int:
-    return torch.distributed.get_rank() if _several() else 0
-
-
-def _several() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
-
-
-def _gathered(values: Tensor) -> Tensor:
-    """(v, n, …) of this process → (v, N, …) of all, in the order of processes, with gradients to each one's own part.
-
-    The gradient that other processes' losses have to this one's vectors comes back too. Their mean,
-    which distributed training takes, is then the gradient of the mean loss over the whole batch.
-    """
-    if not _several():
-        return values
-    from torch.distributed.nn.functional import all_gather
-
-    return torch.cat(list(all_gather(values.contiguous())), dim=1)

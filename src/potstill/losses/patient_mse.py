@@ -28,6 +28,7 @@ class PatientMSE(LayerLoss):
     def __init__(self, normalize: bool = True, reduction: str = "mean") -> None:
         super().__init__(reduce_layers=one_of("reduction", reduction, ("mean", "sum")))
         self.normalize = normalize
+        self.whole_batch = reduction == "sum"  # which is no mean over texts
 
     def layer(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         if self.normalize:  # a vector of zeros stays one: the norm is taken as at least 1e-12

@@ -25,6 +25,7 @@ class SimilarityKL(Loss):
 
     reads = "embedding"
     same_width = False
+    whole_batch = True
 
     def __init__(self, temperature: float = 0.05) -> None:
         super().__init__()

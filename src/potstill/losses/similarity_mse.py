@@ -21,6 +21,7 @@ class SimilarityMSE(Loss):
 
     reads = "embedding"
     same_width = False
+    whole_batch = True
 
     def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         student, teacher = normalize(student, dim=-1), normalize(teacher, dim=-1)

@@ -16,7 +16,7 @@ from potstill.data.labelled import Text
 from potstill.errors import PotstillError
 from potstill.files import write_aside
 from potstill.models import heads, sentence_format
-from potstill.models.output import EMBEDDING, INSIDE, LOGITS, EncoderOutput, Field
+from potstill.models.output import EMBEDDING, INSIDE, LOGITS, POOLED, EncoderOutput, Field
 from potstill.models.pooling import CLS_POOLER, WEIGHTED, mean, pooler_of, pooling_named
 from potstill.progress import progress
 from potstill.runtime.batching import length_batches
@@ -164,9 +164,10 @@ class EncoderModel(nn.Module):
             inputs["token_type_ids"] = token_type_ids
         values: dict[Field, Tensor] = {}
         with self._recording(inside) as found:
-            if LOGITS in wanted:
-                output = self.network(**inputs, output_hidden_states=layered)
-                values[LOGITS] = output.logits
+            if LOGITS in wanted or POOLED in wanted:
+                with heads.reading(self.network, POOLED in wanted) as pooled:
+                    output = self.network(**inputs, output_hidden_states=layered)
+                values |= dict(zip((LOGITS, POOLED), (output.logits, *pooled)))
             else:
                 output = self.backbone(**inputs, output_hidden_states=layered)
         values |= found
@@ -295,4 +296,4 @@ def _by_word(tokens: TokenizedTexts, row: int, logits: np.ndarray) -> np.ndarray
 
 
 def _is_stack(module: nn.Module, total: int) -> bool:
-    return isinstance(module, nn.ModuleList) and len(module) == total and len({type(layer) for layer in module}) == 1
+    return isinstance(module, nn.ModuleList) and len(module) == total and len({type(layer) for layer in module}) <= 1

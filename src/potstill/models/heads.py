@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,10 @@ def load_network(folder: Path, kind: str, labels: Sequence[str] = (), seed: int 
     """
     import transformers
 
+    import potstill.models.bilstm
+    import potstill.models.compact
+    import potstill.models.static  # noqa: F401  # these tell transformers of themselves
+
     transformers.logging.set_verbosity_error()  # a head made anew is no news to whoever asked for it
     if kind == "embed":
         with torch.random.fork_rng(devices=[]):
@@ -105,14 +110,40 @@ def name_labels(config: PretrainedConfig, kind: str, labels: Sequence[str]) -> N
     config.label2id = {name: number for number, name in enumerate(names)}
 
 
+def output_layer(network: PreTrainedModel) -> torch.nn.Linear:
+    """The layer of a network's head that gives its logits.
+
+    Raises:
+        PotstillError: there is none.
+    """
+    inside = set(network.base_model.modules())
+    linear = [module for module in network.modules() if module not in inside and isinstance(module, torch.nn.Linear)]
+    found = [module for module in linear if module.out_features == network.config.num_labels]
+    if not found:
+        raise PotstillError(f"model ({network.config.model_type})", "has no layer that gives logits", "fine-tune it on a task first")
+    return found[-1]
+
+
+@contextmanager
+def reading(network: PreTrainedModel, wanted: bool = True) -> Iterator[list[torch.Tensor]]:
+    """Within the block a forward pass fills the list with what the layer that gives the logits reads, where that is `wanted`."""
+    found: list[torch.Tensor] = []
+    if not wanted:
+        yield found
+        return
+    hook = output_layer(network).register_forward_pre_hook(lambda module, inputs: found.append(inputs[0]))
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
 def _draw_output(network: PreTrainedModel) -> None:
     """Draw the layer that gives the logits anew: it told other labels apart, which transformers only sees where their number differs."""
-    inside = set(network.base_model.modules())
-    for module in network.modules():
-        if module not in inside and isinstance(module, torch.nn.Linear) and module.out_features == network.config.num_labels:
-            torch.nn.init.normal_(module.weight, std=getattr(network.config, "initializer_range", 0.02))
-            if module.bias is not None:
-                torch.nn.init.zeros_(module.bias)
+    layer = output_layer(network)
+    torch.nn.init.normal_(layer.weight, std=getattr(network.config, "initializer_range", 0.02))
+    if layer.bias is not None:
+        torch.nn.init.zeros_(layer.bias)
 
 
 def _kind(architecture: str) -> str:

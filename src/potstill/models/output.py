@@ -21,6 +21,7 @@ class Field(NamedTuple):
 
 WHOLE = {
     "embedding": "(b, d) the pooled vector, of unit length when the model normalises",
+    "pooled": "(b, d) what the layer that gives a text's logits reads: BERT's pooled first token, a BiLSTM's dense layer",
     "logits": "(b, classes), (b, l, tags) or (b, l, vocabulary): what the head gives",
 }
 # Layer 0 is the embedding output, layer k the output of the k-th layer.
@@ -65,4 +66,4 @@ class EncoderOutput:
         return self[LOGITS]
 
 
-EMBEDDING, LOGITS = Field("embedding"), Field("logits")
+EMBEDDING, POOLED, LOGITS = Field("embedding"), Field("pooled"), Field("logits")

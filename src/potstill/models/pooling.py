@@ -84,7 +84,7 @@ class Pooling:
             PotstillError: the model has fewer layers than the name says.
         """
         numbers = LAYERS[self.layers][0](total)
-        least = 0 if self.layers in ("first_last", "all") else 1
+        least = 0 if self.layers in ("last", "first_last", "all") else 1  # a static student has no layer but 0
         if numbers[0] < least or len(set(numbers)) < len(numbers):
             needed = {"last_four": 4}.get(self.layers, 2)
             raise PotstillError(place, f"{self.name} needs {needed} layers, and the model has {total}", "choose mean, or a deeper student")

@@ -56,6 +56,8 @@ def read(folder: Path) -> Layout:
             pooling = _pooling(path)
         elif kind == "WeightedLayerPooling":
             weights = _layer_weights(path)
+        elif kind == "StaticEmbedding":
+            pooling = "mean"
         elif kind == "LayerPooling":
             pooling = str(_json(path / "config.json").get("pooling"))
         elif kind == "Dense":
@@ -63,7 +65,7 @@ def read(folder: Path) -> Layout:
         elif kind == "Normalize":
             normalize = True
         elif kind not in ("Transformer", "Dropout"):
-            known = "Transformer, Pooling, WeightedLayerPooling, Dense, Normalize"
+            known = "Transformer, StaticEmbedding, Pooling, WeightedLayerPooling, Dense, Normalize"
             raise PotstillError(folder / "modules.json", f"a module of kind {kind!r} is not supported", f"known: {known}")
     if weights is not None:
         pooling = _layers_named(folder, pooling, weights)
@@ -85,7 +87,10 @@ def write(folder: Path, model: EncoderModel) -> None:
     numbers = pooling.numbers(total)
     dimension = pooling.width(model.width)
     modules: list[tuple[str, dict[str, Any], dict[str, Tensor]]] = []
-    if pooling.reduce == "concat" or (pooling.reduce == "max" and len(numbers) > 1):
+    first = "Transformer" if total else "StaticEmbedding"
+    if not total:
+        pass  # its pooling is its own
+    elif pooling.reduce == "concat" or (pooling.reduce == "max" and len(numbers) > 1):
         modules.append(("LayerPooling", {"pooling": model.pooling, "embedding_dimension": dimension}, {}))
     else:
         if pooling.layers != "last":
@@ -99,7 +104,7 @@ def write(folder: Path, model: EncoderModel) -> None:
     modules += [_dense_module(layer, activation) for layer, activation in _dense_pairs(model.dense)]
     if model.normalize:
         modules.append(("Normalize", {}, {}))
-    rows = [{"idx": 0, "name": "0", "path": "", "type": f"{TYPES}.Transformer"}]
+    rows = [{"idx": 0, "name": "0", "path": "", "type": f"{TYPES}.{first}"}]
     for number, (kind, settings, tensors) in enumerate(modules, start=1):
         place = folder / f"{number}_{kind}"
         place.mkdir()
@@ -110,7 +115,8 @@ def write(folder: Path, model: EncoderModel) -> None:
         types = f"{__package__}.layer_pooling" if kind == "LayerPooling" else TYPES
         rows.append({"idx": number, "name": str(number), "path": place.name, "type": f"{types}.{kind}"})
     _write(folder / "modules.json", rows)
-    _write(folder / "sentence_bert_config.json", {"max_seq_length": model.max_length, "do_lower_case": False})
+    if total:
+        _write(folder / "sentence_bert_config.json", {"max_seq_length": model.max_length, "do_lower_case": False})
 
 
 def _dense_pairs(dense: Iterable[nn.Module]) -> list[tuple[nn.Linear, nn.Module]]:

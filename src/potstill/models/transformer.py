@@ -11,6 +11,7 @@ from torch import nn
 from potstill.errors import PotstillError, did_you_mean
 from potstill.models.encoder import EncoderModel
 from potstill.models.heads import kind_of, new_network
+from potstill.models.layer_importance import most_important
 from potstill.models.loading import position_limit
 
 if TYPE_CHECKING:
@@ -25,14 +26,22 @@ RULES: dict[str, Callable[[int, int], list[int]]] = {
     "first": lambda count, total: list(range(1, count + 1)),
     "last": lambda count, total: list(range(total - count + 1, total + 1)),
 }
+IMPORTANCE = "importance"  # the one rule that asks what the layers do: models/layer_importance.py
 
 
-def choose_layers(layers: int | Sequence[int] | None, rule: str, total: int, place: str = "student.layers") -> list[int]:
+def choose_layers(
+    layers: int | Sequence[int] | None,
+    rule: str,
+    total: int,
+    place: str = "student.layers",
+    importance: Sequence[float] | None = None,
+) -> list[int]:
     """Numbers (from 1) of the layers to keep out of `total`.
 
     Args:
         layers: how many, or which, or None for all.
-        rule: a name of RULES, used when `layers` is a number.
+        rule: a name of RULES, or IMPORTANCE, used when `layers` is a number.
+        importance: of each of the `total` layers, for that rule.
 
     Raises:
         PotstillError: a layer that the model lacks, twice the same, or an unknown rule.
@@ -40,11 +49,12 @@ def choose_layers(layers: int | Sequence[int] | None, rule: str, total: int, pla
     if layers is None:
         return list(range(1, total + 1))
     if isinstance(layers, int):
-        if rule not in RULES:
-            raise PotstillError(f"{place} rule", f"unknown rule {rule!r}", did_you_mean(rule, RULES))
+        rules = RULES if importance is None else RULES | {IMPORTANCE: lambda count, total: most_important(importance, count)}
+        if rule not in rules:
+            raise PotstillError(f"{place} rule", f"unknown rule {rule!r}", did_you_mean(rule, [*RULES, IMPORTANCE]))
         if layers > total:
             raise PotstillError(place, f"{layers} layers asked of a model that has {total}", f"ask for 1 to {total}")
-        return RULES[rule](layers, total)
+        return rules[rule](layers, total)
     missing = [layer for layer in layers if not 1 <= layer <= total]
     if missing:
         raise PotstillError(place, f"the model has no layer {missing[0]}", f"layers count from 1 to {total}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,13 +11,14 @@ import yaml
 from pydantic import Field, model_validator
 
 from potstill.errors import PotstillError, did_you_mean
+from potstill.report.grouped import Group
 from potstill.report.numbers import fixed, shown_number, significant
-from potstill.report.rows import ModelRow, model_rows, run_names
+from potstill.report.rows import ModelRow
 from potstill.report.scores import mean_over, task_title
-from potstill.results import Run, Strict
+from potstill.report.versus import PUBLISHED, Comparison, Entry
+from potstill.results import Strict
 
 PRESETS = Path(__file__).parent / "presets"
-PUBLISHED = "published"
 NAME = (12, 34)  # letters of a row's name, at least and at most
 GAP = "  "
 SECONDS = "seconds"
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-FigureName = Literal["parameters", "seconds", "kilobytes"]
+FigureName = Literal["width", "layers", "compress", "speedup", "parameters", "seconds", "kilobytes"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,10 @@ class Kind:
 
 
 FIGURES: dict[str, Kind] = {
+    "width": Kind("hidden", "width", fixed(0), lambda row: row.width),
+    "layers": Kind("layers", "", fixed(0), lambda row: row.layers),
+    "compress": Kind("compress", "×", fixed(2), lambda row: row.compress),
+    "speedup": Kind("speed-up", "×", fixed(1), lambda row: row.speed_up),
     "parameters": Kind("params", "M", fixed(1), lambda row: row.parameters),
     SECONDS: Kind("pass", "s", significant, lambda row: None),
     "kilobytes": Kind("weights", "KB", fixed(0), lambda row: None if row.megabytes is None else 1000 * row.megabytes),
@@ -50,6 +55,7 @@ class PublishedRow(Strict):
     """A model as its publication has it, in the columns' units; what it does not say is left out."""
 
     name: str
+    teacher: bool = Field(False, description="whether the others' scores are set against it")
     scores: list[Number | None] = Field([], description="in the order of the preset's tasks, × 100; none at all, or one for each")
     figures: dict[FigureName, Number] = Field({}, description="what it says beside scores, in the columns' units")
 
@@ -93,6 +99,7 @@ class LikeTable:
     """Heading and unit."""
     groups: list[LikeGroup]
     notes: list[str]
+    preset: Preset
 
 
 def presets() -> dict[str, str]:
@@ -112,53 +119,106 @@ def read_preset(name: str) -> Preset:
 
 
 def like_table(
-    preset: Preset, runs: Sequence[Run], seconds: Mapping[tuple[int, int], float] | None = None, notes: Sequence[str] = ()
+    preset: Preset, ours: Sequence[Group], seconds: Mapping[tuple[int, int], float] | None = None, notes: Sequence[str] = ()
 ) -> LikeTable:
-    """The published rows, then a group for each run.
+    """The published rows, then ours by group: medians where runs differ only in the seed.
 
     Args:
-        seconds: (number of the run, of its record) → seconds of the preset's pass, where they were measured.
+        seconds: (number of the group, of its row) → seconds of the preset's pass, where they were measured.
         notes: to stand below the table, behind the preset's own.
     """
-    rows = iter(model_rows(runs))
     published = [
         (row.name, _cells(preset, dict(zip(preset.tasks, row.scores)), {name: value for name, value in row.figures.items()}))
         for row in preset.published
     ]
     groups = [LikeGroup(PUBLISHED, True, published)]
-    for number, (name, run) in enumerate(zip(run_names(runs), runs)):
+    taught: set[str] = set()
+    for number, group in enumerate(ours):
         own = []
-        for place, row in enumerate(next(rows) for _ in run.records):
+        for place, row in enumerate(group.rows):
+            if row.role == "teacher" and group.taught_by in taught:  # said once, in the first group that it taught
+                continue
             figures = {key: FIGURES[key].value(row) for key in preset.figures} | {SECONDS: (seconds or {}).get((number, place))}
             own.append((_name(row), _cells(preset, row.scores, figures)))
-        groups.append(LikeGroup(name, False, own))
+        taught.add(group.taught_by)
+        groups.append(LikeGroup(group.title, False, own))
+    if len(ours) > 1 and all(sum(row.role != "teacher" for row in group.rows) == 1 for group in ours):  # one row each: no headings
+        lone = [(name if name.startswith("teacher") else group.name, cells) for group in groups[1:] for name, cells in group.rows]
+        groups[1:] = [LikeGroup("ours", False, lone)]
     heads = [(task_title(task), "") for task in preset.tasks] + ([("mean", "")] if len(preset.tasks) > 1 else [])
     heads += [(FIGURES[figure].title, FIGURES[figure].unit) for figure in preset.figures]
-    return LikeTable(preset.title, heads, groups, [*preset.notes, *notes])
+    return LikeTable(preset.title, heads, groups, [*preset.notes, *notes], preset)
+
+
+def with_published(comparison: Comparison, preset: Preset) -> Comparison:
+    """The comparison with the preset's rows behind ours, marked as published.
+
+    Their score is the one that ours is, where the preset has all of its tasks; their share of the teacher's is that of
+    the row that the preset names as teacher. No verdict: the publication gives no seeds.
+    """
+
+    def score(row: PublishedRow) -> float | None:
+        return mean_over(comparison.tasks, dict(zip(preset.tasks, row.scores)))
+
+    teacher = next((score(row) for row in preset.published if row.teacher), None)
+    entries = []
+    for row in preset.published:
+        own, said = score(row), row.figures
+        entries.append(
+            Entry(
+                row.name,
+                PUBLISHED,
+                width=said.get("width"),
+                layers=said.get("layers"),
+                parameters=said.get("parameters"),
+                compress=said.get("compress"),
+                speed_up=said.get("speedup"),
+                fp32=said["kilobytes"] / 1000 if "kilobytes" in said else None,
+                score=own,
+                low=own,
+                high=own,
+                of_teacher=100 * own / teacher if own is not None and teacher else None,
+            )
+        )
+    return replace(comparison, entries=[*comparison.entries, *entries], notes=[*comparison.notes, *preset.notes])
 
 
 def print_like(table: LikeTable, console: Console) -> None:
-    """Show the table on a terminal of 80 columns or more."""
+    """Show the table on a terminal of 80 columns or more; columns that it has no room for stand in a second one below."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     bodies = [[texts[place] for group in table.groups for _, texts in group.rows] for place in range(len(table.columns))]
     widths = [max(map(len, (*heading, *body))) for heading, body in zip(table.columns, bodies)]
-    # Where room is short names give way, never figures.
-    room = max(NAME[0], min(NAME[1], console.width - sum(width + len(GAP) for width in widths) - len(GAP)))
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, len(GAP) - 1), pad_edge=False)
-    shown.add_column(f"beside {escape(table.title)}", overflow="ellipsis", no_wrap=True, max_width=room)
-    for (title, unit), width in zip(table.columns, widths):
-        shown.add_column(escape(f"{title}\n{unit}"), justify="right", no_wrap=True, min_width=width)
-    for group in table.groups:
-        shown.add_row(f"[bold]{escape(group.name)}[/]")
-        for number, (name, texts) in enumerate(group.rows, start=1):
-            style = "italic dim" if group.published else None
-            shown.add_row(f"  {escape(name)}", *texts, style=style, end_section=number == len(group.rows))
-    console.print(shown)
+    # The publication's names stand whole; ours give way where room is short; figures never.
+    least = max(NAME[0], *(len(GAP + name) for name, _ in table.groups[0].rows)) if table.groups[0].rows else NAME[0]
+    for part in _parts(widths, console.width - least - len(GAP)):
+        room = max(least, min(NAME[1], console.width - sum(widths[place] + len(GAP) for place in part) - len(GAP)))
+        shown = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, len(GAP) - 1), pad_edge=False, title_justify="left", title_style="bold")
+        shown.title = f"beside {escape(table.title)}"
+        shown.add_column("", overflow="ellipsis", no_wrap=True, max_width=room)
+        for place in part:
+            title, unit = table.columns[place]
+            shown.add_column(escape(f"{title}\n{unit}"), justify="right", no_wrap=True, min_width=widths[place])
+        for group in table.groups:
+            shown.add_row(f"[bold]{escape(group.name)}[/]")
+            for number, (name, texts) in enumerate(group.rows, start=1):
+                style = "italic dim" if group.published else None
+                shown.add_row(f"  {escape(name)}", *(texts[place] for place in part), style=style, end_section=number == len(group.rows))
+        console.print(shown)
     for note in table.notes:
         console.print(escape(note), style="dim", highlight=False)
+
+
+def _parts(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Places of columns that fit side by side, in order."""
+    parts: list[list[int]] = [[]]
+    for place, width in enumerate(widths):
+        if parts[-1] and sum(widths[each] + len(GAP) for each in parts[-1]) + width + len(GAP) > room:
+            parts.append([])
+        parts[-1].append(place)
+    return parts
 
 
 def _name(row: ModelRow) -> str:

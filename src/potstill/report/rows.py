@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
+from potstill.report.names import told_apart
 from potstill.report.scores import finite, further_measures, mean_over, primary_score, summed_up, task_metrics
 from potstill.results import Cost, Record, Run
 
@@ -48,6 +48,12 @@ class ModelRow:
     p95_ms: float | None = None
     memory_mb: float | None = None
     threads: int | None = None
+    width: int | None = None
+    layers: int | None = None
+    compress: float | None = None
+    """The teacher's parameters over the model's own."""
+    speed_up: float | None = None
+    """Sentences a second over the teacher's, with as many threads."""
 
     @property
     def title(self) -> str:
@@ -55,13 +61,8 @@ class ModelRow:
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """The runs' names, told apart where two are the same."""
-    seen: Counter[str] = Counter()
-    names = []
-    for run in runs:
-        seen[run.name] += 1
-        names.append(run.name if seen[run.name] == 1 else f"{run.name} ({seen[run.name]})")
-    return names
+    """The runs' names, told apart by their settings where two are the same."""
+    return told_apart([run.name for run in runs], [run.recipe for run in runs])
 
 
 def model_rows(runs: Sequence[Run]) -> list[ModelRow]:
@@ -96,13 +97,13 @@ def _row(
         measures=measures,
         score=score,
         of_teacher=100 * score / teacher if score is not None and teacher else None,
-        **_costs(record.cost),
+        **_costs(record.cost, record.files),
     )
 
 
-def _costs(cost: Cost | None) -> dict[str, Any]:
+def _costs(cost: Cost | None, files: Mapping[str, int]) -> dict[str, Any]:
     if cost is None:
-        return {}
+        return {"megabytes": sum(files.values()) / 1e6} if files else {}
     return {
         "embedding_parameters": cost.embedding_parameters / 1e6,
         "encoder_parameters": cost.encoder_parameters / 1e6,

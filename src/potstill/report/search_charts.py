@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from potstill.report.figure import INK, MUTED, PAPER, SERIES, Figure, axis, layout, log_ticks, plain
+from potstill.report.names import key_names, value_title
 from potstill.report.numbers import significant
 from potstill.report.scores import task_title
 from potstill.search_record import Search, Trial
@@ -17,32 +17,11 @@ BEST, TRIED = "var(--int8)", "var(--student)"
 WIDE = 9.9  # ratio of the largest to the smallest value from which an axis is logarithmic
 
 
-def key_title(key: str) -> str:
-    """`training.learning_rate` → learning rate."""
-    return key.rpartition(".")[2].replace("_", " ")
-
-
-def value_title(value: Any) -> str:
-    """A setting as a person writes it."""
-    if isinstance(value, float) and value and not 1e-3 <= abs(value) < 1e5:
-        mantissa, _, power = f"{value:.2e}".partition("e")
-        return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def settings_title(search: Search, trial: Trial, names: Mapping[str, str]) -> str:
     """What a trial changes, on one line."""
     if not trial.settings:
         return "as the recipe has it"
     return ", ".join(f"{names[key]} {value_title(value)}" for key, value in trial.settings.items())
-
-
-def key_names(keys: Sequence[str]) -> dict[str, str]:
-    """Each key's title; its whole path where another key has the same."""
-    titles = [key_title(key) for key in keys]
-    return {key: title if titles.count(title) == 1 else key for key, title in zip(keys, titles)}
 
 
 def value_chart(search: Search, key: str) -> Figure | None:

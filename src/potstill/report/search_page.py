@@ -7,10 +7,11 @@ from pathlib import Path
 import yaml
 
 from potstill.files import write_text
+from potstill.report.names import key_names, value_title
 from potstill.report.numbers import MISSING, fixed, shown_number, significant
 from potstill.report.rows import ROLES
 from potstill.report.scores import mean_over, summed_up, task_title
-from potstill.report.search_charts import front_chart, key_names, settings_title, steps_chart, tests_chart, value_chart, value_title
+from potstill.report.search_charts import front_chart, settings_title, steps_chart, tests_chart, value_chart
 from potstill.report.template import fill
 from potstill.search_record import Search, Trial
 

@@ -11,8 +11,11 @@ from torch.utils.checkpoint import checkpoint
 
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import LOGITS, EncoderOutput, Field
+from potstill.processes import count
+from potstill.training.aligned import by_segment
 from potstill.training.objective import Objective
 from potstill.training.perturbation import Perturbation, embedding_module
+from potstill.training.processes import SHARE
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -52,15 +55,31 @@ class Distillation(nn.Module):
             # A loss with a memory must not learn the same batch twice.
             self.objective.train(counts and self.training)
             if "masked_ids" not in batch or LOGITS not in reads:
-                return self.objective(self._read(inputs, reads), teacher, batch, negatives)
+                return self._compare(self._read(inputs, reads), teacher, batch, negatives)
             # The vectors are of the texts as they are, the guesses of the texts with holes.
             plain = self._read(inputs, reads - {LOGITS}) if reads - {LOGITS} else EncoderOutput(inputs["attention_mask"], {})
             guesses = self._read({**inputs, "input_ids": batch["masked_ids"]}, frozenset({LOGITS}))
-            return self.objective(EncoderOutput(plain.mask, {**plain.values, **guesses.values}), teacher, batch, negatives)
+            return self._compare(EncoderOutput(plain.mask, {**plain.values, **guesses.values}), teacher, batch, negatives)
 
         if self.perturbation is None or not self.training:
             return compute(True)
-        return self.perturbation(embedding_module(self.student), batch["attention_mask"], compute, scale)
+        # The perturbation is of the whole batch's mean loss; this process's is made for the mean over processes, count() times that.
+        several = count() if SHARE in batch else 1
+        return self.perturbation(embedding_module(self.student), batch["attention_mask"], compute, scale, several)
+
+    def _compare(
+        self,
+        student: EncoderOutput,
+        teacher: EncoderOutput | None,
+        batch: dict[str, Tensor],
+        negatives: tuple[EncoderOutput, dict[str, Tensor]] | None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The objective of both sides; of a teacher with other tokens by the segments that both share."""
+        if "segments" in batch:
+            student = by_segment(student, batch["segments"])
+            assert student.mask is not None
+            batch = {**batch, "attention_mask": student.mask}
+        return self.objective(student, teacher, batch, negatives)
 
     def _read(self, inputs: dict[str, Tensor], reads: frozenset[Field]) -> EncoderOutput:
         """What is read of the student, in pieces where the batch is large."""

@@ -14,7 +14,9 @@ import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from potstill.files import write_text
+from potstill.processes import count, is_main
 from potstill.results import read_metrics
+from potstill.training.processes import any_of
 
 METRIC = "dev"  # Trainer's name for the score that chooses the best checkpoint
 
@@ -42,7 +44,7 @@ class Flow(TrainerCallback):
         self.stage, self.every, self.metrics, self.dev_name, self.advance = stage, every, metrics, dev_name, advance
         self.texts_done = np.cumsum(texts)
         self.started = time.perf_counter()
-        self.seconds_before = _forget_after(metrics, stage, done)
+        self.seconds_before = _forget_after(metrics, stage, done) if is_main() else 0.0
         self.interrupted = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -52,6 +54,7 @@ class Flow(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         step = state.global_step
+        self.interrupted = any_of(self.interrupted)  # a signal may reach one process a step earlier than another
         last = step >= state.max_steps
         self.advance(int(self.texts_done[step - 1] - (self.texts_done[step - 2] if step > 1 else 0)))
         due = last or step % self.every == 0
@@ -78,6 +81,8 @@ class Flow(TrainerCallback):
             line |= {"dev": {"name": self.dev_name, "value": logs[f"eval_{METRIC}"]}}
         else:
             return
+        if not is_main():
+            return
         with self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
@@ -96,7 +101,7 @@ def _forget_after(metrics: Path, stage: str, step: int) -> float:
 
 
 class interruptible:
-    """Within the block the first Ctrl-C or SIGTERM asks `flow` for a checkpoint; a second one stops at once."""
+    """Within the block the first Ctrl-C or SIGTERM asks `flow` for a checkpoint; a second one stops at once, of several processes not."""
 
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
@@ -113,6 +118,6 @@ class interruptible:
             signal.signal(number, handler)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        if self.flow.interrupted:
+        if self.flow.interrupted and count() == 1:  # torchrun repeats a signal that the terminal has sent already
             raise KeyboardInterrupt
         self.flow.interrupted = True

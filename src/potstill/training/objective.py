@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from potstill.errors import PotstillError
 from potstill.losses.base import Loss
-from potstill.models.output import LAYERED, EncoderOutput, Field
+from potstill.models.output import INSIDE, LAYERED, EncoderOutput, Field
+from potstill.training.processes import SHARE, whole_batch
 from potstill.training.schedule import Schedule
 
 
@@ -46,15 +47,23 @@ class TermSpec:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Sizes of one side: width of the pooled vectors, of the hidden states, and of the logits."""
+    """Sizes of one side: of the pooled vectors, the hidden states, the logits.
+
+    Attributes:
+        pooled: of what the output layer reads; 0: as hidden states.
+        inside: of queries, keys and values; 0: as hidden states.
+    """
 
     embedding: int
     width: int
     logits: int = 0
+    pooled: int = 0
+    inside: int = 0
 
     def of(self, name: str) -> int:
         """The last axis of a field; 0 where it is no width that a projection could change."""
-        whole = {"embedding": self.embedding, "logits": self.logits, "attention_scores": 0}
+        whole = dict.fromkeys(INSIDE, self.inside or self.width) | {"attention_scores": 0}
+        whole |= {"embedding": self.embedding, "logits": self.logits, "pooled": self.pooled or self.width}
         return whole.get(name, self.width)
 
 
@@ -166,10 +175,11 @@ class Objective(nn.Module):
                         "negatives_mask": output.mask,
                         **rows,
                     }
-                if term.layered:
-                    parts.append(loss(ours, theirs, own))
-                else:
-                    parts.append(loss(ours[0], theirs[0] if theirs else None, own))
+                whole = SHARE not in batch or loss.whole_batch
+                if SHARE in batch and whole:
+                    ours, theirs, own = whole_batch(ours, theirs, own)
+                part = loss(ours, theirs, own) if term.layered else loss(ours[0], theirs[0] if theirs else None, own)
+                parts.append(part if whole else part * batch[SHARE])
             total = torch.stack([weight * part for weight, part in zip(self.weights, parts, strict=True)]).sum()
         return total, {name: part.detach() for name, part in zip(self.names, parts, strict=True)}
 

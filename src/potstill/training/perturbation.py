@@ -30,7 +30,9 @@ class Perturbation:
     epsilon: float = 1.0
     normalize: str = "none"
 
-    def __call__(self, embeddings: nn.Module, mask: Tensor, compute: Callable[[bool], Computed], scale: float = 1.0) -> Computed:
+    def __call__(
+        self, embeddings: nn.Module, mask: Tensor, compute: Callable[[bool], Computed], scale: float = 1.0, parts: int = 1
+    ) -> Computed:
         """The loss at the perturbed embedding output.
 
         Args:
@@ -39,6 +41,7 @@ class Perturbation:
             compute: one pass of the student and the objective; told whether it is the one that counts.
             scale: the loss is multiplied by it on the gradient's way through half precision, where
                 small ones would become 0, and the gradient divided by it at the end.
+            parts: the loss is that many times the batch's own.
         """
         seen: list[Tensor] = []
 
@@ -54,7 +57,7 @@ class Perturbation:
                 hook.remove()
             with torch.autocast(mask.device.type, enabled=False):  # else what was multiplied in fp32 goes backwards in half precision
                 (gradient,) = torch.autograd.grad(loss * scale, seen[0])
-        step = gradient.float() / scale * mask.unsqueeze(-1)  # (b, l, d)
+        step = gradient.float() / (scale * parts) * mask.unsqueeze(-1)  # (b, l, d)
         if self.normalize == "l2":
             step = step / step.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None]
         # In half precision a gradient may overflow: such a batch is taken as it is. Under a scaler the

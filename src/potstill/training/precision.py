@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
+from potstill import processes
 from potstill.errors import PotstillError
 from potstill.results import cpu_flags
 
@@ -11,15 +14,25 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(wanted: str = "auto") -> torch.device:
-    """`auto` is the GPU where there is one, else the processor.
+    """`auto` is the GPU where there is one, else the processor. Of several processes each has a GPU of its own.
 
     Raises:
-        PotstillError: a GPU is asked for and torch sees none.
+        PotstillError: a GPU is asked for and torch sees none, or fewer than there are processes.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
         raise PotstillError("training.device", "cuda is asked for and torch sees no GPU", "set it to auto or cpu")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cuda" and processes.count() > 1:
+        own, there = int(os.environ.get("LOCAL_RANK", 0)), torch.cuda.device_count()
+        if own >= there:
+            raise PotstillError(
+                "training.device",
+                f"{own + 1} or more processes and {there} GPUs",
+                f"give torchrun --nproc-per-node {there}, or set it to cpu",
+            )
+        torch.cuda.set_device(own)
+        return torch.device("cuda", own)
     return torch.device(wanted)
 
 

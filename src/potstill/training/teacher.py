@@ -12,7 +12,7 @@ from torch import Tensor
 
 from potstill.data.batches import TokenizedTexts
 from potstill.models.encoder import EncoderModel
-from potstill.models.output import EMBEDDING, INSIDE, LOGITS, EncoderOutput, Field
+from potstill.models.output import EMBEDDING, INSIDE, LOGITS, POOLED, EncoderOutput, Field
 from potstill.models.transformer import keep_layers
 from potstill.training.precision import autocast
 
@@ -79,7 +79,7 @@ def prepare_teacher(model: EncoderModel, reads: Iterable[Field]) -> EncoderModel
     """
     reads = list(reads)
     prepare_inside(model, reads)
-    if not {EMBEDDING, LOGITS} & set(reads):
+    if not {EMBEDDING, LOGITS, POOLED} & set(reads):
         # At least one layer: a stack of none is no model to transformers.
         highest = max([1, *(field.layer or 0 for field in reads)])
         # What stands above the stack would normalise the layer that is now the last, which it does not in the whole model.

@@ -58,6 +58,9 @@ def _term(term: Term, student_layers: int, teacher_layers: int, place: str) -> T
         if term.layers is not None:
             raise PotstillError(f"{place}.layers", f"{term.loss} reads {loss.reads}, which has no layers", "drop `layers`")
         return TermSpec(term.loss, loss, weight, (), term.project, moving)
+    if not student_layers:
+        problem = f"{term.loss} reads {loss.reads}, and a static student has no layers and no attention"
+        raise PotstillError(place, problem, "use losses of the pooled vector: embedding_cosine, similarity_mse, similarity_kl, info_nce")
     if term.layers is None:
         raise PotstillError(f"{place}.layers", f"is missing, and {term.loss} reads layers", "name a layer map, for example layers: uniform")
     pairs = layer_map(term.layers, student_layers, teacher_layers, f"{place}.layers")

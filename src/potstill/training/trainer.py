@@ -13,16 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from potstill.errors import PotstillError
 from potstill.files import write_text
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput
+from potstill.processes import count, number
 from potstill.progress import progress
 from potstill.results import METRICS_FILE
+from potstill.training import processes
 from potstill.training.distillation import INPUTS, Distillation
+from potstill.training.dual import DualTraining
 from potstill.training.flow import METRIC, Flow, interruptible
 from potstill.training.objective import Objective
 from potstill.training.perturbation import Perturbation
@@ -101,11 +104,14 @@ class StageTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader:
         def collate(rows: list[int]) -> dict[str, Any]:
-            batch = self.data.batch(np.array(rows, dtype=np.int64), self.student.pad_id, self.args.seed)
+            own, share = processes.own_rows(rows)
+            batch = self.data.batch(np.array(own, dtype=np.int64), self.student.pad_id, self.args.seed)
+            if processes.together():
+                batch[processes.SHARE] = np.array(share, dtype=np.float32)
             return {key: torch.from_numpy(value) for key, value in batch.items()}
 
-        batches = [rows.tolist() for rows in self.plan]
-        return self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=batches, collate_fn=collate))  # type: ignore[arg-type]
+        # Not through accelerate, which would give whole batches to each process in turn.
+        return DataLoader(self.train_dataset, batch_sampler=[rows.tolist() for rows in self.plan], collate_fn=collate)  # type: ignore[arg-type]
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
         step = self.state.global_step
@@ -145,7 +151,8 @@ class StageTrainer(Trainer):
 
         step = self.state.global_step + 1
         name = next((name for name, value in parts.items() if not torch.isfinite(value)), "the sum of the terms")
-        file = Path(str(self.args.output_dir)).parent.parent / f"broken-batch-{step}.safetensors"
+        mine = f"-process-{number()}" if count() > 1 else ""
+        file = Path(str(self.args.output_dir)).parent.parent / f"broken-batch-{step}{mine}.safetensors"
         save_file({key: value.detach().cpu().contiguous() for key, value in inputs.items()}, file)
         value = float(parts.get(name, torch.tensor(float("nan"))))
         raise PotstillError(
@@ -153,21 +160,27 @@ class StageTrainer(Trainer):
         )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        assert self.dev is not None
+        dev = self.dev
+        assert dev is not None
         # In half precision close predictions are equal, and a correlation of ranks lives on their order.
         with autocast(self.args.device, torch.float32 if self.student.kind == "regression" else self.precision):
-            value = self.dev.score(self.student)
+            value = processes.tell(lambda: dev.score(self.student))
         metrics = {f"eval_{METRIC}": value}
         self.log(metrics)
         # It takes the request back; without it the end of the stage would score the same weights again.
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        if self.dev.watch is not None:
-            self.dev.watch(self.student, self.state.global_step, value)
+        if dev.watch is not None:
+            dev.watch(self.student, self.state.global_step, value)
         return metrics
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        processes.wait()  # the file that says that a checkpoint is whole comes after everybody's
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if "loss" in logs and self.parts_steps:
-            terms = {name: float(value) / self.parts_steps for name, value in self.parts.items()}
+            means = processes.mean_of(torch.stack(list(self.parts.values())))
+            terms = {name: float(value) / self.parts_steps for name, value in zip(self.parts, means)}
             logs = {**logs, "terms": terms}  # type: ignore[dict-item]
             self.parts, self.parts_steps = {}, 0
         super().log(logs, start_time)
@@ -187,6 +200,7 @@ def train_stage(
     folder: Path,
     resume: bool,
     perturbation: Perturbation | None = None,
+    dual: DualTraining | None = None,
 ) -> None:
     """Train one stage; the student ends with the weights of its best checkpoint, without `dev` with the last.
 
@@ -195,15 +209,14 @@ def train_stage(
             fewer batches than `settings.accumulate`; their mean is what that step takes.
         run: the run folder; the log's lines are appended to its metrics.jsonl.
         folder: where this stage's checkpoints go.
+        dual: the student and the objective with a teacher that is taught along.
         resume: go on at the newest whole checkpoint in `folder`, to the same weights as an unbroken run.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint was written.
         PotstillError: the loss became NaN or infinite.
     """
-    checkpoint = newest_checkpoint(folder) if resume else None
-    if checkpoint is None:
-        shutil.rmtree(folder, ignore_errors=True)
+    checkpoint = processes.tell(lambda: _begun(folder, resume))
     # Everything below counts steps of the optimizer; batches are counted nowhere but in the plan.
     texts = [sum(map(len, plan[start : start + settings.accumulate])) for start in range(0, len(plan), settings.accumulate)]
     steps = len(texts)
@@ -234,6 +247,7 @@ def train_stage(
         greater_is_better=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
+        ddp_broadcast_buffers=False,  # a loss's memory is the same everywhere, and large
         disable_tqdm=True,
         report_to="none",
     )
@@ -243,10 +257,14 @@ def train_stage(
     prepare_inside(student, objective.student_reads, "sdpa" if fused else "eager")
     # More than one GPU in one process would split the batch and not the teacher's answers.
     arguments._n_gpu = min(1, arguments.n_gpu)
-    model = Distillation(student, objective, perturbation, settings.cached_tokens)
+    model = dual or Distillation(student, objective, perturbation, settings.cached_tokens)
+    if dual is not None:
+        prepare_inside(dual.teacher, (), "sdpa" if fused else "eager")
     with progress(f"train {name}", sum(texts)) as advance:
         flow = Flow(name, texts, every, run / METRICS_FILE, _step(checkpoint) if checkpoint else 0, dev.name if dev else None, advance)
         trainer = StageTrainer(model, plan, data, teacher, dev, settings.precision, args=arguments, callbacks=[flow])
+        if number():  # Trainer has seeded all alike: their dropout would draw the same
+            set_seed(settings.seed + number() * 1_000_003)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         with interruptible(flow):
@@ -254,6 +272,14 @@ def train_stage(
     if flow.interrupted:
         raise KeyboardInterrupt
     student.to("cpu").eval()
+
+
+def _begun(folder: Path, resume: bool) -> Path | None:
+    """Where to go on; without such a checkpoint the folder is emptied."""
+    checkpoint = newest_checkpoint(folder) if resume else None
+    if checkpoint is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    return checkpoint
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

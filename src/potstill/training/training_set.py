@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from potstill.data.alignment import Segments
 from potstill.data.batches import TokenizedTexts
+from potstill.data.mixed import MaskedMix
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class TrainingSet:
         beside: whether a batch holds the masked texts, as `masked_ids`, beside the plain ones.
         groups: (n, v) numbers of `texts` that belong together, for a contrastive loss: a row is
             then a group, and a batch holds first texts, then second ones, then third ones.
+        mixed: the same texts as the teacher of dual training reads them.
+        segments: of each token, where a teacher of another vocabulary is compared token by token.
     """
 
     texts: TokenizedTexts
@@ -30,6 +34,8 @@ class TrainingSet:
     masking: Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray]] | None = None
     beside: bool = False
     groups: np.ndarray | None = None
+    segments: Segments | None = None
+    mixed: MaskedMix | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -45,10 +51,14 @@ class TrainingSet:
         if self.groups is not None:
             rows, views = self.groups[rows].T.ravel(), {"views": np.array(self.groups.shape[1])}
         batch = {**self.texts.pad(rows, pad_id), "rows": rows, **views}
+        if self.segments is not None:
+            batch["segments"] = self.segments.pad(rows)
         if self.masking is not None:
             # Of the rows and not of a running generator: a resumed run masks as an unbroken one.
             name = "masked_ids" if self.beside else "input_ids"
             batch[name], batch["labels"] = self.masking(batch["input_ids"], np.random.default_rng([seed, *rows[:8]]))
+        if self.mixed is not None:
+            batch |= self.mixed.batch(rows, np.random.default_rng([seed, 1, *rows[:8]]))
         if self.labels is not None:
             batch["labels"] = self.labels_of(rows)
         return batch

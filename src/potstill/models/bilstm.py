@@ -1,0 +1,266 @@
+"""A BiLSTM student as a network of transformers' kind, so that all that takes one takes it (Tang et al. 2019; Mukherjee & Awadallah 2019).
+
+Token table → dropout → BiLSTM layers; behind them a text's vector is the greatest value of each dimension
+over its tokens. A classifier of pairs is siamese: both texts go through the same layers, each by itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import initialization as init
+from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
+
+from potstill.models.pooling import max as max_pool
+
+ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
+SPREAD = 0.2  # of a new table's numbers: as wide as word2vec's, which papers start from; BERT's 0.02 hardly moves a gate
+
+
+class BiLSTMConfig(PretrainedConfig):
+    """Sizes of a BiLSTM student.
+
+    Args:
+        hidden_size: of a token's vector: both directions, so twice the width of one.
+        embedding_size: of the token table, and so of `hidden_states[0]`.
+        dense_size: of the layer between a text's features and the output.
+        dropout: behind the table, between layers and in front of the dense layer.
+        siamese: whether texts come in pairs, told apart by token types.
+        shared_first: whether both texts of a pair begin with the row's first token ([CLS]): alone, each would.
+    """
+
+    model_type = "potstill-bilstm"
+
+    def __init__(
+        self,
+        vocab_size: int = 30522,
+        hidden_size: int = 600,
+        num_hidden_layers: int = 1,
+        embedding_size: int = 300,
+        dense_size: int = 200,
+        activation: str = "relu",
+        dropout: float = 0.1,
+        siamese: bool = False,
+        shared_first: bool = True,
+        pad_token_id: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.vocab_size, self.hidden_size, self.num_hidden_layers = vocab_size, hidden_size, num_hidden_layers
+        self.embedding_size, self.dense_size, self.activation, self.dropout = embedding_size, dense_size, activation, dropout
+        self.siamese, self.shared_first = siamese, shared_first
+        self.type_vocab_size = 2 if siamese else 1
+        kwargs.pop("type_vocab_size", None)
+        super().__init__(**kwargs)
+        self.pad_token_id = pad_token_id
+
+
+class BiLSTMEmbeddings(nn.Module):
+    """The token table and its dropout."""
+
+    def __init__(self, config: BiLSTMConfig) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(config.vocab_size, config.embedding_size, padding_idx=config.pad_token_id)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """(b, l) → (b, l, e)."""
+        return self.dropout(self.word_embeddings(input_ids))
+
+
+class BiLSTMLayer(nn.Module):
+    """One LSTM from the first token on, one from the last; padding has no part in either.
+
+    Packed sequences would do the same more slowly: the backward LSTM reads each text turned round within
+    its own length, so that it too meets the padding last.
+    """
+
+    def __init__(self, inputs: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.ahead = nn.LSTM(inputs, width, batch_first=True)
+        self.back = nn.LSTM(inputs, width, batch_first=True)
+
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """states (b, l, d), lengths (b, 1) → (b, l, 2 · width), 0 at padding."""
+        states = self.dropout(states)
+        positions = torch.arange(states.shape[1], device=states.device)[None]  # (1, l)
+        real = (positions < lengths).unsqueeze(-1)
+        if torch.onnx.is_in_onnx_export():
+            return self._operator(states, lengths) * real
+        turned = torch.where(positions < lengths, lengths - 1 - positions, positions)
+        ahead, _ = self.ahead(states)
+        back, _ = self.back(pick(states, turned))
+        return torch.cat([ahead, pick(back, turned)], dim=-1) * real
+
+    def _operator(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """The same as ONNX's own operator, which knows lengths and both directions. torch.export cannot take an nn.LSTM of any length."""
+        both = (self.ahead, self.back)
+        inputs, recurrent, *biases = (
+            torch.stack([_gates(getattr(one, name)) for one in both])  # (2, 4 · width, …)
+            for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        )
+        rows, steps, width = states.shape[0], states.shape[1], self.ahead.hidden_size
+        found = torch.onnx.ops.symbolic_multi_out(
+            "LSTM",
+            (states.transpose(0, 1), inputs, recurrent, torch.cat(biases, dim=1), lengths.squeeze(1).to(torch.int32)),
+            {"hidden_size": width, "direction": "bidirectional"},
+            dtypes=(states.dtype,) * 3,
+            shapes=((steps, 2, rows, width), (2, rows, width), (2, rows, width)),
+        )
+        return found[0].permute(2, 0, 1, 3).flatten(2)
+
+
+class BiLSTMPreTrainedModel(PreTrainedModel):
+    config_class = BiLSTMConfig
+    base_model_prefix = "bilstm"
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Embedding):
+            init.normal_(module.weight, std=SPREAD)
+
+
+class BiLSTMModel(BiLSTMPreTrainedModel):
+    """The stack without a head. Of a pair, tokens are in the row's order, each with the vector that its own text gives it."""
+
+    def __init__(self, config: BiLSTMConfig) -> None:
+        super().__init__(config)
+        self.embeddings = BiLSTMEmbeddings(config)
+        inputs = [config.embedding_size] + [config.hidden_size] * (config.num_hidden_layers - 1)
+        # Each layer has the dropout in front of it; the first one's is the table's own.
+        self.layer = nn.ModuleList(
+            BiLSTMLayer(size, config.hidden_size // 2, config.dropout if number else 0.0) for number, size in enumerate(inputs)
+        )
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.word_embeddings
+
+    def set_input_embeddings(self, value: Any) -> None:
+        self.embeddings.word_embeddings = value
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """(b, l) ids, mask and types (1 in the second text of a pair); padding at the end.
+
+        Returns:
+            last_hidden_state (b, l, hidden_size), and pooler_output: the greatest value of each dimension
+            over a text's tokens, (b, hidden_size), of a siamese network (b, 2 · hidden_size).
+        """
+        embedded = self.embeddings(input_ids)
+        if self.config.siamese:
+            types = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+            sides = Sides(attention_mask, types, self.config.shared_first)
+            states, lengths = sides.apart(embedded), sides.lengths
+        else:
+            states, lengths = embedded, attention_mask.sum(1, keepdim=True)
+        seen = [embedded]
+        for layer in self.layer:
+            states = layer(states, lengths)
+            if output_hidden_states or layer is self.layer[-1]:
+                seen.append(sides.together(states) if self.config.siamese else states)
+        mask = torch.arange(states.shape[1], device=states.device)[None] < lengths
+        vectors = torch.where(lengths > 0, max_pool(states, mask), 0.0)
+        if self.config.siamese:
+            rows = input_ids.shape[0]
+            vectors = torch.cat([vectors[:rows], vectors[rows:]], dim=-1)
+        return BaseModelOutputWithPooling(
+            last_hidden_state=seen[-1], pooler_output=vectors, hidden_states=tuple(seen) if output_hidden_states else None
+        )
+
+
+class BiLSTMForSequenceClassification(BiLSTMPreTrainedModel):
+    """[u], or of pairs [u; v; |u - v|; u ⊙ v] → dropout → dense → activation → output (Tang et al. 2019, section 3.2).
+
+    u and v: the greatest value of each dimension over the tokens of the first and of the second text.
+    """
+
+    def __init__(self, config: BiLSTMConfig) -> None:
+        super().__init__(config)
+        self.bilstm = BiLSTMModel(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.dense = nn.Linear(config.hidden_size * (4 if config.siamese else 1), config.dense_size)
+        self.activation = ACTIVATIONS[config.activation]()
+        self.classifier = nn.Linear(config.dense_size, config.num_labels)  # type: ignore[arg-type]  # a head has labels
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        return_dict: bool | None = None,
+    ) -> SequenceClassifierOutput:
+        """As BiLSTMModel; logits (b, labels)."""
+        output = self.bilstm(input_ids, attention_mask, token_type_ids, output_hidden_states)
+        features = output.pooler_output
+        if self.config.siamese:
+            first, second = features[:, : self.config.hidden_size], features[:, self.config.hidden_size :]
+            features = torch.cat([first, second, (first - second).abs(), first * second], dim=-1)
+        return SequenceClassifierOutput(
+            logits=self.classifier(self.activation(self.dense(self.dropout(features)))), hidden_states=output.hidden_states
+        )
+
+
+class Sides:
+    """The two texts of each row of pairs, each as a row by itself, and back.
+
+    Args:
+        mask, types: (b, l) of the rows; all of the first text stands before the second.
+        shared_first: whether the second text too begins with the row's first token.
+    """
+
+    def __init__(self, mask: Tensor, types: Tensor, shared_first: bool) -> None:
+        second = (mask * types).sum(1, keepdim=True)
+        first = mask.sum(1, keepdim=True) - second
+        self.more = 1 if shared_first else 0
+        self.types, self.first = types, first
+        self.lengths = torch.cat([first, second + self.more])  # (2b, 1)
+
+    def apart(self, values: Tensor) -> Tensor:
+        """(b, l, d) → (2b, longest text, d): the first texts, then the second ones, `lengths` long; garbage behind."""
+        # An exported graph keeps l: its operator stops at the longest text by itself.
+        longest = values.shape[1] if torch.onnx.is_in_onnx_export() else int(self.lengths.max())
+        positions = torch.arange(longest, device=values.device)[None]
+        places = (positions + self.first - self.more).clamp(max=values.shape[1] - 1)
+        if self.more:
+            places = torch.where(positions == 0, 0, places)
+        return torch.cat([values[:, :longest], pick(values, places)])
+
+    def together(self, values: Tensor) -> Tensor:
+        """(2b, longest text, d) → (b, l, d) in the rows' order."""
+        positions = torch.arange(self.types.shape[1], device=values.device)[None]
+        second = (positions - self.first + self.more).clamp(min=0)
+        rows = torch.arange(self.first.shape[0], device=values.device)[:, None]  # (b, 1)
+        last = values.shape[1] - 1
+        return torch.where(
+            self.types.unsqueeze(-1) == 1,
+            values[rows + self.first.shape[0], second.clamp(max=last)],
+            values[rows, positions.clamp(max=last)],
+        )
+
+
+def pick(values: Tensor, places: Tensor) -> Tensor:
+    """values (b, l, d) at places (b, l) of their own row."""
+    return values.gather(1, places.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
+
+
+def _gates(values: Tensor) -> Tensor:
+    """torch's order of the gates (input, forget, cell, output) → ONNX's (input, output, forget, cell), along axis 0."""
+    order = torch.tensor([0, 3, 1, 2], device=values.device)
+    return values.unflatten(0, (4, -1)).index_select(0, order).flatten(0, 1)
+
+
+AutoConfig.register(BiLSTMConfig.model_type, BiLSTMConfig)
+AutoModel.register(BiLSTMConfig, BiLSTMModel)
+AutoModelForSequenceClassification.register(BiLSTMConfig, BiLSTMForSequenceClassification)

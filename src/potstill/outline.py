@@ -1,0 +1,54 @@
+"""What a checked recipe will do, in rows to print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from potstill import recipe as recipes
+
+if TYPE_CHECKING:
+    from potstill.training.objective import TermSpec
+
+
+def student_row(student: recipes.Student, layers: list[int], total: int) -> str:
+    """Where the student comes from, and its layers."""
+    if isinstance(student, recipes.BiLSTMStudent):
+        return f"BiLSTM with the pieces of {student.model or 'the teacher'}: {student.layers} layer{'s' * (student.layers > 1)}"
+    if isinstance(student, recipes.StaticStudent):
+        return f"static, a vector for each piece of {student.model or 'the teacher'}"
+    kept = f"{layers[0]} layers, built small" if student.built else f"layers {', '.join(map(str, layers))} of {total}"
+    return f"{student.model or 'cut from the teacher'}: {kept}"
+
+
+def stage_rows(stage: recipes.Stage, terms: Sequence[TermSpec]) -> list[tuple[str, str]]:
+    """What a stage does, and below it the layer map of each term that has one."""
+    length = (
+        f"{stage.epochs:g} epochs"
+        if stage.epochs
+        else f"{stage.steps:,} steps"
+        if stage.steps
+        else f"{1 if stage.share is None else stage.share:.0%}"
+    )
+    rows = [f"{term.weight} × {term.name}" + ("" if term.project == "none" else f" ({term.project} projection)") for term in terms]
+    rest = ", with gradient perturbation" if stage.perturbation else ""
+    rest += f", training {stage.train} alone" if stage.train != "all" else ""
+    table = [(f"stage {stage.name}", f"{length}: " + " + ".join(rows) + rest)]
+    for term in terms:
+        if term.pairs:
+            table.append(
+                (f"  {term.name}", "  ".join(f"{ours} ← {theirs}" for ours, theirs in term.pairs) + "   (student ← teacher layer)")
+            )
+    return table
+
+
+def int8_rows(recipe: recipes.Recipe) -> list[tuple[str, str]]:
+    """What becomes of the int8 file where the gate refuses it."""
+    if not recipe.export.onnx or recipe.export.limits is None:
+        return []
+    tune = recipe.export.limits.tuning
+    if tune is None or not isinstance(recipe.student, recipes.TransformerStudent):
+        return [("int8", "behind the gate")]
+    length = f"{tune.steps:,} steps" if tune.steps else f"{tune.epochs:g} epochs" if tune.epochs else "a tenth of the last stage"
+    rate = f"a rate of {tune.learning_rate:g}" if tune.learning_rate else "a tenth of its rate"
+    return [("int8", f"behind the gate; where it refuses, tuned under the rounding: {length}, at {rate}")]

@@ -1,0 +1,199 @@
+"""Charts of a comparison: score against size, latency and compression, with the front that nothing beats in both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from potstill.report.figure import INK, MUTED, PAPER, Figure, axis, layout, log_ticks, plain
+from potstill.report.labels import place_labels
+from potstill.report.numbers import fixed, significant
+from potstill.report.rows import ROLES, ModelRow
+from potstill.report.versus import PLAIN, PUBLISHED, TEACHER, Comparison, Entry
+
+FRONT = "front"
+NAMED = 6
+"""Entries whose points are labelled with their names; of more the points have the numbers of the table's rows."""
+WIDE = 3.0
+LABEL = 22  # letters of a name on a chart
+
+# Series in the order of the key: title, colour, symbol, size in pixels.
+SERIES: dict[str, tuple[str, str, str, int]] = {
+    TEACHER: ("teacher", "var(--teacher)", "square", 11),
+    PLAIN: ("without distillation", "var(--undistilled)", "circle-open", 11),
+    "student": ("distilled, torch", "var(--student)", "circle", 10),
+    "onnx": ("distilled, ONNX fp32", "var(--onnx)", "diamond", 9),
+    "int8": ("distilled, ONNX int8", "var(--int8)", "circle", 10),
+    "torch-int8": ("distilled, torch int8", "var(--torch-int8)", "diamond-open", 10),
+    "model": ("other models", "var(--model)", "circle", 10),
+    PUBLISHED: ("published", "var(--published)", "triangle-up-open", 11),
+    FRONT: ("Pareto front of ours", MUTED, "line-ew", 0),
+}
+
+ALIKE = {"undistilled": PLAIN}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One mark: `number` is the row of its entry in the table."""
+
+    series: str
+    number: int
+    name: str
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    labelled: bool = True
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What scores are set against: of a row of a group, and of an entry that has no rows."""
+
+    title: str
+    row: Callable[[ModelRow], float | None]
+    entry: Callable[[Entry], float | None]
+    form: Callable[[float], str]
+
+
+SIZE = Cost("weights on disk, MB", lambda row: row.megabytes, lambda entry: entry.fp32, fixed(1))
+LATENCY = Cost("p50 of one sentence, ms", lambda row: row.p50_ms, lambda entry: entry.p50_ms, significant)
+
+
+def cost_chart(comparison: Comparison, cost: Cost) -> Figure | None:
+    """Score against a cost of every file that was scored, error bars over seeds; None where fewer than two have one."""
+    points: list[Point] = []
+    groups = {group.name: group for group in comparison.groups}
+    for number, entry in enumerate(comparison.entries, start=1):
+        group = groups.get(entry.name) if entry.runs else None
+        if group is None:
+            points += _points(entry.kind, number, entry.name, cost.entry(entry), entry.score)
+            continue
+        for row, scores in zip(group.rows, group.scores):
+            if row.role == TEACHER:
+                continue
+            series = PLAIN if entry.kind == PLAIN else ALIKE.get(row.role, row.role)
+            name = f"{entry.name}: {ROLES[row.role]}"
+            own = _points(series, number, name, cost.row(row), row.score, scores)
+            # The file whose score the table shows is labelled; the others say who they are when pointed at.
+            points += [point if row.score == entry.score else Point(**{**vars(point), "labelled": False}) for point in own]
+    return _chart(points, comparison, cost.title, comparison.score, cost.form, 2, front=True)
+
+
+def compress_chart(comparison: Comparison) -> Figure | None:
+    """The share of the teacher's score that is kept against how much smaller the student is, ours and published."""
+    points = [
+        point
+        for number, entry in enumerate(comparison.entries, start=1)
+        for point in _points(_series(entry, comparison), number, entry.name, entry.compress, entry.of_teacher)
+    ]
+    return _chart(points, comparison, "compress factor, ×", "kept of the teacher’s score, %", fixed(2), 1, front=False)
+
+
+def _series(entry: Entry, comparison: Comparison) -> str:
+    if entry.kind in SERIES:
+        return entry.kind
+    group = next(group for group in comparison.groups if group.name == entry.name)
+    return next((row.role for row in group.rows if row.score == entry.score and row.role in SERIES and row.role != TEACHER), "student")
+
+
+def _points(series: str, number: int, name: str, x: float | None, y: float | None, scores: Sequence[float] = ()) -> list[Point]:
+    if x is None or y is None or x <= 0:
+        return []
+    return [Point(series, number, name, x, y, min(scores, default=None), max(scores, default=None))]
+
+
+def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Those (cost, score) that no other has less of the one and at least as much of the other, by rising cost."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(points, key=lambda point: (point[0], -point[1])):
+        if not front or y > front[-1][1]:
+            front.append((x, y))
+    return front
+
+
+def _chart(
+    points: Sequence[Point], comparison: Comparison, x_title: str, y_title: str, form: Callable[[float], str], digits: int, front: bool
+) -> Figure | None:
+    if len({(point.x, point.y) for point in points}) < 2:
+        return None
+    xs, ys = [point.x for point in points], [value for point in points for value in (point.low, point.y, point.high) if value is not None]
+    logarithmic = max(xs) / min(xs) >= WIDE
+    at = [math.log10(x) if logarithmic else x for x in xs]
+    margin = (max(at) - min(at)) * 0.12 or abs(at[0]) * 0.2 or 1.0
+    x_range = [min(at) - margin, max(at) + margin]
+    room = max((max(ys) - min(ys)) * 0.12, 0.4)
+    y_range = [min(ys) - room, max(ys) + room]
+    numbered = len(comparison.entries) > NAMED
+    texts = [str(point.number) if numbered else _cut(comparison.entries[point.number - 1].name) for point in points]
+    spots = [((x - x_range[0]) / (x_range[1] - x_range[0]), (p.y - y_range[0]) / (y_range[1] - y_range[0])) for x, p in zip(at, points)]
+    line = pareto([(point.x, point.y) for point in points if point.series != PUBLISHED]) if front else []
+    heights = [(y - y_range[0]) / (y_range[1] - y_range[0]) for _, y in line[:-1]]
+    labels = place_labels(spots, [text if point.labelled else "" for text, point in zip(texts, points)], heights)
+    traces: list[Figure] = [_front(line)] if len(line) > 1 else []
+    for series in SERIES:
+        own = [(point, label) for point, label in zip(points, labels) if point.series == series]
+        if own:
+            traces.append(_trace(series, own, form, digits))
+    x_axis = axis(title=x_title, range=x_range, showgrid=False, showline=True, ticks="outside", nticks=7)
+    if logarithmic:
+        x_axis.update(type="log", **log_ticks(10 ** x_range[0], 10 ** x_range[1]))
+    y_axis = axis(title=y_title, range=y_range, nticks=7)
+    return {"data": traces, "layout": layout(xaxis=x_axis, yaxis=y_axis, height=420, hovermode="closest")}
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+
+
+def _front(line: Sequence[tuple[float, float]]) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": [x for x, _ in line],
+        "y": [y for _, y in line],
+        "line": {"color": MUTED, "width": 1.4, "dash": "dash", "shape": "hv"},
+        "name": SERIES[FRONT][0],
+        "meta": FRONT,
+        "hoverinfo": "skip",
+    }
+
+
+def _trace(series: str, points: Sequence[tuple[Point, Any]], form: Callable[[float], str], digits: int) -> Figure:
+    title, colour, symbol, size = SERIES[series]
+    trace: Figure = {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": [point.x for point, _ in points],
+        "y": [point.y for point, _ in points],
+        "text": [f"\u00a0{plain(label.text)}\u00a0" for _, label in points],
+        "textposition": [label.position for _, label in points],
+        "textfont": {"size": 12, "color": INK if series in (TEACHER, PLAIN) else colour},
+        "cliponaxis": False,
+        "marker": {"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour if "open" in symbol else PAPER}},
+        "name": title,
+        "meta": series,
+        # Names go in as data: plotly would read %{…} inside a template.
+        "customdata": [[f"{point.number}. {plain(point.name)}", form(point.x)] for point, _ in points],
+        "hovertemplate": f"<b>%{{customdata[0]}}</b><br>%{{y:.{digits}f}} at %{{customdata[1]}}<extra></extra>",
+    }
+    if any(point.low != point.high for point, _ in points):
+        trace["error_y"] = {
+            "type": "data",
+            "symmetric": False,
+            "array": [0 if point.high is None else point.high - point.y for point, _ in points],
+            "arrayminus": [0 if point.low is None else point.y - point.low for point, _ in points],
+            "thickness": 1,
+            "width": 3,
+            "color": colour,
+        }
+    return trace
+
+
+def series_key(figures: Sequence[Figure | None]) -> list[tuple[str, str]]:
+    """(series, title) of everything that any of the charts draws."""
+    drawn = {trace["meta"] for figure in figures if figure is not None for trace in figure["data"]}
+    return [(series, title) for series, (title, *_) in SERIES.items() if series in drawn]

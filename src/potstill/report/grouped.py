@@ -1,0 +1,186 @@
+"""Runs that differ only in the seed, as one: the median of each figure, and every score for the spread."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from potstill.report.names import flat, told_apart
+from potstill.report.rows import ModelRow, model_rows
+from potstill.report.shape import Shape, model_shape, student_shape
+from potstill.results import Run
+
+SEED = "training.seed"
+MEDIANS = (
+    "score", "of_teacher", "embedding_parameters", "encoder_parameters", "parameters",
+    "megabytes", "sentences_per_second", "p50_ms", "p95_ms", "memory_mb",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Group:
+    """One recipe, run with one seed or several."""
+
+    name: str
+    runs: list[Run]
+    folders: list[Path | None]
+    """Where each run lies; None for a model by itself."""
+    rows: list[ModelRow]
+    """A model's figures, medians over the runs, in the order of the first run's records."""
+    scores: list[list[float]]
+    """Of each row the score of every run that has one."""
+
+    @property
+    def title(self) -> str:
+        return self.name if len(self.runs) == 1 else f"{self.name}, median of {len(self.runs)} runs"
+
+    @property
+    def seeds(self) -> str:
+        return ", ".join(str(run.seed) for run in self.runs)
+
+    @property
+    def teacher(self) -> ModelRow | None:
+        return next((row for row in self.rows if row.role == "teacher"), None)
+
+    @property
+    def taught_by(self) -> str:
+        """Where its teacher lies; "" where it has none."""
+        return next((record.model for run in self.runs for record in run.records if record.role == "teacher"), "")
+
+    @property
+    def distilled(self) -> bool:
+        """Whether a teacher taught it; a run that does not say had one."""
+        return not self.runs[0].recipe or self.runs[0].recipe.get("teacher") is not None or bool(self.taught_by)
+
+    def at(self, folder: Path) -> bool:
+        """Whether one of its runs lies there."""
+        return any(own is not None and _place(own) == _place(folder) for own in self.folders)
+
+
+def _place(folder: str | Path | None) -> Path | None:
+    return None if folder is None else Path(folder).expanduser().resolve()
+
+
+def group_runs(runs: Sequence[Run], folders: Sequence[Path | None]) -> list[Group]:
+    """Runs by recipe, the seed apart, in order of first sight.
+
+    Width, layers and parameters come out of the folders where no cost was measured. What is set against a teacher
+    (share of its score, compression, speed-up) is set against the run's own; of runs without one, labels only, against
+    the teacher of all the others where they have but one.
+    """
+    members: dict[str, list[int]] = {}
+    for number, run in enumerate(runs):
+        settings = {key: value for key, value in flat(run.recipe).items() if key != SEED}
+        key = json.dumps([run.name, settings], sort_keys=True, default=str) if run.recipe else str(number)
+        members.setdefault(key, []).append(number)
+    rows = iter(model_rows(runs))
+    own_rows = [[next(rows) for _ in run.records] for run in runs]
+    firsts = [runs[numbers[0]] for numbers in members.values()]
+    called = {_place(record.model): record.name for run in runs for record in run.records if record.role == "teacher"}
+    own = [[called[at] for number in numbers if (at := _place(folders[number])) in called] for numbers in members.values()]
+    # A run that taught others is called what they call it.
+    names = told_apart(
+        [name[0] if name else run.name for name, run in zip(own, firsts)], [{**run.recipe, "training": _seedless(run)} for run in firsts]
+    )
+    groups = [
+        _group(
+            name, [runs[number] for number in numbers], [folders[number] for number in numbers], [own_rows[number] for number in numbers]
+        )
+        for name, numbers in zip(names, members.values())
+    ]
+    return [_against(group, _teacher_of(group, groups)) for group in groups]
+
+
+def _seedless(run: Run) -> Any:
+    training = run.recipe.get("training")
+    return {key: value for key, value in training.items() if key != "seed"} if isinstance(training, dict) else training
+
+
+def _group(name: str, runs: list[Run], folders: list[Path | None], found: list[list[ModelRow]]) -> Group:
+    alike: dict[tuple[str, int], list[ModelRow]] = {}
+    for rows in found:
+        seen: Counter[str] = Counter()
+        for row in rows:
+            seen[row.role] += 1
+            alike.setdefault((row.role, seen[row.role]), []).append(row)
+    student = student_shape(runs[0], folders[0])
+    taught_by = next((record.model for record in runs[0].records if record.role == "teacher"), None)
+    teacher = model_shape(Path(taught_by) if taught_by else None)
+    rows = [_shaped(_middle(name, same), teacher if same[0].role == "teacher" else student) for same in alike.values()]
+    return Group(name, runs, folders, rows, [[row.score for row in same if row.score is not None] for same in alike.values()])
+
+
+def _middle(name: str, rows: Sequence[ModelRow]) -> ModelRow:
+    """The median of every figure over rows of one role."""
+    first = rows[0]
+    one_load = len({row.threads for row in rows}) == 1
+    medians: dict[str, Any] = {key: _median([getattr(row, key) for row in rows]) for key in MEDIANS}
+    return replace(
+        first,
+        run=name,
+        scores={task: _median([row.scores.get(task) for row in rows]) for task in first.scores},
+        measures={measure: _median([row.measures.get(measure) for row in rows]) for measure in first.measures},
+        threads=first.threads if one_load else None,
+        **medians,
+    )
+
+
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return median(known) if known else None
+
+
+def _shaped(row: ModelRow, shape: Shape) -> ModelRow:
+    if row.role == "model":
+        return row
+    parameters = shape.parameters / 1e6 if row.parameters is None and shape.parameters else row.parameters
+    return replace(row, width=shape.width, layers=shape.layers, parameters=parameters)
+
+
+def _teacher_of(group: Group, groups: Sequence[Group]) -> ModelRow | None:
+    """The teacher's row; of a group that has none that of all others, where it is one. What it cost may stand in its own run."""
+    source = group if group.teacher is not None else None
+    if source is None:
+        taught = {other.taught_by: other for other in groups if other.teacher is not None}
+        source = next(iter(taught.values())) if len(taught) == 1 else None
+    if source is None or source.teacher is None:
+        return None
+    itself = next((other for other in groups if source.taught_by and other.at(Path(source.taught_by))), None)
+    known = next((row for row in itself.rows if row.role == "student"), None) if itself is not None else None
+    return source.teacher if known is None else _filled(source.teacher, known)
+
+
+def _filled(row: ModelRow, known: ModelRow) -> ModelRow:
+    """What the row lacks of cost, out of another one of the same model."""
+    costs = [field.name for field in fields(ModelRow) if field.name not in ("run", "role", "name", "scores", "measures", "score")]
+    return replace(row, **{key: getattr(known, key) for key in costs if getattr(row, key) is None})
+
+
+def _against(group: Group, teacher: ModelRow | None) -> Group:
+    if teacher is None:
+        return group
+
+    def ratio(row: ModelRow, value: Callable[[ModelRow], float | None], over: bool) -> float | None:
+        own, other = value(row), value(teacher)
+        return None if not own or not other else own / other if over else other / own
+
+    rows = [teacher if row.role == "teacher" else row for row in group.rows]
+    rows = [
+        replace(
+            row,
+            of_teacher=row.of_teacher if row.of_teacher is not None else _percent(ratio(row, lambda each: each.score, True)),
+            compress=ratio(row, lambda each: each.parameters, False),
+            speed_up=ratio(row, lambda each: each.sentences_per_second, True) if row.threads == teacher.threads else None,
+        )
+        for row in rows
+    ]
+    return replace(group, rows=rows)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

@@ -1,0 +1,201 @@
+"""Methods side by side: one entry a recipe, its size, speed and score, and whether it beats the same student without distillation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from potstill.errors import PotstillError
+from potstill.report.grouped import Group
+from potstill.report.headline import SHIPPED, shipped_row
+from potstill.report.rows import ROLES, ModelRow
+from potstill.report.scores import summed_up, task_metrics
+from potstill.report.verdict import verdict
+
+TEACHER, PLAIN, DISTILLED, PUBLISHED = "teacher", "without distillation", "distilled", "published"
+FILES = {"student": "torch model", "onnx": "ONNX file in fp32", "int8": "ONNX file in int8"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the comparison; None where something is not known, sizes in megabytes, parameters in millions."""
+
+    name: str
+    kind: str
+    runs: int = 0
+    seeds: str = ""
+    width: float | None = None
+    layers: float | None = None
+    parameters: float | None = None
+    compress: float | None = None
+    fp32: float | None = None
+    int8: float | None = None
+    speed_up: float | None = None
+    p50_ms: float | None = None
+    score: float | None = None
+    low: float | None = None
+    high: float | None = None
+    measures: dict[str, float | None] = field(default_factory=dict)
+    of_teacher: float | None = None
+    gain: float | None = None
+    """Median score above that of `baseline`."""
+    verdict: str = ""
+    baseline: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    groups: list[Group]
+    entries: list[Entry]
+    score: str
+    """What the score is: "MRPC F1", "STS mean"."""
+    tasks: list[str]
+    """The tasks that the score is the mean of."""
+    notes: list[str]
+
+
+def compare_groups(groups: Sequence[Group], baseline: Sequence[Path] = ()) -> Comparison:
+    """Every teacher once, then every group, held against the same student without distillation.
+
+    That student is the run that `baseline` names; else the one among the groups that had no teacher and has the same
+    shape; else, of embeddings, the student before its training.
+
+    Args:
+        baseline: folders of runs, each among the groups'.
+
+    Raises:
+        PotstillError: no run lies in a folder of `baseline`.
+    """
+    for folder in baseline:
+        if not any(group.at(folder) for group in groups):
+            raise PotstillError("--baseline", f"{folder} is not among the runs", "name the folder of a run")
+    title, tasks = summed_up(task_metrics(record for group in groups for run in group.runs for record in run.records))
+    named = [group for group in groups if any(group.at(folder) for folder in baseline)]
+    teachers = _teachers(groups)
+    taught = [group for group in groups if not any(group.at(Path(place)) for place in teachers)]
+    role = _judged(taught)
+    notes = [_what_is_scored(role, taught)] if taught else []
+    entries = [_teacher(row, groups, place) for place, row in teachers.items()]
+    for group in taught:
+        found, note = ([group for group in named], "") if named else _same_student(group, groups)
+        notes += [note] if note and note not in notes else []
+        entries.append(_entry(group, role, [plain for plain in found if plain is not group]))
+    return Comparison(list(groups), entries, "mean score" if title == "mean" else title, tasks, notes)
+
+
+def _teachers(groups: Sequence[Group]) -> dict[str, ModelRow]:
+    """Where each teacher lies → its figures, the fullest that a group has."""
+    found: dict[str, ModelRow] = {}
+    for group in groups:
+        if group.teacher is not None:
+            found.setdefault(group.taught_by, group.teacher)
+    return found
+
+
+def _judged(groups: Sequence[Group]) -> str | None:
+    """The role whose score every group has, what ships first: a score of int8 beside one of torch would compare the files."""
+    ours = [group for group in groups if any(folder is not None for folder in group.folders)] or list(groups)
+    scored = [{row.role for row in group.rows if row.score is not None} for group in ours]
+    return next((role for role in SHIPPED if scored and all(role in roles for roles in scored)), None)
+
+
+def _what_is_scored(role: str | None, groups: Sequence[Group]) -> str:
+    if role is None:
+        return "Scores are of the file that each run ships: no kind of file was scored in all of them."
+    spread = " The score is the median over seeds." if any(len(group.runs) > 1 for group in groups) else ""
+    return f"Score and speed are those of every run’s {FILES.get(role, ROLES[role])}.{spread}"
+
+
+def _row(group: Group, role: str | None) -> int | None:
+    """Which of the group's rows speaks for it."""
+    own = next((place for place, row in enumerate(group.rows) if row.role == role), None)
+    if own is not None:
+        return own
+    shipped = shipped_row(group.rows)
+    return None if shipped is None else next(place for place, row in enumerate(group.rows) if row is shipped)
+
+
+def _same_student(group: Group, groups: Sequence[Group]) -> tuple[list[Group], str]:
+    """The groups without distillation whose student has the group's shape; of several the one that keeps the same layers."""
+    if not group.distilled:
+        return [], ""
+    found = [plain for plain in groups if not plain.distilled and _shape(plain) is not None and _shape(plain) == _shape(group)]
+    if len(found) > 1:
+        found = [plain for plain in found if _student(plain, "layers") == _student(group, "layers")] or found
+    if len(found) > 1:
+        several = " and ".join(plain.name for plain in found)
+        return [], f"{group.name} has no verdict: {several} are students of its shape without distillation; name one with --baseline."
+    return found, ""
+
+
+def _shape(group: Group) -> Any:
+    place = _row(group, "student")
+    if place is None:
+        return None
+    row = group.rows[place]
+    return None if row.width is None or row.layers is None else (_student(group, "kind"), row.width, row.layers, row.parameters)
+
+
+def _student(group: Group, key: str) -> Any:
+    student = group.runs[0].recipe.get("student")
+    return student.get(key) if isinstance(student, dict) else None
+
+
+def _entry(group: Group, role: str | None, plain: Sequence[Group]) -> Entry:
+    place = _row(group, role)
+    if place is None:
+        return Entry(group.name, DISTILLED if group.distilled else PLAIN, len(group.runs), group.seeds)
+    row, scores = group.rows[place], group.scores[place]
+    sizes = {each.role: each.megabytes for each in group.rows}
+    others = [score for other in plain if (at := _row(other, role)) is not None for score in other.scores[at]]
+    against = " and ".join(other.name for other in plain)
+    if not plain and group.distilled:  # of embeddings: what the student was before it was taught
+        at = next((at for at, each in enumerate(group.rows) if each.role == "undistilled"), None)
+        others, against = (group.scores[at], f"{group.name}, before training") if at is not None else ([], "")
+    return Entry(
+        name=group.name,
+        kind=DISTILLED if group.distilled else PLAIN,
+        runs=len(group.runs),
+        seeds=group.seeds,
+        width=row.width,
+        layers=row.layers,
+        parameters=row.parameters,
+        compress=row.compress,
+        fp32=next((sizes[each] for each in ("student", "onnx", "model") if sizes.get(each) is not None), None),
+        int8=sizes.get("int8"),
+        speed_up=row.speed_up,
+        p50_ms=row.p50_ms,
+        score=row.score,
+        low=min(scores, default=None),
+        high=max(scores, default=None),
+        measures=row.measures,
+        of_teacher=row.of_teacher,
+        gain=median(scores) - median(others) if scores and others else None,
+        verdict=verdict(scores, others) if scores and others else "",
+        baseline=against if scores and others else "",
+    )
+
+
+def _teacher(row: ModelRow, groups: Sequence[Group], place: str) -> Entry:
+    itself = next((group for group in groups if group.at(Path(place))), None)
+    sizes = {} if itself is None else {each.role: each.megabytes for each in itself.rows}
+    return Entry(
+        name=row.name if row.name != row.title else "teacher",
+        kind=TEACHER,
+        width=row.width,
+        layers=row.layers,
+        parameters=row.parameters,
+        compress=None if row.parameters is None else 1.0,
+        fp32=row.megabytes,
+        int8=sizes.get("int8"),
+        speed_up=None if row.sentences_per_second is None else 1.0,
+        p50_ms=row.p50_ms,
+        score=row.score,
+        low=row.score,
+        high=row.score,
+        measures=row.measures,
+        of_teacher=None if row.score is None else 100.0,
+    )

@@ -1,0 +1,111 @@
+"""What a recipe's student cannot be: heads and fields that its kind does not have, terms that do not reach what a stage trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from potstill import recipe as recipes
+from potstill.errors import PotstillError, collect
+from potstill.material import Material
+from potstill.sides import width_of
+
+if TYPE_CHECKING:
+    from potstill.training.objective import TermSpec
+
+
+def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, Any], place: str) -> None:
+    """Raise PotstillErrors where the recipe asks of a BiLSTM, or of a static student, what it is not.
+
+    Args:
+        read: None where the data is not known.
+        source: the configuration of the model that the student takes its pieces from.
+    """
+    student = recipe.student
+    if isinstance(student, recipes.StaticStudent):
+        widest = width_of(source)
+        with collect() as attempt:
+            if recipe.task != recipes.EMBED or recipe.masks:
+                problem = "a static student gives vectors of texts and has no head"
+                attempt(_refuse, f"{place}: student.kind", problem, "use a transformer or a bilstm")
+            if widest and student.width > widest:
+                problem = f"the source's vectors have {widest} dimensions, and {student.width} are asked"
+                attempt(_refuse, f"{place}: student.width", problem, f"ask for {widest} at most")
+        return
+    if not isinstance(student, recipes.BiLSTMStudent):
+        return
+    with collect() as attempt:
+        kind = "a language model" if recipe.masks else "words to be tagged" if read is not None and read.kind == "tagging" else None
+        if kind is not None:
+            attempt(_refuse, f"{place}: student.kind", f"a bilstm has no head for {kind}", "use a transformer")
+        widest = int(source.get("embedding_size") or width_of(source))
+        if student.table == "pca" and widest and student.embedding > widest:
+            attempt(
+                _refuse,
+                f"{place}: student.embedding",
+                f"{student.embedding} is wider than the source's token table of {widest}, which student.table: pca cuts",
+                f"take {widest} at most, or set student.table to random",
+            )
+        if recipe.task == recipes.EMBED:
+            attempt(_require_pooling, student, f"{place}: student.pooling")
+
+
+def check_reach(recipe: recipes.Recipe, stage: recipes.Stage, terms: Sequence[TermSpec], layers: int, kind: str, place: str) -> None:
+    """Raise PotstillErrors where terms read what the student does not have, or nothing of what the stage trains.
+
+    Args:
+        layers: of the student.
+        kind: of its head, "embed" for none; "" where it is not known.
+    """
+    from potstill.training.unfreezing import top_layers
+
+    here = f"{place}: stages.{stage.name}"
+    with collect() as attempt:
+        if stage.train in ("head", "output") and kind in ("embed", "mlm"):
+            attempt(_refuse, f"{here}.train", f"{stage.train} is of a labelled task", "name top:<layers>, or all")
+        if top_layers(stage.train) > layers:
+            attempt(_refuse, f"{here}.train", f"{stage.train} of a student of {layers} layers", f"name top:{layers} at most, or all")
+        if stage.perturbation and stage.train != "all":
+            attempt(_refuse, f"{here}.train", "perturb moves the token vectors, which no gradient reaches", "train all, or drop perturb")
+        for number, term in enumerate(terms):
+            attempt(_check_term, recipe, stage, term, layers, kind, f"{here}.terms.{number}")
+
+
+def _check_term(recipe: recipes.Recipe, stage: recipes.Stage, term: TermSpec, layers: int, kind: str, where: str) -> None:
+    from potstill.models.output import INSIDE
+
+    student, reads = recipe.student, term.loss.reads
+    if reads == "pooled" and kind in ("embed", "mlm", "tagging"):
+        raise PotstillError(where, f"{term.name} reads what a text's logits are made of, and there are none", "use cls or mean states")
+    if isinstance(student, recipes.BiLSTMStudent):
+        if reads in INSIDE:
+            raise PotstillError(where, f"{term.name} reads {reads}, and a bilstm has no attention", "use hidden states or logits")
+        if student.embedding != student.hidden and any(ours == 0 for ours, _ in term.pairs):
+            problem = f"{term.name} reads layer 0, which is {student.embedding} wide, beside layers of {student.hidden}"
+            raise PotstillError(where, problem, f"set student.embedding to {student.hidden}, or leave layer 0 out")
+    highest = max((ours for ours, _ in term.pairs), default=None)
+    if stage.train != "all" and not _reached(stage.train, reads, highest, layers):
+        raise PotstillError(where, f"{term.name} reads {reads}, and train: {stage.train} leaves all of it as it is", "train more")
+
+
+def _reached(train: str, reads: str, highest: int | None, layers: int) -> bool:
+    """Whether a gradient of what a term reads, of states those of layer `highest`, reaches what is trained."""
+    from potstill.training.unfreezing import top_layers
+
+    if highest is not None:
+        return highest > layers - top_layers(train)
+    return not (train == "output" and reads == "pooled")
+
+
+def _require_pooling(student: recipes.BiLSTMStudent, place: str) -> None:
+    """Raise a PotstillError where a pooling puts the token table beside the layers, which are of another width."""
+    from potstill.models.pooling import POOLINGS
+
+    pooling = POOLINGS.get(student.pooling or "")
+    if pooling is not None and student.embedding != student.hidden and 0 in pooling.numbers(student.layers, place):
+        problem = f"{pooling.name} reads layer 0, which is {student.embedding} wide, beside layers of {student.hidden}"
+        raise PotstillError(place, problem, f"set student.embedding to {student.hidden}, or take max or mean")
+
+
+def _refuse(place: str, problem: str, remedy: str) -> None:
+    raise PotstillError(place, problem, remedy)

@@ -1,0 +1,71 @@
+"""Dual training: a language model and a small one with another vocabulary, taught together (Zhao et al. 2019, arXiv 1909.11687 v1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from potstill.models.encoder import EncoderModel
+from potstill.models.output import EncoderOutput
+from potstill.training.distillation import Distillation
+from potstill.training.objective import Objective
+from potstill.training.shared_projection import SharedProjection
+
+MIXED = ("mixed_ids", "mixed_mask", "mixed_labels")
+
+
+class DualTraining(Distillation):
+    """L = w · L_p + L_student + CE_MLM(teacher): the student's own terms, the teacher's masked words, and their weights held together.
+
+    The teacher reads each word in its own pieces or in the student's, so that both tables of it come
+    to mean the same, and is taught along; it is in the checkpoints and never saved with the student.
+    The paper's ε is 1 / w.
+
+    Args:
+        student: as Distillation has it, a language model.
+        objective: the student's own terms, its masked words among them.
+        teacher: a language model over the joint vocabulary (models/joint.py).
+        own_pieces: the teacher's, which come first in it: the two vocabularies have a softmax each.
+        direction: what SharedProjection projects; None for dual training alone.
+        weight: w.
+    """
+
+    def __init__(
+        self, student: EncoderModel, objective: Objective, teacher: EncoderModel, own_pieces: int, direction: str | None, weight: float
+    ) -> None:
+        super().__init__(student, objective)
+        self.teacher, self.own_pieces, self.weight = teacher, own_pieces, weight
+        self.projection = SharedProjection(list(student.layers), list(teacher.layers), direction) if direction is not None else None
+
+    def forward(
+        self,
+        batch: dict[str, Tensor],
+        teacher: EncoderOutput | None,
+        negatives: tuple[EncoderOutput, dict[str, Tensor]] | None = None,
+        scale: float = 1.0,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        loss, parts = super().forward({key: value for key, value in batch.items() if key not in MIXED}, teacher, negatives, scale)
+        logits = self.teacher(batch["mixed_ids"], batch["mixed_mask"]).logits
+        guessed = two_softmaxes(logits.float(), batch["mixed_labels"], self.own_pieces)
+        loss, parts = loss + guessed, {**parts, "mlm-teacher": guessed.detach()}
+        if self.projection is not None:
+            held = self.projection(list(self.student.layers), list(self.teacher.layers))
+            # A teacher that is free may shrink instead of being followed: that would be seen here.
+            norm = torch.stack([parameter.detach().float().norm() for parameter in self.teacher.layers.parameters()]).norm()
+            loss, parts = loss + self.weight * held, {**parts, "shared_projection": held.detach(), "teacher_norm": norm}
+        return loss, parts
+
+
+def two_softmaxes(logits: Tensor, labels: Tensor, own_pieces: int) -> Tensor:
+    """Cross-entropy of masked pieces, each among those of its own vocabulary; the mean over all of them.
+
+    Args:
+        logits: (b, l, V + v), the first vocabulary's V = `own_pieces` first.
+        labels: (b, l) numbers of pieces in the joint vocabulary, negative where nothing was masked.
+    """
+    masked = labels >= 0
+    logits, labels = logits[masked], labels[masked]  # (n, V + v), (n,)
+    second = labels >= own_pieces
+    first = nn.functional.cross_entropy(logits[~second, :own_pieces], labels[~second], reduction="sum")
+    other = nn.functional.cross_entropy(logits[second, own_pieces:], labels[second] - own_pieces, reduction="sum")
+    return (first + other) / max(1, len(labels))

@@ -1,0 +1,83 @@
+"""The comparison's page in a real browser: it sorts, it hides and shows, and its console stays empty."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from potstill.report import write_report
+from potstill.report.grouped import group_runs
+from potstill.report.like import like_table, read_preset, with_published
+from potstill.report.versus import compare_groups
+
+from .test_page import Reader, Save, without_plotly
+from .test_versus import RUNS
+
+# What a reader does, done by a script at the end of a copy of the page: what was seen after each step goes into the document.
+DRIVER = """<script>
+const seen = document.body.appendChild(document.createElement("ol"));
+seen.id = "seen";
+const tell = (what, value) => { seen.appendChild(document.createElement("li")).textContent = `${what}: ${value}`; };
+const names = () => [...document.querySelectorAll(".sheet tbody th")].map((cell) => cell.childNodes[1].textContent).join(" | ");
+const heading = (title) => [...document.querySelectorAll(".sheet thead button")].find((each) => each.firstChild.textContent === title);
+const points = (chart) => document.querySelectorAll(`[data-figure=${chart}] path.point`).length;
+const key = (series) => document.querySelector(`[data-series="${series}"]`);
+tell("at first", names());
+heading("median").click();
+tell("by score", names());
+tell("marked", heading("median").parentElement.getAttribute("aria-sort"));
+heading("median").click();
+tell("by score upwards", names());
+heading("verdict").click();
+tell("by verdict", names());
+heading("Method").click();
+tell("by number", names());
+tell("points", `${points("size")} ${points("compress")}`);
+key("int8").click();
+tell("without int8", `${points("size")} ${points("compress")} ${key("int8").getAttribute("aria-pressed")}`);
+key("int8").click();
+tell("with int8", `${points("size")} ${points("compress")} ${key("int8").getAttribute("aria-pressed")}`);
+dispatchEvent(new Event("beforeprint"));
+tell("on paper", Math.round(document.querySelector("[data-figure=size] .main-svg").getBoundingClientRect().width));
+</script></body>"""
+OURS = "all-mpnet-base-v2 | finetune | kd | pkd | lrc"
+
+
+def test_a_reader_sorts_and_hides(save_run: Save, browse: Callable[[Path], str], tmp_path: Path) -> None:
+    folders = [save_run(run) for run in RUNS]
+    groups, preset = group_runs(RUNS, folders), read_preset("strategies")
+    page = tmp_path / "page.html"
+    write_report(folders, page, like_table(preset, groups), with_published(compare_groups(groups), preset))
+    document = page.read_text(encoding="utf-8")
+    assert Reader(without_plotly(document)).outside == [] and "://" not in without_plotly(document)
+    page.write_text(DRIVER.join(document.rsplit("</body>", 1)), encoding="utf-8")
+    drawn = browse(page)
+    seen = dict(re.findall(r"<li>(.*?): (.*?)</li>", drawn.partition('<ol id="seen">')[2]))
+    published = " | ".join(row.name for row in preset.published)
+    assert seen["at first"] == seen["by number"] == f"{OURS} | {published}"
+    by_score = seen["by score"].split(" | ")
+    assert by_score[:3] == ["all-mpnet-base-v2", "BERT-base", "DistilBERT"] and seen["marked"] == "descending"
+    assert by_score[-3:] == ["finetune", "DualTrain + SharedProjUp, 48", "pkd"], "79.5, 79.3, 79.0"
+    assert seen["by score upwards"].split(" | ")[:2] == ["pkd", "DualTrain + SharedProjUp, 48"]
+    assert seen["by verdict"].split(" | ")[:3] == ["kd", "lrc", "pkd"], "no verdict stays last"
+    assert (seen["points"], seen["without int8"], seen["with int8"]) == ("9 12", "6 9 false", "9 12 true")
+    assert seen["on paper"] == "335"
+    reader = Reader(without_plotly(drawn))
+    assert set(reader.charts) == {"size", "latency", "compress"}
+    assert any(row[0] == "DualTrain + SharedProjUp, 192" and "5.74" in row for row in reader.rows if row)
+    assert "kd keeps 90.6&nbsp;% of the teacher’s MRPC F1" in drawn
+
+
+def test_the_page_of_one_recipe_with_seeds(save_run: Save, tmp_path: Path) -> None:
+    write_report([save_run(run) for run in RUNS[3:6]], tmp_path / "page.html")
+    document = (tmp_path / "page.html").read_text(encoding="utf-8")
+    own = without_plotly(document)
+    assert 'id="comparison"' in own and "<dt>Seeds</dt><dd>13, 14, 15</dd>" in own and own.count("<summary>") == 1
+
+
+def test_names_are_escaped(save_run: Save, tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    runs = [run.model_copy(update={"name": evil}) for run in RUNS]
+    write_report([save_run(run) for run in runs], tmp_path / "page.html")
+    assert "<img" not in without_plotly((tmp_path / "page.html").read_text(encoding="utf-8"))

@@ -1,0 +1,185 @@
+"""Entries of a comparison: who is held against whom, and with what result; the table on a terminal, as CSV, as Markdown."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from potstill.errors import PotstillError
+from potstill.report.fronts import LATENCY, SIZE, compress_chart, cost_chart, pareto
+from potstill.report.grouped import group_runs
+from potstill.report.like import read_preset, with_published
+from potstill.report.sheet import as_csv, as_markdown, print_sheet
+from potstill.report.summary import summary
+from potstill.report.versus import Comparison, compare_groups
+from potstill.results import Run
+
+from .samples import make_run
+from .test_charts import validate
+from .test_grouped import save_model
+
+
+def labelled(name: str, seed: int, f1: float, taught: bool = True, **student: Any) -> Run:
+    """A run on MRPC with a teacher of F1 90, or on labels alone."""
+    run = make_run(name, roles=("teacher", "student", "int8") if taught else ("student", "int8"))
+    for record in run.records:
+        score = {"teacher": 90.0, "student": f1, "int8": f1 - 0.5}[record.role]
+        record.scores = {"glue/mrpc": {"f1": score, "accuracy": score - 7, "examples": 1725, "primary": "f1"}}
+    recipe = copy.deepcopy(run.recipe) | {"task": "glue/mrpc", "teacher": {"model": "t"} if taught else None}
+    recipe["student"] |= {"width": 384, **student}
+    recipe["training"]["seed"] = seed
+    return run.model_copy(update={"seed": seed, "recipe": recipe})
+
+
+RUNS = [
+    *(labelled("finetune", seed, f1, taught=False) for seed, f1 in ((13, 80.0), (14, 80.5), (15, 79.0))),
+    *(labelled("kd", seed, f1) for seed, f1 in ((13, 82.0), (14, 81.0), (15, 84.0))),
+    *(labelled("pkd", seed, f1) for seed, f1 in ((13, 80.0), (14, 79.0))),
+    labelled("lrc", 13, 85.0),
+]
+
+
+def compared(runs: list[Run]) -> Comparison:
+    return compare_groups(group_runs(runs, [None] * len(runs)))
+
+
+def entry(comparison: Comparison, name: str) -> Any:
+    return next(each for each in comparison.entries if each.name == name)
+
+
+def test_each_is_held_against_the_same_student_without_distillation() -> None:
+    comparison = compared(RUNS)
+    assert [each.name for each in comparison.entries] == ["all-mpnet-base-v2", "finetune", "kd", "pkd", "lrc"]
+    assert [each.verdict for each in comparison.entries] == ["", "", "better", "not better", "undecided"]
+    kd = entry(comparison, "kd")
+    assert (kd.baseline, kd.runs, kd.score, kd.low, kd.high) == ("finetune", 3, 81.5, 80.5, 83.5), "of int8, which ships"
+    assert kd.gain == pytest.approx(2.0) and kd.of_teacher == pytest.approx(100 * 81.5 / 90)
+    assert (kd.fp32, kd.int8, kd.width, kd.layers) == (pytest.approx(68.973056), pytest.approx(17.493871), 384, 3)
+    assert entry(comparison, "finetune").of_teacher == pytest.approx(100 * 79.5 / 90)
+
+
+def test_the_score_is_of_a_file_that_every_run_has() -> None:
+    bare = labelled("bare", 13, 83.0)
+    del bare.records[2]
+    comparison = compared([*RUNS, bare])
+    assert entry(comparison, "kd").score == 82.0 and "every run’s torch model" in comparison.notes[0]
+
+
+@pytest.mark.parametrize("other", [{"layers": 6}, {"width": 96}, {"kind": "bilstm"}])
+def test_a_student_of_another_shape_is_no_baseline(other: dict[str, Any]) -> None:
+    runs = [run for run in RUNS if run.recipe["teacher"]] + [labelled("finetune", seed, 80, taught=False, **other) for seed in (13, 14)]
+    assert {each.verdict for each in compared(runs).entries} == {""}
+
+
+def test_of_two_baselines_none_is_guessed() -> None:
+    second = [run.model_copy(update={"name": "other"}) for run in RUNS[:3]]
+    comparison = compared([*RUNS, *second])
+    assert entry(comparison, "kd").verdict == "" and any("name one with --baseline" in note for note in comparison.notes)
+
+
+def test_a_named_baseline(tmp_path: Path) -> None:
+    folders: list[Path | None] = [tmp_path / str(number) for number in range(len(RUNS))]
+    comparison = compare_groups(group_runs(RUNS, folders), [tmp_path / "6"])
+    assert entry(comparison, "kd").baseline == "pkd" and entry(comparison, "pkd").verdict == ""
+    with pytest.raises(PotstillError, match="--baseline: .*nowhere is not among the runs"):
+        compare_groups(group_runs(RUNS, folders), [tmp_path / "nowhere"])
+
+
+def test_of_embeddings_the_student_before_training_is_the_baseline() -> None:
+    comparison = compared([make_run()])
+    (own,) = [each for each in comparison.entries if each.kind == "distilled"]
+    assert own.baseline == "mpnet-to-3-layers, before training" and own.verdict == "undecided" and own.gain is not None
+
+
+def test_a_run_that_taught_the_others_is_their_teacher(tmp_path: Path) -> None:
+    teacher = labelled("finetune-mrpc", 13, 90.0, taught=False, layers=None)
+    runs = [run.model_copy(deep=True) for run in RUNS]
+    for run in runs:
+        for record in run.records:
+            if record.role == "teacher":
+                record.model, record.cost = str(tmp_path / "teacher"), None
+    save_model(tmp_path / "teacher" / "student", width=768, layers=12)
+    comparison = compare_groups(group_runs([*runs, teacher], [None] * len(runs) + [tmp_path / "teacher"]))
+    assert comparison.groups[-1].name == "all-mpnet-base-v2"
+    top = comparison.entries[0]
+    assert [each.name for each in comparison.entries][1:] == ["finetune", "kd", "pkd", "lrc"]
+    assert (top.kind, top.width, top.layers, top.p50_ms) == ("teacher", 768, 12, 4.63), "its cost stands in its own run"
+
+
+def test_the_sentence_names_one_that_is_better_not_the_luckiest_seed() -> None:
+    sentence, counts = summary(compared(RUNS))
+    assert sentence == "kd keeps 90.6 % of the teacher’s MRPC F1, 6.3× smaller"
+    assert counts == "4 methods, 9 runs; against the same student without distillation 1 better, 1 not better, 1 undecided."
+    assert summary(compared(RUNS[:3] + RUNS[6:]))[0] == "No method is shown to be better than finetune"
+    assert summary(compared(RUNS[3:]))[0].startswith("lrc keeps 93.9 %"), "no verdict at all"
+    assert summary(compared([]))[0] == "Nothing was scored yet"
+
+
+def test_csv_has_every_digit_and_runs_no_formula() -> None:
+    runs = [*RUNS, labelled("=1+1", 13, 80.123456)]
+    rows = list(csv.DictReader(io.StringIO(as_csv(compared(runs)))))
+    assert [row["name"] for row in rows][-1] == "'=1+1" and float(rows[-1]["score"]) == 79.623456
+    assert rows[2]["seeds"] == "13, 14, 15" and rows[2]["accuracy"] == "74.5" and rows[0]["verdict"] == ""
+
+
+def test_markdown_marks_what_was_published() -> None:
+    text = as_markdown(with_published(compared(RUNS), read_preset("strategies")))
+    lines = text.splitlines()
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    assert "| *DualTrain + SharedProjUp, 192* (published) |" in text and "MRPC F1" in lines[0]
+    assert next(line for line in lines if line.startswith("| kd |")).count("better") == 1
+    assert "Published: Table 1" in text
+
+
+def test_published_scores_are_set_against_their_own_teacher() -> None:
+    comparison = with_published(compared(RUNS), read_preset("strategies"))
+    pkd = entry(comparison, "PKD, 6 layers")
+    assert (pkd.kind, pkd.score, pkd.layers, pkd.verdict) == ("published", 85.0, 6, "")
+    assert pkd.of_teacher == pytest.approx(100 * 85.0 / 88.9)
+    assert entry(with_published(compared(RUNS), read_preset("lrc-bert")), "LRC-BERT, 4 × 312").score == 87.0, "of its tasks MRPC"
+    assert entry(with_published(compared([make_run()]), read_preset("lrc-bert")), "BERT-base").score is None
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+def test_the_terminal_shows_whole_figures(width: int) -> None:
+    stream = io.StringIO()
+    runs = [run.model_copy(update={"name": f"{run.name} with a rather long name that goes on"}) for run in RUNS]
+    print_sheet(compared(runs), Console(file=stream, width=width))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width and "…" not in stream.getvalue()
+    assert any("81.50" in line and "better" in line for line in lines)
+    assert ("80.50–83.50" in stream.getvalue()) == (width > 80)
+
+
+def test_names_are_not_read_as_markup() -> None:
+    stream = io.StringIO()
+    print_sheet(compared([labelled("[red]x[/]", 13, 80.0)]), Console(file=stream, width=120))
+    assert "[red]x[/]" in stream.getvalue()
+
+
+def test_the_front() -> None:
+    assert pareto([(3, 5), (1, 2), (2, 2), (2, 1), (1, 1), (4, 5), (5, 6)]) == [(1, 2), (3, 5), (5, 6)]
+
+
+def test_the_charts_hold_every_file_and_the_front() -> None:
+    comparison = with_published(compared(RUNS), read_preset("strategies"))
+    size, latency = validate(cost_chart(comparison, SIZE)), validate(cost_chart(comparison, LATENCY))
+    points = {trace["meta"]: len(trace["x"]) for trace in size["data"]}
+    assert points == {"front": 3, "teacher": 1, "without distillation": 2, "student": 3, "int8": 3}
+    front = next(trace for trace in size["data"] if trace["meta"] == "front")
+    assert front["y"] == [84.5, 85.0, 90.0], "lrc in int8, in fp32, the teacher"
+    spread = next(trace for trace in size["data"] if trace["meta"] == "int8")["error_y"]
+    assert (spread["array"][0], spread["arrayminus"][0]) == (2.0, 1.0)
+    assert {trace["meta"] for trace in latency["data"]} == set(points)
+    kept = validate(compress_chart(comparison))
+    assert {trace["meta"]: len(trace["x"]) for trace in kept["data"]} == {
+        "teacher": 1, "without distillation": 1, "int8": 3, "published": 7
+    }  # fmt: skip
+    assert cost_chart(compared([labelled("one", 13, 80.0, taught=False)]), LATENCY) is not None
+    assert compress_chart(compared([make_run(cost=False)])) is None

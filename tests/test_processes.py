@@ -1,0 +1,105 @@
+"""Two processes train one run, through torchrun and the real command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from potstill.models.loading import load_encoder
+from potstill.results import read_metrics, read_run
+
+WORDS = "river village cat owl house tree stone boat night snow ship lamp door hill road song".split()
+TEXTS = [f"the {a} sees {'the old ' * (number % 3)}{b}" for number, a in enumerate(WORDS) for b in WORDS[:6]]
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder_dir: Path) -> Path:
+    """A working folder with texts, an encoder and a contrastive recipe of three steps, batches of 9."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    Path("data/retrieval").mkdir(parents=True)
+    Path("data/texts.txt").write_text("\n".join(TEXTS) + "\n")
+    questions = [{"query": f"the {a} and the {b}", "document": f"{b} was seen by {a}"} for a, b in zip(WORDS, WORDS[3:])]
+    Path("data/retrieval/words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
+    shutil.copytree(tiny_encoder_dir, "encoder")
+    training = {"batch_size": 9, "evaluations": 2, "select": "retrieval/words", "precision": "fp32", "device": "cpu", "dropout": 0}
+    recipe = {
+        "name": "simcse",
+        "data": {"dir": "data", "texts": ["texts.txt"], "held_out": 8},
+        "student": {"model": "encoder", "layers": 2, "normalize": False, "max_length": 32},
+        "training": training,
+        "stages": [{"name": "simcse", "steps": 3, "terms": [{"loss": "info_nce", "project": "mlp"}]}],
+        "evaluate": ["retrieval/words"],
+        "export": {"onnx": False},
+    }
+    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return tmp_path
+
+
+def torchrun(*arguments: str) -> tuple[int, str, list[str]]:
+    """`potstill` in two processes: its status, what it prints, and the lines of errors that are its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launcher, "-m", "potstill.cli", *arguments], capture_output=True, text=True, env=environment)
+    return done.returncode, done.stdout, [line for line in done.stderr.splitlines() if line.startswith(("error:", "warning:", "teacher"))]
+
+
+def _set(**values: Any) -> list[str]:
+    return [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={json.dumps(value)}")]
+
+
+def test_a_contrastive_recipe(work: Path, call: Any) -> None:
+    status, out, errors = torchrun("train", "recipe.yaml", "--out", "two")
+    assert (status, errors) == (0, [])
+    assert out.count("run folder:") == 1
+    status, _out, err = call("train", "recipe.yaml", "--out", "one")
+    assert status == 0, err
+    # The same recipe is the same training, whatever the number of processes.
+    one, two = read_metrics(Path("one")), read_metrics(Path("two"))
+    assert [(line["step"], line.get("texts")) for line in one] == [(line["step"], line.get("texts")) for line in two]
+    for ours, theirs in zip([line for line in one if "loss" in line], [line for line in two if "loss" in line]):
+        assert theirs["terms"]["info_nce"] == pytest.approx(ours["terms"]["info_nce"], abs=1e-5)
+    weights = [load_encoder(Path(name)).state_dict() for name in ("one", "two")]
+    for name, value in weights[0].items():
+        if "key.bias" not in name:  # without a gradient but rounding, of which Adam makes steps
+            assert (weights[1][name] - value).abs().max() < 1e-5, name
+    assert read_run(Path("two")).training["steps"] == 3 and not Path("two/checkpoints").exists()
+    status, out, errors = torchrun("train", "recipe.yaml", "--out", "two")
+    assert (status, out) == (1, "")  # torchrun's own
+    assert errors == ["error: two: holds a run already; add --resume to go on with it, or choose another --out"]
+
+
+def test_a_cached_teacher_in_two_stages(work: Path) -> None:
+    inside = [{"loss": "hidden_mse", "layers": "uniform"}, {"loss": "cos_nce", "layers": "final", "negatives": "train", "count": 5}]
+    stages = [
+        {"name": "inside", "steps": 2, "perturb": True, "terms": inside},
+        {"name": "vectors", "steps": 3, "terms": [{"loss": "embedding_mse"}, {"loss": "similarity_mse"}]},
+    ]
+    more = _set(teacher={"model": "encoder"}, stages=stages, training__select="agreement", training__dropout=0.1)
+    status, out, errors = torchrun("train", "recipe.yaml", "--out", "run", *more)
+    assert status == 0
+    # Of the training texts and of those held out, each told and filled by one process.
+    assert len(errors) == 2 and all(line.startswith("teacher cache:") for line in errors)
+    assert out.count("run folder:") == 1
+    run = read_run(Path("run"))
+    assert run.training["steps"] == 5 and run.training["best"]["name"] == "agreement" and len(run.cases) == 5
+    assert [record.role for record in run.records] == ["teacher", "undistilled", "student"]
+
+
+def test_a_search_is_not_shared_this_way(work: Path, call: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _out, err = call("search", "recipe.yaml", "--space", "space.yaml")
+    assert (status, err) == (2, "error: search: is the work of one process, and WORLD_SIZE is 2; start it without torchrun\n")
