@@ -49,6 +49,4 @@ def int8_rows(recipe: recipes.Recipe) -> list[tuple[str, str]]:
     tune = recipe.export.limits.tuning
     if tune is None or not isinstance(recipe.student, recipes.TransformerStudent):
         return [("int8", "behind the gate")]
-    length = f"{tune.steps:,} steps" if tune.steps else f"{tune.epochs:g} epochs" if tune.epochs else "a tenth of the last stage"
-    rate = f"a rate of {tune.learning_rate:g}" if tune.learning_rate else "a tenth of its rate"
-    return [("int8", f"behind the gate; where it refuses, tuned under the rounding: {length}, at {rate}")]
+    return [("int8", f"behind the gate; where it refuses, {tune.steps:,} steps under the rounding at {tune.learning_rate:g}")]

@@ -24,7 +24,7 @@ from potstill.runtime.folder import ONNX, STUDENT
 from potstill.ship import GATE, SAMPLE, ship
 from potstill.student import make_student
 from potstill.teach import CHECKPOINTS, Watch, teach
-from potstill.tune import STAGE, TUNED, tuning
+from potstill.tune import STAGE, TUNED
 
 if TYPE_CHECKING:
     from potstill.training.trainer import Dev
@@ -152,11 +152,15 @@ def _claim(folder: Path, recipe: recipes.Recipe, resume: bool) -> None:
         )
     if (before.export.onnx, before.export.int8) != (recipe.export.onnx, recipe.export.int8):
         shutil.rmtree(folder / ONNX, ignore_errors=True)
-    if tuning(before).stages != tuning(recipe).stages:
+    if _tune(before) != _tune(recipe):
         shutil.rmtree(folder / TUNED, ignore_errors=True)
         shutil.rmtree(folder / CHECKPOINTS / f"0-{STAGE}", ignore_errors=True)
     for half in folder.glob(".*.part*"):
         shutil.rmtree(half, ignore_errors=True)
+
+
+def _tune(recipe: recipes.Recipe) -> recipes.Tune | None:
+    return recipe.export.limits.tuning if recipe.export.limits is not None else None
 
 
 def decides_student(recipe: recipes.Recipe) -> dict[str, Any]:

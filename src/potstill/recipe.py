@@ -135,17 +135,10 @@ class Training(Part):
 
 
 class Tune(Part):
-    """More of the last stage under int8 rounding, where the gate refuses what was trained without it."""
+    """More training under int8 rounding, towards the student's own fp32 answers."""
 
-    steps: Count | None = Field(None, description="of the optimizer")
-    epochs: Positive | None = Field(None, description="instead of steps: passes over the texts; default: a tenth of the last stage")
-    learning_rate: Positive | None = Field(None, description="default: a tenth of the last stage's")
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Tune:
-        if self.steps is not None and self.epochs is not None:
-            raise ValueError("`tune` has both steps and epochs; give one")
-        return self
+    steps: Count = Field(200, description="of the optimizer, in batches as `training` has them")
+    learning_rate: Positive = Field(1e-5, description="a weight has to move by a part of an int8 step, whatever taught it before")
 
 
 class Int8(Part):

@@ -52,13 +52,8 @@ def train(
     folder: Path,
     resume: bool,
     watch: Watch | None = None,
-    begin: Callable[[Prepared], None] | None = None,
 ) -> tuple[list[Prepared], Dev | None]:
-    """Take `student` through the recipe's stages. Returns them, and what chose its checkpoints.
-
-    Args:
-        begin: gets the first stage before it is trained, to give its projections what they know already.
-    """
+    """Take `student` through the recipe's stages. Returns them, and what chose its checkpoints."""
     from potstill.training.precision import choose_device, choose_precision
     from potstill.training.processes import main_first
     from potstill.training.trainer import Settings, train_stage
@@ -78,8 +73,6 @@ def train(
             facts = replace(facts, material=augmented(facts.material, recipe.data.augment, model, facts.teacher_folder, training.seed))
     # Everything that can go wrong with a stage is told before the first one is trained.
     stages = prepare_stages(recipe, facts, student, model)
-    if begin is not None:
-        begin(stages[0])
     data = training_set(recipe, facts, student)
     if stages[0].dual is not None:
         data = replace(data, mixed=mixed_texts(recipe, recipe.stages[0], facts.material, stages[0].dual))
