@@ -84,8 +84,8 @@ def quantize_int8(
         max_drop, min_cosine_mean, min_cosine, min_invariance, min_speedup, min_agreement, max_error:
             see gate.Limits.
         threads: of the gate's measurements.
-        tuned: a folder of the same model, exported with other weights: those are rounded. The gate's figures stay
-            against the model.onnx of `folder`.
+        tuned: a folder of the same model, exported with weights that were trained under a refusal's roundings: those are
+            written. Ranges are those of the training, and the gate's figures stay against the model.onnx of `folder`.
 
     Returns:
         A row for each setting tried, the last is the one written (results.Run.gate).
@@ -111,7 +111,7 @@ def quantize_int8(
         place = Path(scratch)
         for name in (CARD, TOKENIZER):
             shutil.copy(folder / name, place / name)
-        calibration = calibrate(weights, reference, texts[::2], levels)
+        calibration = calibrate(folder / MODEL, reference, texts[::2], levels)
         ranked = calibration.sensitive()
         worst = ranked[: -(-len(ranked) // SENSITIVE)]
         advance(1)

@@ -42,6 +42,8 @@ class GateTable:
     columns: list[tuple[str, str]]
     """Heading and unit."""
     rows: list[GateRow]
+    tuned: bool
+    """Whether settings were tried again with weights that were trained under the rounding."""
 
 
 def gate_table(gate: Sequence[Mapping[str, Any]]) -> GateTable:
@@ -59,4 +61,4 @@ def gate_table(gate: Sequence[Mapping[str, Any]]) -> GateTable:
         ]
         why = ", ".join(reason.replace("_", " ") for reason in failed)
         rows.append(GateRow(str(row.get("setting", "")), cells, bool(row.get("passed")), why))
-    return GateTable([(title, unit) for _, title, unit, _ in figures], rows)
+    return GateTable([(title, unit) for _, title, unit, _ in figures], rows, any(row.get("tuned") for row in gate))
