@@ -185,7 +185,8 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(unbroken, tiny_
 
 def test_a_refusal_of_the_gate_keeps_the_student_and_wider_limits_take_it_up(tiny_encoder_dir, tmp_path):
     write_recipe(tmp_path, tiny_encoder_dir, evaluate=[])
-    refused = run(tmp_path, "train", "recipe.yaml", "--set", "training.epochs=0.2", "--set", "export.int8.min_cosine_mean=1.0")
+    strict = ("--set", "export.int8.min_cosine_mean=1.0", "--set", "export.int8.tune=false")
+    refused = run(tmp_path, "train", "recipe.yaml", "--set", "training.epochs=0.2", *strict)
     folder = tmp_path / "runs" / "tiny"
     assert refused.returncode == 2 and "runs/tiny/onnx" in refused.stderr and "cosine_mean" in refused.stderr
     # Beside the error stand the lines that say how large the teacher's caches become.

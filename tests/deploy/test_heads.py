@@ -99,9 +99,17 @@ def test_int8_of_a_head(tiny_head_exports, tmp_path, texts, monkeypatch, kind):
     rows = quantize_int8(folder, texts=given, score=lambda encoder: scored.append(encoder.file.name) or 80.0, threads=1, **EASY)
     figures = {"classification": {"agreement", "invariance"}, "regression": {"error", "invariance_error"}}
     assert scored == [MODEL, QUANTIZED] and rows[-1]["passed"]
-    assert rows[-1].keys() - {"setting", "fp32_score", "int8_score", "drop", "speedup", "bytes", "failed", "passed"} == figures.get(
-        kind, figures["classification"]
-    )
+    assert rows[-1].keys() - {
+        "setting",
+        "fp32_score",
+        "int8_score",
+        "drop",
+        "speedup",
+        "bytes",
+        "failed",
+        "passed",
+        "tuned",
+    } == figures.get(kind, figures["classification"])
     assert rows[-1]["bytes"] == (folder / QUANTIZED).stat().st_size < (folder / MODEL).stat().st_size
     assert Encoder(folder).file.name == QUANTIZED
 
