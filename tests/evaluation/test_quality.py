@@ -76,8 +76,12 @@ def test_a_model_without_a_head() -> None:
         score([Counts("c", ["x"])], lambda texts: np.zeros((1, 1)))
 
 
-def test_published_scores_of_minilm(minilm_dir: Any, data_dir: Any) -> None:
+def test_published_scores_of_minilm(minilm_dir: Any, data_dir: Any, tmp_path: Any) -> None:
+    """Of the exported file, twice as fast as torch; tests/deploy holds the two against each other."""
+    from potstill.deploy.onnx import export_onnx
     from potstill.models.loading import load_encoder
+    from potstill.runtime.encoder import Encoder
 
-    scores = score([load_task(name, data_dir) for name in PUBLISHED], load_encoder(minilm_dir).encode)
+    folder = export_onnx(load_encoder(minilm_dir), tmp_path / "minilm", ["a sentence", "and one that is a little longer"])
+    scores = score([load_task(name, data_dir) for name in PUBLISHED], Encoder(folder, precision="fp32", threads=1).encode)
     assert {name: found["spearman"] for name, found in scores.items()} == pytest.approx(PUBLISHED, abs=0.02)
