@@ -173,6 +173,12 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         terms(POOL | {"count": 96}),
         "96 negatives are more than the pool of 95 other training texts; take at most 95",
     ),
+    "a limit that leaves one class": (None, sets(data__limit=1), "data.limit: all 1 rows drawn have the label"),
+    "K larger than what a batch leaves": (
+        None,
+        [*sets(training__batch_size=32), *terms(POOL | {"count": 65})],
+        "65 negatives are more than the 64 training texts outside a batch; take fewer",
+    ),
     "K larger than the memory": (
         None,
         terms({"loss": "crd", "layers": "uniform", "count": 96}),
@@ -231,6 +237,11 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         None,
         [*sets(teacher=None, student__model="plain")],
         "soft_target needs a teacher, and the recipe has none",
+    ),
+    "no teacher where its layers are needed": (
+        None,
+        [*sets(teacher=None, student__model="plain"), *terms(HIDDEN)],
+        "hidden_mse needs a teacher with layers, and there is none",
     ),
     "agreement without a teacher": (
         None,

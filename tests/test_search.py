@@ -291,6 +291,7 @@ def test_short_memory_spoils_a_trial_and_a_full_disk_ends_the_search(recipe, tmp
         ({"stages.0.terms.0.temperature": [0.1, 0]}, {}, [], ["temperature"]),
         ({"stages.3.terms.0.weight": [1]}, {}, [], ["stages is a list of 1"]),
         ({RATE: {"from": 1, "to": 0}}, {}, [], ["is no range"]),
+        ({"stages.0.terms.0.temprature": [0.1, 1]}, {}, [], ["temprature: unknown key for loss"]),
         ({RATE: {"from": 1, "too": 2}}, {}, [], ["did you mean 'to'?"]),
         ({RATE: {"from": 0.1, "to": 1}}, {"sampler": "grid"}, [], ["is a range"]),
         ({RATE: [1]}, {"sampler": "bayes"}, [], ["sampler", "'bayes' is not among"]),

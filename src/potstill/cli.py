@@ -63,6 +63,7 @@ def check(recipe: RecipeArgument, overrides: SetOption = None) -> None:
     from potstill import recipe_file
     from potstill.preflight import preflight
 
+    _quiet()
     parsed = recipe_file.read(recipe, overrides or [])
     facts = preflight(parsed, recipe)
     show.pairs(parsed.name, facts.table)

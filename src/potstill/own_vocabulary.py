@@ -64,7 +64,7 @@ def saved_by(pieces: Sequence[str], before: int, width: int) -> str:
     """What a smaller vocabulary saves, for the table of `potstill check`."""
     now, then = len(pieces) * width, before * width
     return (
-        f"{len(pieces):,} pieces instead of {before:,}: embedding {now / 1e6:.1f} M parameters, {(then - now) / 1e6:.1f} M "
+        f"{len(pieces):,} pieces instead of {before:,}: embedding {now:,} parameters, {then - now:,} "
         f"({4 * (then - now) / 1e6:.1f} MB in fp32) fewer; the encoder stays as it is"
     )
 

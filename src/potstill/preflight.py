@@ -85,7 +85,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         pieces = attempt(own_pieces, recipe, read, student_folder) if read and student_folder else None
         if read and student_folder:
             check_coverage(read, student_folder, pieces, f"{place}: student")
-        if read and teacher_folder and teacher_folder != student_folder:
+        if read and teacher_folder and (teacher_folder != student_folder or pieces is not None):
             check_coverage(read, teacher_folder, None, f"{place}: teacher")
         layers, importance = attempt(kept_layers, recipe.student, read, student_folder, layers_of(source), place) or ([], None)
         vocabulary = len(pieces) if pieces else int(source.get("vocab_size") or 0)
@@ -185,6 +185,10 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
                 attempt(
                     _refuse, f"{place}: training.batch_size", f"{term.name} has nothing to tell apart in a batch of one", "take 2 or more"
                 )
+            pool, outside = getattr(term.loss, "pool", 0), rows - recipe.training.batch_size
+            if pool and outside < pool < rows:  # the loss itself refuses as many as there are texts
+                problem = f"{term.name}.count: {pool} negatives are more than the {max(0, outside)} training texts outside a batch"
+                attempt(_refuse, where, problem, "take fewer, or a smaller training.batch_size")
             if term.project == "mlp" and term.loss.reads == "embedding" and recipe.student.normalize:
                 attempt(_refuse, where, "project: mlp reads vectors before they are normalised", "set student.normalize to false")
             if stage.perturbation and recipe.task == recipes.EMBED and (term.loss.reads_pairs or term.name == "mlm"):

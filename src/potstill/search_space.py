@@ -194,5 +194,5 @@ def _require_fit(file: Path, key: str, value: Any, recipe: str, overrides: Seque
 
 
 def _said_of(place: str, value: Any, error: PotstillError) -> PotstillError:
-    named = "" if error.problem == "unknown key" or repr(value) in error.problem else f"with {value}: "
+    named = "" if error.problem.startswith("unknown key") or repr(value) in error.problem else f"with {value}: "
     return PotstillError(place, named + error.problem, error.remedy)

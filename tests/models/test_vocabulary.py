@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from tokenizers import Tokenizer
 from potstill.errors import PotstillError
 from potstill.models.loading import load_encoder
 from potstill.models.vocabulary import trained, trimmed, with_pieces, with_second_table, with_tokenizer
+from potstill.own_vocabulary import saved_by
 
 TEXTS = ["the river and the village", "singing rivers", "The villages sing"]
 
@@ -157,11 +159,23 @@ def test_what_cannot_be_aligned_is_refused(write: Callable[..., Path], call: Cal
     assert status == 2 and "12 is less than the special tokens and the characters" in err
 
 
-def test_texts_of_another_script_are_told(write: Callable[..., Path], call: Callable[..., Any], tmp_path: Path) -> None:
+def test_what_is_saved_is_told_to_the_parameter() -> None:
+    saved = "embedding 640 parameters, 63,360 (0.3 MB in fp32) fewer; the encoder stays as it is"
+    assert saved_by(["piece"] * 10, 1000, 64) == f"10 pieces instead of 1,000: {saved}"
+
+
+def test_texts_of_another_script_are_told(
+    write: Callable[..., Path], call: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warnings, "formatwarning", lambda *rest: "")
     file = write("null")
     (tmp_path / "texts.txt").write_text("\n".join(f"река и деревня {row}" for row in range(96)), encoding="utf-8")
-    with pytest.warns(UserWarning, match=r"tokens are \[UNK\], as in 'река и деревня"):
+    with pytest.warns(UserWarning, match=r"tokens are \[UNK\], as in 'река и деревня") as told:
         status, _, _ = call("check", file)
+    line = warnings.formatwarning(told[0].message, told[0].category, "place.py", 1)  # type: ignore[arg-type]
+    assert status == 0 and line == f"warning: {told[0].message}\n"
+    with pytest.warns(UserWarning, match=r"teacher: .* tokens are \[UNK\]"):  # the student has pieces of its own for them
+        status, _, _ = call("check", write("{method: train, size: 80}"))
     assert status == 0
 
 

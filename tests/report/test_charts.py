@@ -93,6 +93,11 @@ def test_a_label_leaves_the_teacher_s_line_free() -> None:
     assert label.position == "top center"
 
 
+def test_a_label_leaves_error_bars_free() -> None:
+    (label,) = place_labels([(0.5, 0.5)], ["9"], lines=[0.5], bars=[(0.5, 0.3, 0.7)])
+    assert label.position == "top right"
+
+
 def test_log_ticks_are_written_out() -> None:
     assert log_ticks(15, 600) == {"tickvals": [20, 50, 100, 200, 500], "ticktext": ["20", "50", "100", "200", "500"]}
     assert log_ticks(0.002, 0.6)["ticktext"] == ["0.003", "0.01", "0.03", "0.1", "0.3"]

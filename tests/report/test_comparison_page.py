@@ -33,6 +33,7 @@ heading("verdict").click();
 tell("by verdict", names());
 heading("Method").click();
 tell("by number", names());
+tell("verdict narrow", heading("verdict").closest("th").offsetWidth < 120);
 tell("points", `${points("size")} ${points("compress")}`);
 key("int8").click();
 tell("without int8", `${points("size")} ${points("compress")} ${key("int8").getAttribute("aria-pressed")}`);
@@ -61,6 +62,7 @@ def test_a_reader_sorts_and_hides(save_run: Save, browse: Callable[[Path], str],
     assert by_score[-3:] == ["finetune", "DualTrain + SharedProjUp, 48", "pkd"], "79.5, 79.3, 79.0"
     assert seen["by score upwards"].split(" | ")[:2] == ["pkd", "DualTrain + SharedProjUp, 48"]
     assert seen["by verdict"].split(" | ")[:3] == ["kd", "lrc", "pkd"], "no verdict stays last"
+    assert seen["verdict narrow"] == "true", "or the last columns are out of sight on a screen of 1,280 pixels"
     assert (seen["points"], seen["without int8"], seen["with int8"]) == ("9 12", "6 9 false", "9 12 true")
     assert seen["on paper"] == "335"
     reader = Reader(without_plotly(drawn))

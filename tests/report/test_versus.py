@@ -87,8 +87,17 @@ def test_a_named_baseline(tmp_path: Path) -> None:
     folders: list[Path | None] = [tmp_path / str(number) for number in range(len(RUNS))]
     comparison = compare_groups(group_runs(RUNS, folders), [tmp_path / "6"])
     assert entry(comparison, "kd").baseline == "pkd" and entry(comparison, "pkd").verdict == ""
+    assert "pkd, named as baseline, was distilled itself." in comparison.notes
     with pytest.raises(PotstillError, match="--baseline: .*nowhere is not among the runs"):
         compare_groups(group_runs(RUNS, folders), [tmp_path / "nowhere"])
+
+
+def test_a_named_baseline_of_another_shape_is_told(tmp_path: Path) -> None:
+    folders = [tmp_path / str(number) for number in range(2)]
+    groups = group_runs([labelled("wide", 13, 80.0, taught=False, layers=6), RUNS[3]], folders)
+    assert "wide, named as baseline, is of another shape than kd." in compare_groups(groups, folders[:1]).notes
+    groups = group_runs([RUNS[0], RUNS[3]], folders)
+    assert not any("named as baseline" in note for note in compare_groups(groups, folders[:1]).notes)
 
 
 def test_of_embeddings_the_student_before_training_is_the_baseline() -> None:

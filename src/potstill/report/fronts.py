@@ -129,10 +129,16 @@ def _chart(
     y_range = [min(ys) - room, max(ys) + room]
     numbered = len(comparison.entries) > NAMED
     texts = [str(point.number) if numbered else _cut(comparison.entries[point.number - 1].name) for point in points]
-    spots = [((x - x_range[0]) / (x_range[1] - x_range[0]), (p.y - y_range[0]) / (y_range[1] - y_range[0])) for x, p in zip(at, points)]
+
+    def up(y: float) -> float:
+        return (y - y_range[0]) / (y_range[1] - y_range[0])
+
+    across = [(x - x_range[0]) / (x_range[1] - x_range[0]) for x in at]
+    spots = [(x, up(point.y)) for x, point in zip(across, points)]
+    bars = [(x, up(p.low), up(p.high)) for x, p in zip(across, points) if p.low is not None and p.high is not None and p.low < p.high]
     line = pareto([(point.x, point.y) for point in points if point.series != PUBLISHED]) if front else []
-    heights = [(y - y_range[0]) / (y_range[1] - y_range[0]) for _, y in line[:-1]]
-    labels = place_labels(spots, [text if point.labelled else "" for text, point in zip(texts, points)], heights)
+    shown = [text if point.labelled else "" for text, point in zip(texts, points)]
+    labels = place_labels(spots, shown, [up(y) for _, y in line[:-1]], bars)
     traces: list[Figure] = [_front(line)] if len(line) > 1 else []
     for series in SERIES:
         own = [(point, label) for point, label in zip(points, labels) if point.series == series]

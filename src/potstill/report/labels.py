@@ -36,17 +36,23 @@ class Placed:
     position: str
 
 
-def place_labels(points: Sequence[tuple[float, float]], texts: Sequence[str], lines: Sequence[float] = ()) -> list[Placed]:
+def place_labels(
+    points: Sequence[tuple[float, float]],
+    texts: Sequence[str],
+    lines: Sequence[float] = (),
+    bars: Sequence[tuple[float, float, float]] = (),
+) -> list[Placed]:
     """Choose a position for each text; points are fractions (across, up) of the plot area.
 
-    `lines` are heights, fractions too, at which a line crosses the whole plot. Points on one
-    spot share one label, "student, ONNX fp32". Each label takes the first position at which it
-    covers nothing and stays inside; where there is none, the least bad one.
+    `lines` are heights, fractions too, at which a line crosses the whole plot; `bars` are error bars:
+    (across, from, to). Points on one spot share one label, "student, ONNX fp32". Each label takes the
+    first position at which it covers nothing and stays inside; where there is none, the least bad one.
     """
     pixels = [(x * WIDTH, y * HEIGHT) for x, y in points]
     shared = _share(pixels, texts)
     taken: list[Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels]
     crossing: list[Box] = [(0.0, line * HEIGHT - 1, WIDTH, line * HEIGHT + 1) for line in lines]
+    crossing += [(x * WIDTH - 4, low * HEIGHT, x * WIDTH + 4, high * HEIGHT) for x, low, high in bars]
     placed = []
     for own, ((x, y), text) in enumerate(zip(pixels, shared)):
         if not text:

@@ -78,6 +78,7 @@ def compare_groups(groups: Sequence[Group], baseline: Sequence[Path] = ()) -> Co
     taught = [group for group in groups if not any(group.at(Path(place)) for place in teachers)]
     role = _judged(taught)
     notes = [_what_is_scored(role, taught)] if taught else []
+    notes += _other_students(named, taught)
     entries = [_teacher(row, groups, place) for place, row in teachers.items()]
     for group in taught:
         found, note = ([group for group in named], "") if named else _same_student(group, groups)
@@ -129,6 +130,19 @@ def _same_student(group: Group, groups: Sequence[Group]) -> tuple[list[Group], s
         several = " and ".join(plain.name for plain in found)
         return [], f"{group.name} has no verdict: {several} are students of its shape without distillation; name one with --baseline."
     return found, ""
+
+
+def _other_students(named: Sequence[Group], groups: Sequence[Group]) -> list[str]:
+    """Of baselines that were named: what keeps them from being the same student without distillation."""
+    notes = []
+    for plain in named:
+        if plain.distilled:
+            notes.append(f"{plain.name}, named as baseline, was distilled itself.")
+        shape = _shape(plain)
+        others = [group.name for group in groups if group not in named and shape and _shape(group) not in (None, shape)]
+        if others:
+            notes.append(f"{plain.name}, named as baseline, is of another shape than {', '.join(others)}.")
+    return notes
 
 
 def _shape(group: Group) -> Any:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from potstill.errors import PotstillError
+from potstill.tasks.sts import ROUNDING
+
 Encode = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -18,15 +21,31 @@ class Agreement:
     Args:
         texts: n held-out texts.
         teacher: (n, d_t) the teacher's vectors of them.
+
+    Raises:
+        PotstillError: fewer than 3 texts, whose pairs have no order; here or when called, a side that gives every text the same vector.
     """
 
     def __init__(self, texts: Sequence[str], teacher: np.ndarray) -> None:
+        if len(texts) < 3:
+            raise PotstillError(
+                "agreement", f"{len(texts)} held-out texts make no two pairs to compare", "hold out 3 or more: data.held_out"
+            )
         self.texts, self.teacher = list(texts), _pair_cosines(teacher)
+        _require_order(self.teacher, "teacher", "choose another teacher")
 
     def __call__(self, encode: Encode) -> float:
         from scipy.stats import spearmanr
 
-        return float(spearmanr(_pair_cosines(encode(self.texts)), self.teacher).statistic) * 100
+        student = _pair_cosines(encode(self.texts))
+        _require_order(student, "student", "look at its training loss, and train again with a lower learning rate")
+        return float(spearmanr(student, self.teacher).statistic) * 100
+
+
+def _require_order(cosines: np.ndarray, side: str, remedy: str) -> None:
+    if np.ptp(cosines) <= ROUNDING:
+        problem = f"all {len(cosines)} pairs of held-out texts have the same cosine to the {side} ({cosines[0]:.4f}), so no Spearman exists"
+        raise PotstillError("agreement", problem, remedy)
 
 
 def _pair_cosines(vectors: np.ndarray) -> np.ndarray:

@@ -63,6 +63,8 @@ def _term(term: Term, student_layers: int, teacher_layers: int, place: str) -> T
         raise PotstillError(place, problem, "use losses of the pooled vector: embedding_cosine, similarity_mse, similarity_kl, info_nce")
     if term.layers is None:
         raise PotstillError(f"{place}.layers", f"is missing, and {term.loss} reads layers", "name a layer map, for example layers: uniform")
+    if loss.needs_teacher and not teacher_layers:
+        raise PotstillError(place, f"{term.loss} needs a teacher with layers, and there is none", "name one, or drop the term")
     pairs = layer_map(term.layers, student_layers, teacher_layers, f"{place}.layers")
     if loss.reads in INSIDE and any(0 in pair for pair in pairs):
         raise PotstillError(f"{place}.layers", f"layer 0, the embedding output, has no {loss.reads}", "count from layer 1")
