@@ -195,3 +195,25 @@ def test_problem_types_of_other_libraries_are_read(tiny_encoder_dir, tmp_path):
     (broken / "config.json").write_text("{")
     with pytest.raises(PotstillError, match="config.json"):
         saved_kind(broken)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "mpnet"])
+def test_a_language_model_answers_at_chosen_tokens_alone(family, tiny_encoder_dir):
+    from transformers import AutoModelForMaskedLM, DistilBertConfig, MPNetConfig
+
+    model = load_encoder(tiny_encoder_dir, kind="mlm")
+    if family != "bert":
+        sizes = {"vocab_size": 300, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
+        config = (
+            DistilBertConfig(dim=32, hidden_dim=64, **sizes)
+            if family == "distilbert"
+            else MPNetConfig(hidden_size=32, intermediate_size=64, **sizes)
+        )
+        model = EncoderModel(AutoModelForMaskedLM.from_config(config), model.hf_tokenizer, max_length=32)
+    batch = {"input_ids": torch.tensor([[2, 9, 4, 11, 3], [2, 8, 3, 0, 0]]), "attention_mask": torch.tensor([[1] * 5, [1, 1, 1, 0, 0]])}
+    chosen = torch.tensor([[False, True, True, False, False], [False, True, False, False, False]])
+    with torch.no_grad():
+        whole, some = (model.eval()(**batch, answered=answered).logits for answered in (None, chosen))
+        assert some.shape == (3, whole.shape[-1])
+        torch.testing.assert_close(some, whole[chosen], rtol=0, atol=1e-5)
+        torch.testing.assert_close(model(**batch).logits, whole)  # the hook is gone

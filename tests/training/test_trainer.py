@@ -13,12 +13,14 @@ from potstill.data.batches import tokenize
 from potstill.data.masking import IGNORED, mask_tokens
 from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
+from potstill.losses.mlm import MLM
 from potstill.models.loading import load_encoder
 from potstill.models.low_rank import factor
 from potstill.models.output import EMBEDDING, EncoderOutput, Field
 from potstill.models.transformer import build_student, cut_student
 from potstill.results import read_metrics
 from potstill.training.agreement import Agreement
+from potstill.training.distillation import Distillation
 from potstill.training.objective import Objective, Sizes, TermSpec
 from potstill.training.perturbation import Perturbation
 from potstill.training.teacher import LiveTeacher
@@ -148,6 +150,33 @@ def test_a_language_model_masks_alike_after_a_break(tiny_encoder_dir, tmp_path, 
     assert same(whole, broken)
     losses = [line["loss"] for line in read_metrics(tmp_path / "whole") if "loss" in line]
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("cached_tokens", [None, 40])
+def test_logits_of_masked_tokens_alone_give_the_same_gradients(tiny_encoder_dir, monkeypatch, beside, cached_tokens):
+    """Alone, and beside vectors of the texts without holes; in one piece, and in several."""
+    found = []
+    for labelled in (True, False):
+        monkeypatch.setattr(MLM, "labelled_tokens", labelled)
+        torch.manual_seed(2)
+        student = load_encoder(tiny_encoder_dir, kind="embed" if beside else "mlm", lm_head=beside, seed=1)
+        masking = lambda ids, rng: mask_tokens(ids, [0, 1, 2, 3, 4], 4, 100, rng)  # noqa: E731
+        data = TrainingSet(tokenize(student.tokenizer, TEXTS[:8], 64), masking=masking, beside=beside)
+        batch = {name: torch.from_numpy(value) for name, value in data.batch(np.arange(8), student.pad_id, 0).items()}
+        terms = [spec("mlm")] + [spec("info_nce")] * beside
+        objective = Objective(terms, Sizes(32, 32, int(student.network.config.vocab_size)))
+        student.set_dropout(0.0)
+        if beside:
+            batch["views"] = torch.tensor(2)  # the second half are the first one's pairs
+        model = Distillation(student, objective, None, cached_tokens).train()
+        loss, _ = model(batch, None)
+        loss.backward()
+        found.append((loss.item(), {name: value.grad for name, value in student.named_parameters() if value.grad is not None}))
+    (one, ours), (other, theirs) = found
+    assert one == pytest.approx(other, rel=1e-5) and ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        torch.testing.assert_close(gradient, theirs[name], rtol=1e-4, atol=1e-6)
 
 
 def test_one_shared_projection_is_saved_and_loaded_as_one(parts, tmp_path, monkeypatch, tiny_encoder_dir):

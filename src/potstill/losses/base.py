@@ -29,10 +29,13 @@ class Loss(nn.Module, ABC):
             `views` is in it (losses/info_nce.py).
         whole_batch: whether it is no mean over texts, but sets those of a batch against each other or sums
             them: in a training of several processes it then gets those of all (training/processes.py).
+        labelled_tokens: whether of tokens' logits it reads those with a label alone: they may then come as one
+            text of all labelled tokens, (1, n, classes), and no others be computed.
     """
 
     reads: str
     whole_batch: bool = False
+    labelled_tokens: ClassVar[bool] = False
     same_width: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = True
     reads_pairs: ClassVar[bool] = False

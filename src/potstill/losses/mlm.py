@@ -21,6 +21,7 @@ class MLM(Loss):
 
     reads = "logits"
     needs_teacher = False
+    labelled_tokens = True
 
     def forward(self, student: Tensor, teacher: None, batch: Mapping[str, Tensor]) -> Tensor:
         labels = batch.get("labels")

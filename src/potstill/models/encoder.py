@@ -146,6 +146,7 @@ class EncoderModel(nn.Module):
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
         reads: Iterable[Field] | None = None,
+        answered: Tensor | None = None,
     ) -> EncoderOutput:
         """Run a padded batch; compute only what `reads` names.
 
@@ -154,6 +155,8 @@ class EncoderModel(nn.Module):
             attention_mask: (b, l) 1 at real tokens.
             token_type_ids: (b, l), passed on where the network has token types.
             reads: default the embedding, or with a head the logits.
+            answered: (b, l) of a language model, True at the tokens whose logits are wanted, which then come as
+                (n, vocabulary); default all, as (b, l, vocabulary).
         """
         wanted = frozenset(reads) if reads is not None else (ONLY_EMBEDDING if self.kind == "embed" else ONLY_LOGITS)
         deep = EMBEDDING in wanted and self._pool.layers != "last"
@@ -165,7 +168,7 @@ class EncoderModel(nn.Module):
         values: dict[Field, Tensor] = {}
         with self._recording(inside) as found:
             if LOGITS in wanted or POOLED in wanted:
-                with heads.reading(self.network, POOLED in wanted) as pooled:
+                with heads.reading(self.network, POOLED in wanted) as pooled, heads.answering_at(self.network, answered):
                     output = self.network(**inputs, output_hidden_states=layered)
                 values |= dict(zip((LOGITS, POOLED), (output.logits, *pooled)))
             else:

@@ -50,15 +50,16 @@ class Distillation(nn.Module):
         """
         inputs = {key: value for key, value in batch.items() if key in INPUTS}
         reads = self.objective.student_reads
+        answered = self._answered(batch)
 
         def compute(counts: bool) -> tuple[Tensor, dict[str, Tensor]]:
             # A loss with a memory must not learn the same batch twice.
             self.objective.train(counts and self.training)
             if "masked_ids" not in batch or LOGITS not in reads:
-                return self._compare(self._read(inputs, reads), teacher, batch, negatives)
+                return self._compare(self._read({**inputs, **answered}, reads), teacher, batch, negatives)
             # The vectors are of the texts as they are, the guesses of the texts with holes.
             plain = self._read(inputs, reads - {LOGITS}) if reads - {LOGITS} else EncoderOutput(inputs["attention_mask"], {})
-            guesses = self._read({**inputs, "input_ids": batch["masked_ids"]}, frozenset({LOGITS}))
+            guesses = self._read({**inputs, **answered, "input_ids": batch["masked_ids"]}, frozenset({LOGITS}))
             return self._compare(EncoderOutput(plain.mask, {**plain.values, **guesses.values}), teacher, batch, negatives)
 
         if self.perturbation is None or not self.training:
@@ -79,7 +80,18 @@ class Distillation(nn.Module):
             student = by_segment(student, batch["segments"])
             assert student.mask is not None
             batch = {**batch, "attention_mask": student.mask}
+        if self._answered(batch):  # the labelled tokens of all texts, as one text of theirs
+            student = EncoderOutput(student.mask, {**student.values, LOGITS: student.logits[None]})
+            batch = {**batch, "labels": batch["labels"][batch["labels"] != -100][None]}
         return self.objective(student, teacher, batch, negatives)
+
+    def _answered(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Where no term reads logits of other tokens than the labelled ones, these; a batch shared with other processes stays whole."""
+        readers = [term.loss for term in self.objective.terms if Field(term.loss.reads) == LOGITS]
+        shared = SHARE in batch and any(term.loss.whole_batch for term in self.objective.terms)
+        if not readers or shared or "labels" not in batch or not all(loss.labelled_tokens for loss in readers):
+            return {}
+        return {"answered": batch["labels"] != -100}
 
     def _read(self, inputs: dict[str, Tensor], reads: frozenset[Field]) -> EncoderOutput:
         """What is read of the student, in pieces where the batch is large."""

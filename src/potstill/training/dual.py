@@ -45,8 +45,9 @@ class DualTraining(Distillation):
         scale: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         loss, parts = super().forward({key: value for key, value in batch.items() if key not in MIXED}, teacher, negatives, scale)
-        logits = self.teacher(batch["mixed_ids"], batch["mixed_mask"]).logits
-        guessed = two_softmaxes(logits.float(), batch["mixed_labels"], self.own_pieces)
+        masked = batch["mixed_labels"] >= 0
+        logits = self.teacher(batch["mixed_ids"], batch["mixed_mask"], answered=masked).logits
+        guessed = two_softmaxes(logits.float(), batch["mixed_labels"][masked], self.own_pieces)
         loss, parts = loss + guessed, {**parts, "mlm-teacher": guessed.detach()}
         if self.projection is not None:
             held = self.projection(list(self.student.layers), list(self.teacher.layers))
@@ -60,11 +61,9 @@ def two_softmaxes(logits: Tensor, labels: Tensor, own_pieces: int) -> Tensor:
     """Cross-entropy of masked pieces, each among those of its own vocabulary; the mean over all of them.
 
     Args:
-        logits: (b, l, V + v), the first vocabulary's V = `own_pieces` first.
-        labels: (b, l) numbers of pieces in the joint vocabulary, negative where nothing was masked.
+        logits: (n, V + v) of the masked pieces, the first vocabulary's V = `own_pieces` first.
+        labels: (n,) their numbers in the joint vocabulary.
     """
-    masked = labels >= 0
-    logits, labels = logits[masked], labels[masked]  # (n, V + v), (n,)
     second = labels >= own_pieces
     first = nn.functional.cross_entropy(logits[~second, :own_pieces], labels[~second], reduction="sum")
     other = nn.functional.cross_entropy(logits[second, own_pieces:], labels[second] - own_pieces, reduction="sum")
