@@ -116,7 +116,7 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
     "one class only": (
         file(f"{ABOUT}/train.csv", "text,label", "a,river", "b,river"),
         [],
-        "all 2 rows have the label ['river']; at least two classes",
+        "all 2 rows have the same label, 'river'; at least two classes",
     ),
     "a missing label": (file(f"{ABOUT}/train.csv", "text,label", "a,river", "b,"), [], "train.csv:3: the label is missing"),
     "a missing score": (
@@ -173,7 +173,12 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         terms(POOL | {"count": 96}),
         "96 negatives are more than the pool of 95 other training texts; take at most 95",
     ),
-    "a limit that leaves one class": (None, sets(data__limit=1), "data.limit: all 1 rows drawn have the label"),
+    "a limit that leaves one class": (None, sets(data__limit=1), "data.limit: the 1 drawn have one label"),
+    "a batch without negatives": (
+        None,
+        [*sets(training__batch_size=1), *terms({"loss": "cos_nce", "mode": "cls", "layers": "final"})],
+        "training.batch_size: cos_nce has nothing to tell apart in a batch of one",
+    ),
     "K larger than what a batch leaves": (
         None,
         [*sets(training__batch_size=32), *terms(POOL | {"count": 65})],

@@ -35,8 +35,8 @@ def test_what_the_annotations_allow(options: dict[str, object]) -> None:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        ({"heads": 12.0}, "here.heads: 12.0 should be a valid integer for part 'x'; mend the value"),
-        ({"heads": True}, "here.heads: True should be a valid integer for part 'x'; mend the value"),
+        ({"heads": 12.0}, "here.heads: 12.0 should be a valid integer for part 'x'; give it such a value"),
+        ({"heads": True}, "here.heads: True should be a valid integer for part 'x'; give it such a value"),
         ({"count": 2.5}, "here.count: 2.5 should be a valid integer for part 'x'; leave it out for None"),
         ({"rate": True}, "here.rate: True should be a valid number for part 'x'; leave it out for 0.5"),
         ({"rate": float("nan")}, "here.rate: nan should be a finite number for part 'x'; leave it out for 0.5"),

@@ -84,7 +84,7 @@ def train(
     folder = out or Path("runs") / parsed.name
     _quiet()
     with _resumable():
-        distil(parsed, out=folder, resume=resume)
+        distil(recipe, overrides=overrides or [], out=folder, resume=resume)
     if processes.is_main():
         show.finished(folder)
 

@@ -190,7 +190,7 @@ def _labelled(recipe: recipes.Recipe) -> Material:
     if recipe.data.limit is not None and recipe.data.limit < len(train):
         train = train.take(np.sort(np.random.default_rng(recipe.training.seed).choice(len(train), recipe.data.limit, replace=False)))
         if data.kind == "classification" and np.ptp(train.labels) == 0:
-            drawn = f"all {len(train)} rows drawn have the label {data.labels[int(train.labels[0])]!r}"
+            drawn = f"the {len(train)} drawn have one label, {data.labels[int(train.labels[0])]!r}"
             raise PotstillError("data.limit", drawn, "at least two classes are needed to learn from: keep more rows")
     material = Material(list(train.texts), list(data.dev.texts), train.labels, data.kind, data.labels, data.dev.labels)
     return _with_transfer(material, recipe) if recipe.data.transfer else material

@@ -59,6 +59,7 @@ def distil(
     """
     from potstill.training.processes import main_first, start, tell, wait
 
+    place = str(recipe) if isinstance(recipe, (str, Path)) else "recipe"
     if isinstance(recipe, (str, Path)):
         recipe = recipe_file.read(str(recipe), tuple(overrides))
     elif isinstance(recipe, dict):
@@ -68,7 +69,7 @@ def distil(
     with main_first():
         if is_main():
             _claim(folder, recipe, resume)
-        facts = preflight(recipe)
+        facts = preflight(recipe, place)
         if is_main():
             write_text(folder / RECIPE, recipe_file.resolved(recipe))
     dev: Dev | None = None

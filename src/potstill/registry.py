@@ -94,4 +94,4 @@ def _way_out(value: object, default: object) -> str:
             return f"write {float(value):g} as a number: without quotes, and with a point before an e"
     except ValueError:
         pass
-    return "mend the value" if default is inspect.Parameter.empty else f"leave it out for {default!r}"
+    return "give it such a value" if default is inspect.Parameter.empty else f"leave it out for {default!r}"

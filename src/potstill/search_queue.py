@@ -51,7 +51,7 @@ def connected(url: str) -> Iterator[RDBStorage]:
             shown, f"has no driver here ({error.__cause__ or error})", "install it, for PostgreSQL by pip install 'psycopg[binary]'"
         ) from error
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, RuntimeError, OSError) as error:
-        raise PotstillError(shown, f"cannot be reached ({_first_line(error)})", "check the address and that the server runs") from error
+        raise PotstillError(shown, f"cannot be reached ({_first_line(error)})", _reach(url)) from error
     try:
         yield storage
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
@@ -97,6 +97,10 @@ def _shown(url: str) -> str:
         return sqlalchemy.engine.make_url(url).render_as_string(hide_password=True)
     except sqlalchemy.exc.ArgumentError:
         return "--storage"
+
+
+def _reach(url: str) -> str:
+    return "check the path" if url.startswith("sqlite") else "check the address and that the server runs"
 
 
 def again(study: optuna.Study, trial: FrozenTrial) -> None:

@@ -63,7 +63,7 @@ def test_take_keeps_rows_together() -> None:
         ("classification", ["a", None], None, "f:2: the label is missing"),
         ("classification", ["a", True], None, "f:2: the label is True; a label is a name or a whole number"),
         ("classification", ["a", 1.5], None, "f:2: the label is 1.5"),
-        ("classification", ["a", "a"], None, r"f: all 2 rows have the label \['a'\]; at least two classes"),
+        ("classification", ["a", "a"], None, r"f: all 2 rows have the same label, 'a'; at least two classes"),
         ("classification", ["good", "godo"], ["bad", "good"], "f:2: label 'godo' is outside the set of labels; did you mean 'good'"),
         ("multilabel", [["a"], "a"], None, "f:2: the labels are 'a', not a list"),
         ("multilabel", [["a"], ["b", ""]], None, "f:2: the label is missing"),

@@ -104,9 +104,8 @@ def _label_set(parts: Sequence[Sequence[str]], kind: str, source: object) -> lis
             raise PotstillError(source, f"every tag is {OUTSIDE}: there is no entity", "tags that differ are needed to learn from")
         return sorted(found, key=lambda name: (name != OUTSIDE, name[2:], name))
     if len({frozenset(part) for part in parts}) == 1:
-        raise PotstillError(
-            source, f"all {len(parts)} rows have the label {shown(parts[0])}", "at least two classes are needed to learn from"
-        )
+        same = shown(parts[0][0] if len(parts[0]) == 1 else list(parts[0]))
+        raise PotstillError(source, f"all {len(parts)} rows have the same label, {same}", "at least two classes are needed to learn from")
     if all(name.isdecimal() for name in found):
         return sorted(found, key=lambda name: (int(name), name))
     return sorted(found)

@@ -110,4 +110,4 @@ def make_loss(name: str, options: Mapping[str, Any], place: str = "loss") -> Los
     try:
         return kind(**options)
     except ValueError as error:
-        raise PotstillError(place, f"loss {name!r}: {error}", "mend the value") from error
+        raise PotstillError(place, f"loss {name!r}: {error}", "give it such a value") from error

@@ -48,8 +48,10 @@ class CosNCE(Loss):
         super().__init__()
         self.mode = one_of("mode", mode, tuple(READS))
         self.reads = READS[mode]
-        if (one_of("negatives", negatives, ("batch", "train")) == "train") != (count is not None):
-            raise ValueError(f"negatives {negatives!r} with count {count}: a count goes with negatives: train, and only there")
+        if one_of("negatives", negatives, ("batch", "train")) == "train" and count is None:
+            raise ValueError("negatives: train needs a count, how many texts of the training set are drawn: the paper has 15")
+        if negatives == "batch" and count is not None:
+            raise ValueError(f"count {count} goes with negatives: train, and negatives are the batch's")
         if count is not None and count < 1:
             raise ValueError(f"count {count} must be 1 or more")
         self.pool, self.other_labels = count or 0, other_labels
