@@ -119,6 +119,8 @@ def test_a_run_that_taught_the_others_is_their_teacher(tmp_path: Path) -> None:
     top = comparison.entries[0]
     assert [each.name for each in comparison.entries][1:] == ["finetune", "kd", "pkd", "lrc"]
     assert (top.kind, top.width, top.layers, top.p50_ms) == ("teacher", 768, 12, 4.63), "its cost stands in its own run"
+    teachers = next(trace for trace in validate(cost_chart(comparison, SIZE))["data"] if trace["meta"] == "teacher")
+    assert teachers["y"] == [90.0, 89.5], "and so do the smaller files of it, which need no student"
 
 
 def test_the_sentence_names_one_that_is_better_not_the_luckiest_seed() -> None:

@@ -71,6 +71,7 @@ def cost_chart(comparison: Comparison, cost: Cost) -> Figure | None:
         group = groups.get(entry.name) if entry.runs else None
         if group is None:
             points += _points(entry.kind, number, entry.name, cost.entry(entry), entry.score)
+            points += _teacher_files(comparison, number, entry, cost)
             continue
         for row, scores in zip(group.rows, group.scores):
             if row.role == TEACHER:
@@ -81,6 +82,20 @@ def cost_chart(comparison: Comparison, cost: Cost) -> Figure | None:
             # The file whose score the table shows is labelled; the others say who they are when pointed at.
             points += [point if row.score == entry.score else Point(**{**vars(point), "labelled": False}) for point in own]
     return _chart(points, comparison, cost.title, comparison.score, cost.form, 2, front=True)
+
+
+def _teacher_files(comparison: Comparison, number: int, entry: Entry, cost: Cost) -> list[Point]:
+    """What the teacher's own run shipped, where it is among the runs: a smaller file of the teacher needs no student."""
+    taught = {other.name for other in comparison.entries if other.runs}
+    itself = [group for group in comparison.groups if group.name not in taught and entry.kind == TEACHER]
+    return [
+        point
+        for group in itself
+        if any(row.score == entry.score for row in group.rows)
+        for row in group.rows
+        if row.role in ("onnx", "int8", "torch-int8")
+        for point in _points(TEACHER, number, f"{entry.name}: {ROLES[row.role]}", cost.row(row), row.score)
+    ]
 
 
 def compress_chart(comparison: Comparison) -> Figure | None:
