@@ -77,16 +77,13 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken run stopped.")] = False,
 ) -> None:
     """Run a recipe: teacher → student → ONNX → int8 → scores of the file that ships → report."""
-    from potstill import recipe_file
     from potstill.pipeline import distil
 
-    parsed = recipe_file.read(recipe, overrides or [])
-    folder = out or Path("runs") / parsed.name
     _quiet()
     with _resumable():
-        distil(recipe, overrides=overrides or [], out=folder, resume=resume)
+        run = distil(recipe, overrides=overrides or [], out=out, resume=resume)
     if processes.is_main():
-        show.finished(folder)
+        show.finished(out or Path("runs") / run.name)
 
 
 @app.command()

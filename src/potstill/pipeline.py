@@ -59,9 +59,10 @@ def distil(
     """
     from potstill.training.processes import main_first, start, tell, wait
 
-    place = str(recipe) if isinstance(recipe, (str, Path)) else "recipe"
+    place = "recipe"
     if isinstance(recipe, (str, Path)):
-        recipe = recipe_file.read(str(recipe), tuple(overrides))
+        place = str(recipe)
+        recipe = recipe_file.read(place, tuple(overrides))
     elif isinstance(recipe, dict):
         recipe = recipe_file.check(recipe)
     folder = Path(out) if out is not None else Path("runs") / recipe.name

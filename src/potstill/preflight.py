@@ -181,9 +181,8 @@ def _stage(recipe: recipes.Recipe, stage: recipes.Stage, student: int, teacher: 
                 attempt(_refuse, where, f"{term.name} reads logits, and the task embed has none", "name a labelled task, or mlm")
             if term.name == "mlm" and recipe.labelled:
                 attempt(_refuse, where, f"mlm predicts masked words, and the task is {recipe.task}", "use hard_label, or set task: mlm")
-            of_the_batch = (term.name == "cos_nce" and term.loss.whole_batch) or getattr(term.loss, "negatives", None) == "batch"
-            lone = term.loss.reads_pairs or of_the_batch
-            if lone and recipe.training.batch_size < 2:
+            of_the_batch = term.loss.reads_pairs or getattr(term.loss, "negatives", None) == "batch"
+            if of_the_batch and recipe.training.batch_size < 2:
                 attempt(
                     _refuse, f"{place}: training.batch_size", f"{term.name} has nothing to tell apart in a batch of one", "take 2 or more"
                 )

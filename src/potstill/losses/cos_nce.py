@@ -54,7 +54,7 @@ class CosNCE(Loss):
             raise ValueError(f"count {count} goes with negatives: train, and negatives are the batch's")
         if count is not None and count < 1:
             raise ValueError(f"count {count} must be 1 or more")
-        self.pool, self.other_labels = count or 0, other_labels
+        self.negatives, self.pool, self.other_labels = negatives, count or 0, other_labels
         self.whole_batch = negatives == "batch"
 
     def build(self, student_width: int, teacher_width: int, layers: int, rows: int) -> None:

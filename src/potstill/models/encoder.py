@@ -155,8 +155,7 @@ class EncoderModel(nn.Module):
             attention_mask: (b, l) 1 at real tokens.
             token_type_ids: (b, l), passed on where the network has token types.
             reads: default the embedding, or with a head the logits.
-            answered: (b, l) of a language model, True at the tokens whose logits are wanted, which then come as
-                (n, vocabulary); default all, as (b, l, vocabulary).
+            answered: (b, l) of a language model: at which tokens logits are wanted, (n, vocabulary); default all, (b, l, vocabulary).
         """
         wanted = frozenset(reads) if reads is not None else (ONLY_EMBEDDING if self.kind == "embed" else ONLY_LOGITS)
         deep = EMBEDDING in wanted and self._pool.layers != "last"

@@ -56,11 +56,11 @@ class Distillation(nn.Module):
             # A loss with a memory must not learn the same batch twice.
             self.objective.train(counts and self.training)
             if "masked_ids" not in batch or LOGITS not in reads:
-                return self._compare(self._read({**inputs, **answered}, reads), teacher, batch, negatives)
+                return self._compare(self._read({**inputs, **answered}, reads), teacher, batch, negatives, answered)
             # The vectors are of the texts as they are, the guesses of the texts with holes.
             plain = self._read(inputs, reads - {LOGITS}) if reads - {LOGITS} else EncoderOutput(inputs["attention_mask"], {})
             guesses = self._read({**inputs, **answered, "input_ids": batch["masked_ids"]}, frozenset({LOGITS}))
-            return self._compare(EncoderOutput(plain.mask, {**plain.values, **guesses.values}), teacher, batch, negatives)
+            return self._compare(EncoderOutput(plain.mask, {**plain.values, **guesses.values}), teacher, batch, negatives, answered)
 
         if self.perturbation is None or not self.training:
             return compute(True)
@@ -74,15 +74,16 @@ class Distillation(nn.Module):
         teacher: EncoderOutput | None,
         batch: dict[str, Tensor],
         negatives: tuple[EncoderOutput, dict[str, Tensor]] | None,
+        answered: dict[str, Tensor],
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The objective of both sides; of a teacher with other tokens by the segments that both share."""
         if "segments" in batch:
             student = by_segment(student, batch["segments"])
             assert student.mask is not None
             batch = {**batch, "attention_mask": student.mask}
-        if self._answered(batch):  # the labelled tokens of all texts, as one text of theirs
+        if answered:  # the labelled tokens of all texts, as one text of theirs
             student = EncoderOutput(student.mask, {**student.values, LOGITS: student.logits[None]})
-            batch = {**batch, "labels": batch["labels"][batch["labels"] != -100][None]}
+            batch = {**batch, "labels": batch["labels"][answered["answered"]][None]}
         return self.objective(student, teacher, batch, negatives)
 
     def _answered(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
