@@ -11,7 +11,7 @@ import torch
 
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
-from potstill.models.heads import HEADS, saved_head, saved_kind
+from potstill.models.heads import HEADS, saved_head, saved_kind, undecoded
 from potstill.models.loading import load_encoder
 from potstill.models.output import LOGITS
 from potstill.models.transformer import build_student, cut_student
@@ -216,4 +216,7 @@ def test_a_language_model_answers_at_chosen_tokens_alone(family, tiny_encoder_di
         whole, some = (model.eval()(**batch, answered=answered).logits for answered in (None, chosen))
         assert some.shape == (3, whole.shape[-1])
         torch.testing.assert_close(some, whole[chosen], rtol=0, atol=1e-5)
-        torch.testing.assert_close(model(**batch).logits, whole)  # the hook is gone
+        with undecoded(model.network) as decoder:
+            read = model(**batch, answered=chosen).logits
+        torch.testing.assert_close(decoder(read), some)
+        torch.testing.assert_close(model(**batch).logits, whole)  # the hooks are gone

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -155,6 +155,20 @@ def answering_at(network: PreTrainedModel, chosen: torch.Tensor | None) -> Itera
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def undecoded(network: PreTrainedModel) -> Iterator[torch.nn.Linear]:
+    """Within the block a language model's logits are what its decoder reads, (…, d); gives the decoder, (vocabulary, d).
+
+    For whoever wants logits of a part of the vocabulary, which differs from token to token.
+    """
+    decoder: Any = network.get_output_embeddings()
+    decoder.forward = lambda hidden: hidden
+    try:
+        yield decoder
+    finally:
+        del decoder.forward
 
 
 def _draw_output(network: PreTrainedModel) -> None:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from potstill.models.encoder import EncoderModel
+from potstill.models.heads import undecoded
 from potstill.models.output import EncoderOutput
 from potstill.training.distillation import Distillation
 from potstill.training.objective import Objective
@@ -24,7 +25,7 @@ class DualTraining(Distillation):
     Args:
         student: as Distillation has it, a language model.
         objective: the student's own terms, its masked words among them.
-        teacher: a language model over the joint vocabulary (models/joint.py).
+        teacher: a language model over the joint vocabulary (models/vocabulary.py).
         own_pieces: the teacher's, which come first in it: the two vocabularies have a softmax each.
         direction: what SharedProjection projects; None for dual training alone.
         weight: w.
@@ -46,8 +47,9 @@ class DualTraining(Distillation):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         loss, parts = super().forward({key: value for key, value in batch.items() if key not in MIXED}, teacher, negatives, scale)
         masked = batch["mixed_labels"] >= 0
-        logits = self.teacher(batch["mixed_ids"], batch["mixed_mask"], answered=masked).logits
-        guessed = two_softmaxes(logits.float(), batch["mixed_labels"][masked], self.own_pieces)
+        with undecoded(self.teacher.network) as decoder:
+            read = self.teacher(batch["mixed_ids"], batch["mixed_mask"], answered=masked).logits
+        guessed = two_softmaxes(read, batch["mixed_labels"][masked], decoder, self.own_pieces)
         loss, parts = loss + guessed, {**parts, "mlm-teacher": guessed.detach()}
         if self.projection is not None:
             held = self.projection(list(self.student.layers), list(self.teacher.layers))
@@ -57,14 +59,18 @@ class DualTraining(Distillation):
         return loss, parts
 
 
-def two_softmaxes(logits: Tensor, labels: Tensor, own_pieces: int) -> Tensor:
+def two_softmaxes(read: Tensor, labels: Tensor, decoder: nn.Linear, own_pieces: int) -> Tensor:
     """Cross-entropy of masked pieces, each among those of its own vocabulary; the mean over all of them.
 
     Args:
-        logits: (n, V + v) of the masked pieces, the first vocabulary's V = `own_pieces` first.
+        read: (n, d) what the decoder reads at the masked pieces.
         labels: (n,) their numbers in the joint vocabulary.
+        decoder: (V + v, d), the first vocabulary's V = `own_pieces` first. No piece is held against the other's.
     """
+    sizes = [own_pieces, decoder.out_features - own_pieces]
     second = labels >= own_pieces
-    first = nn.functional.cross_entropy(logits[~second, :own_pieces], labels[~second], reduction="sum")
-    other = nn.functional.cross_entropy(logits[second, own_pieces:], labels[second] - own_pieces, reduction="sum")
-    return (first + other) / max(1, len(labels))
+    total = torch.zeros((), device=read.device)
+    for weight, bias, mine, shift in zip(decoder.weight.split(sizes), decoder.bias.split(sizes), (~second, second), (0, own_pieces)):
+        logits = nn.functional.linear(read[mine], weight, bias)
+        total = total + nn.functional.cross_entropy(logits.float(), labels[mine] - shift, reduction="sum")
+    return total / max(1, len(labels))
