@@ -172,6 +172,7 @@ def test_transfer_rows_are_of_the_tasks_form(labelled_dir, tiny_teachers, tmp_pa
         ({}, {"train": "top:2", "terms": [{"loss": "logit_mse"}]}, "top:2 of a student of 1 layers"),
         ({}, {"train": "head", "perturb": True, "terms": [{"loss": "logit_mse"}]}, "which no gradient reaches"),
         ({}, {"train": "top:0", "terms": [{"loss": "logit_mse"}]}, "stages.0.train"),
+        ({"pooling": "mean"}, {"terms": [{"loss": "logit_mse"}]}, "before its head a bilstm takes the greatest value over the tokens"),
         ({"embedding": 33}, {"terms": [{"loss": "logit_mse"}]}, "33 is wider than the source's token table of 32"),
         ({"heads": 2}, {"terms": [{"loss": "logit_mse"}]}, "student.heads: unknown key"),
         ({"kind": "lstm"}, {"terms": [{"loss": "logit_mse"}]}, "student.kind: 'lstm' is not among 'transformer', 'bilstm'"),
@@ -195,3 +196,9 @@ def test_other_tasks_that_it_cannot_do(labelled_dir, tiny_teachers, tiny_encoder
     with pytest.raises((PotstillError, PotstillErrors)) as caught:
         preflight(check(embed))
     assert "mean_first_last reads layer 0, which is 16 wide" in str(caught.value) and "there are none" in str(caught.value)
+    embed["student"] = STUDENT | {"layers": 2, "pooling": "mean_second_to_last"}
+    embed["stages"] = [{"name": "task", "train": "top:1", "terms": [{"loss": "embedding_mse", "project": "linear"}]}]
+    with pytest.raises((PotstillError, PotstillErrors), match="reads embedding, and train: top:1 leaves all of it as it is"):
+        preflight(check(embed))
+    embed["stages"][0]["train"] = "top:2"
+    preflight(check(embed))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -63,6 +65,7 @@ def test_both_learn_and_the_student_alone_is_kept(recipe: Path, call: Callable[.
         ("student.vocabulary=null", "is for a student built small from its teacher, with a vocabulary of its own"),
         ("teacher.model=TINY", "has no head, and a term reads logits of mlm; adapt it with task: mlm first"),
         ("stages.0.dual.probability=1.5", "less than or equal to 1"),
+        ("stages.0.terms.0={loss: patient_mse, layers: uniform, project: linear}", "does not go with patient_mse: what it compares with"),
     ],
 )
 def test_what_it_refuses(setting: str, message: str, recipe: Path, call: Callable[..., Any], tiny_encoder_dir: Path) -> None:
@@ -70,9 +73,18 @@ def test_what_it_refuses(setting: str, message: str, recipe: Path, call: Callabl
     assert status == 2 and message in err and "Traceback" not in err
 
 
+def test_the_teacher_in_the_checkpoints_needs_room_too(
+    recipe: Path, call: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1_000_000))  # enough for the student's alone
+    status, _, err = call("train", recipe, "--out", tmp_path / "run")
+    assert status != 0 and "the checkpoints needs 2 MB and 1 MB are free" in err
+
+
 def test_other_layers_do_without_projection(recipe: Path, call: Callable[..., Any]) -> None:
-    status, _, err = call("check", recipe, "--set", "student.layers=2", "--set", "stages.0.dual.project=none")
+    status, out, err = call("check", recipe, "--set", "student.layers=2", "--set", "stages.0.dual.project=none")
     assert status == 0, err
+    assert "a teacher that guesses too, 50% of its words in the student's pieces" in " ".join(out.split()) and "projected" not in out
 
 
 @pytest.mark.parametrize(("width", "parameters"), [(192, 6_420_672), (96, 1_874_016), (48, 602_928)])

@@ -91,6 +91,8 @@ def test_a_run_leaves_everything_that_it_promises(finished):
     by_role = {entry.role: entry.scores["retrieval/words"] for entry in record.records}
     assert by_role["onnx"]["mrr@10"] == pytest.approx(by_role["student"]["mrr@10"], abs=0.01)
     assert record.gate[-1]["passed"] and record.seed == 13 and record.training["best"]["name"] == "agreement"
+    assert record.training["device"]  # "cpu", or the name of a GPU
+    assert record.training["precision"] in ("fp32", "bf16")
     stages = [line["stage"] for line in read_metrics(folder)]
     assert set(stages) == {"first", "second"} and stages == sorted(stages)
     names = {path.name for path in (folder / "onnx").iterdir()}

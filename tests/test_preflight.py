@@ -48,6 +48,15 @@ def test_the_good_recipe_is_good(work, call):
         assert words in out
 
 
+def test_what_two_runs_must_share_to_be_compared_is_told(work, call):
+    more = ["--set", "data.augment.copies=2", "--set", "training.accumulate=4", "--set", f"stages.0.terms=[{json.dumps(SOFT)}]"]
+    _, out, _ = call("check", "recipe.yaml", *more)
+    told = " ".join(out.split())
+    assert "96 to train on and up to 2 more made of each" in told and "1 epoch in batches of 64 × 4, learning rate 0.0001, seed 13" in told
+    _, out, _ = call("check", "recipe.yaml", *more, "--set", "stages.0.steps=7")
+    assert "training batches of 64 × 4, learning rate 0.0001" in " ".join(out.split()) and "7 steps" in out
+
+
 def terms(*rows: dict[str, Any]) -> list[str]:
     return ["--set", "stages.0.terms=" + json.dumps(rows)]
 
@@ -262,6 +271,11 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
             *terms({"loss": "mlm"}, SOFT),
         ],
         "has no head, and a term reads logits of mlm; adapt it with task: mlm first",
+    ),
+    "a pooling before a head": (
+        None,
+        sets(student__pooling="max"),
+        "student.pooling: max is for vectors, and a head of classification/about reads what its own architecture gives it",
     ),
     "augmented tags": (
         None,

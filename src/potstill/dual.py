@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 
 
 def check_dual(recipe: recipes.Recipe, student: int, teacher: int, place: str) -> None:
-    """Raise a PotstillError where a stage of dual training asks for what the recipe does not give.
+    """Raise a PotstillError where a stage of dual training asks for what the recipe does not give, or what it cannot go with.
 
     Args:
         student, teacher: layers, 0 where unknown.
     """
+    from potstill.losses.base import loss_class
+    from potstill.registry import names
+
     stages = [stage for stage in recipe.stages if stage.dual is not None]
     if not stages:
         return
@@ -34,6 +37,9 @@ def check_dual(recipe: recipes.Recipe, student: int, teacher: int, place: str) -
         raise PotstillError(where, "is for a student built small from its teacher, with a vocabulary of its own", "give student.vocabulary")
     if stages[0].perturb:
         raise PotstillError(where, "does not go with perturb", "drop one of them")
+    known = [term for term in stages[0].terms if term.weight != 0 and term.loss in names("losses")]
+    if reading := [term.loss for term in known if loss_class(term.loss).needs_teacher]:
+        raise PotstillError(where, f"does not go with {reading[0]}: what it compares with is itself being taught", "drop the term")
     if stages[0].dual.project != "none" and student and teacher and student != teacher:  # type: ignore[union-attr]
         raise PotstillError(
             f"{where}.project",

@@ -174,6 +174,7 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
     """Score teacher, undistilled cut, student and every shipped file alike; write results.json, the cards and the report."""
     from potstill.deploy.card import write_card
     from potstill.report.page import write_report
+    from potstill.training.precision import trained_on
 
     names, where = recipe.evaluate, recipe.data.dir
     records = []
@@ -205,7 +206,7 @@ def _measure(recipe: recipes.Recipe, facts: Facts, folder: Path) -> Run:
         seed=recipe.training.seed,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         recipe=recipe.model_dump(mode="json"),
-        training=_training_summary(folder),
+        training={**_training_summary(folder), **trained_on(recipe.training.device, recipe.training.precision)},
         gate=gate,
         cases=read_cases(folder),
         records=records,

@@ -15,7 +15,7 @@ from potstill.errors import PotstillError, collect
 from potstill.evaluation.evaluate import load_tasks
 from potstill.files import cache_folder, require_space
 from potstill.material import Material, read_material
-from potstill.outline import int8_rows, stage_rows, student_row
+from potstill.outline import int8_rows, stage_rows, student_row, texts_row, training_row
 from potstill.own_vocabulary import check_coverage, own_pieces, saved_by
 from potstill.sides import both_sizes, config_of, heads_of, layers_of, pooled_by, width_of
 from potstill.student_limits import check_kind, check_reach
@@ -102,7 +102,8 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         for stage in recipe.stages:
             if layers and (recipe.teacher is None or layers_of(teacher)):
                 terms = attempt(_stage, recipe, stage, depth, layers_of(teacher), sizes, _rows(recipe, read), place)
-                attempt(check_reach, recipe, stage, terms or (), depth, read.kind if read else "", place)
+                pooling, dense = pooled[1]
+                attempt(check_reach, recipe, stage, terms or (), depth, read.kind if read else "", "" if dense else pooling, place)
             else:
                 terms = attempt(check_losses, stage, place)
             rows.append((stage, terms))
@@ -119,7 +120,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
     facts = Facts(read, teacher_folder, student_folder, layers, pieces=pieces)
     facts.table = [
         ("task", recipe.task + (f": {read.kind}, {', '.join(read.names) or 'one score'}" if recipe.labelled else "")),
-        ("texts", f"{len(read.texts):,} to train on, {len(read.held_out):,} held out"),
+        ("texts", texts_row(recipe, len(read.texts), len(read.held_out))),
     ]
     if recipe.teacher:
         facts.table.append(("teacher", f"{recipe.teacher.model}: {layers_of(teacher)} layers, width {width_of(teacher)}"))
@@ -133,8 +134,9 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
             else []
         ),
         *cut_rows(recipe.student, source, layers, vocabulary, importance),
+        ("training", training_row(recipe)),
         ("best checkpoint by", recipe.select),
-        ("evaluate", ", ".join(recipe.evaluate)),
+        ("evaluate", ", ".join(recipe.evaluate) or "nothing"),
     ]
     for stage, terms in rows:
         facts.table += stage_rows(stage, terms or [])

@@ -33,6 +33,9 @@ def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, 
                 attempt(_refuse, f"{place}: student.width", problem, f"ask for {widest} at most")
         return
     if not isinstance(student, recipes.BiLSTMStudent):
+        if recipe.labelled and student.pooling is not None:
+            problem = f"{student.pooling} is for vectors, and a head of {recipe.task} reads what its own architecture gives it"
+            _refuse(f"{place}: student.pooling", problem, "drop it, or set task: embed")
         return
     with collect() as attempt:
         kind = "a language model" if recipe.masks else "words to be tagged" if read is not None and read.kind == "tagging" else None
@@ -48,14 +51,20 @@ def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, 
             )
         if recipe.task == recipes.EMBED:
             attempt(_require_pooling, student, f"{place}: student.pooling")
+        elif student.pooling not in ("max", None):
+            problem = f"{student.pooling} is for vectors, and before its head a bilstm takes the greatest value over the tokens"
+            attempt(_refuse, f"{place}: student.pooling", problem, "drop it, or set task: embed")
 
 
-def check_reach(recipe: recipes.Recipe, stage: recipes.Stage, terms: Sequence[TermSpec], layers: int, kind: str, place: str) -> None:
+def check_reach(
+    recipe: recipes.Recipe, stage: recipes.Stage, terms: Sequence[TermSpec], layers: int, kind: str, pooling: str, place: str
+) -> None:
     """Raise PotstillErrors where terms read what the student does not have, or nothing of what the stage trains.
 
     Args:
         layers: of the student.
         kind: of its head, "embed" for none; "" where it is not known.
+        pooling: by which its vectors come out of its layers; "" where it is not known, or a layer of its own stands behind it.
     """
     from potstill.training.unfreezing import top_layers
 
@@ -64,15 +73,17 @@ def check_reach(recipe: recipes.Recipe, stage: recipes.Stage, terms: Sequence[Te
         if stage.train in ("head", "output") and kind in ("embed", "mlm"):
             attempt(_refuse, f"{here}.train", f"{stage.train} is of a labelled task", "name top:<layers>, or all")
         if top_layers(stage.train) > layers:
-            attempt(_refuse, f"{here}.train", f"{stage.train} of a student of {layers} layers", f"name top:{layers} at most, or all")
+            way_out = f"name top:{layers} at most, or all" if layers else "drop train"
+            attempt(_refuse, f"{here}.train", f"{stage.train} of a student of {layers} layers", way_out)
         if stage.perturbation and stage.train != "all":
             attempt(_refuse, f"{here}.train", "perturb moves the token vectors, which no gradient reaches", "train all, or drop perturb")
         for number, term in enumerate(terms):
-            attempt(_check_term, recipe, stage, term, layers, kind, f"{here}.terms.{number}")
+            attempt(_check_term, recipe, stage, term, layers, kind, pooling, f"{here}.terms.{number}")
 
 
-def _check_term(recipe: recipes.Recipe, stage: recipes.Stage, term: TermSpec, layers: int, kind: str, where: str) -> None:
+def _check_term(recipe: recipes.Recipe, stage: recipes.Stage, term: TermSpec, layers: int, kind: str, pooling: str, where: str) -> None:
     from potstill.models.output import INSIDE
+    from potstill.models.pooling import POOLINGS
 
     student, reads = recipe.student, term.loss.reads
     if reads == "pooled" and kind in ("embed", "mlm", "tagging"):
@@ -83,8 +94,10 @@ def _check_term(recipe: recipes.Recipe, stage: recipes.Stage, term: TermSpec, la
         if student.embedding != student.hidden and any(ours == 0 for ours, _ in term.pairs):
             problem = f"{term.name} reads layer 0, which is {student.embedding} wide, beside layers of {student.hidden}"
             raise PotstillError(where, problem, f"set student.embedding to {student.hidden}, or leave layer 0 out")
-    highest = max((ours for ours, _ in term.pairs), default=None)
-    if stage.train != "all" and not _reached(stage.train, reads, highest, layers):
+    if stage.train == "all":
+        return
+    read = POOLINGS[pooling].numbers(layers) if reads == "embedding" and pooling in POOLINGS else [ours for ours, _ in term.pairs]
+    if not _reached(stage.train, reads, max(read, default=None), layers):
         raise PotstillError(where, f"{term.name} reads {reads}, and train: {stage.train} leaves all of it as it is", "train more")
 
 

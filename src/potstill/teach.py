@@ -64,8 +64,9 @@ def train(
     precision = choose_precision(training.precision, device)
     if training.dropout is not None:
         student.set_dropout(training.dropout)
-    require_space(folder, 40 * sum(student.parameter_counts()), "the checkpoints")
     model = load_teacher(recipe, facts)
+    taught = [student, model] if model is not None and recipe.stages[0].dual is not None else [student]
+    require_space(folder, 40 * sum(sum(each.parameter_counts()) for each in taught), "the checkpoints")
     if model is not None:
         model.to(device)
     if recipe.data.augment is not None and model is not None and facts.teacher_folder is not None:

@@ -159,6 +159,18 @@ def test_saved_and_loaded_it_says_the_same(kind, pairs, tiny_encoder_dir, tmp_pa
     assert model.parameter_counts() == (model.network.config.vocab_size * 8, sizes + head)
 
 
+def test_a_recipes_dropout_falls_once_behind_the_table(tiny_encoder_dir):
+    model = student(tiny_encoder_dir, table="random")
+    model.set_dropout(0.5)
+    read = []
+    for layer in model.layers:
+        layer.ahead.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+    ids, mask = batch([20] * 64, 20)
+    model.train()(ids, mask)
+    for values in read:  # twice would leave a quarter
+        assert 0.45 < (values != 0).float().mean() < 0.55
+
+
 def test_the_same_seed_draws_the_same_student(tiny_encoder_dir):
     first, again, other = (student(tiny_encoder_dir, seed=seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
+from transformers import BertConfig, BertForMaskedLM
 
 from potstill.errors import PotstillError
+from potstill.models.encoder import EncoderModel
 from potstill.models.loading import load_encoder
 from potstill.models.vocabulary import trained, trimmed, with_pieces, with_second_table, with_tokenizer
 from potstill.own_vocabulary import saved_by
@@ -83,6 +85,22 @@ def test_a_language_models_head_goes_along(tiny_encoder_dir: Path, tokenizer: di
     student = with_tokenizer(source, with_pieces(tokenizer, trimmed(tokenizer, TEXTS)))
     head: Any = student.network.get_output_embeddings()
     assert head.weight is student.backbone.get_input_embeddings().weight and head.bias.tolist() == [0.5] * len(head.weight)
+
+
+def test_a_head_of_its_own_keeps_its_rows(tiny_encoder_dir: Path, tokenizer: dict[str, Any]) -> None:
+    source = load_encoder(tiny_encoder_dir, kind="mlm")
+    torch.manual_seed(1)
+    untied = EncoderModel(BertForMaskedLM(BertConfig.from_pretrained(tiny_encoder_dir, tie_word_embeddings=False)), source.hf_tokenizer)
+    table, output = (part.weight.detach().clone() for part in _ends(untied))
+    old, pieces = tokenizer["model"]["vocab"], ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "river", "villages"]
+    made = _ends(with_tokenizer(untied, with_pieces(tokenizer, pieces)))
+    for now, then in zip(made, (table, output), strict=True):
+        assert torch.equal(now.weight[5], then[old["river"]])
+        torch.testing.assert_close(now.weight[6], (then[old["village"]] + then[old["##s"]]) / 2)
+
+
+def _ends(model: EncoderModel) -> tuple[Any, Any]:
+    return model.network.get_input_embeddings(), model.network.get_output_embeddings()
 
 
 def test_of_the_trimming_texts_every_vector_stays_as_it_was(minilm_dir: Path, tmp_path: Path) -> None:

@@ -88,6 +88,12 @@ def test_labels_of_near_points_do_not_cover_each_other() -> None:
     assert all(_overlap(a, b) == 0 for a, b in combinations(boxes, 2))
 
 
+def test_numbers_of_one_spot_in_a_row_are_a_range() -> None:
+    numbers = ["12", "18", "13", "14", "16", "17"]
+    assert [label.text for label in place_labels([(0.5, 0.5)] * 6, numbers)] == ["12–14, 16–18", "", "", "", "", ""]
+    assert [label.text for label in place_labels([(0.5, 0.5)] * 2, ["10", "11"])] == ["10, 11", ""]
+
+
 def test_a_label_leaves_the_teacher_s_line_free() -> None:
     (label,) = place_labels([(0.5, 0.8)], ["teacher"], lines=[0.8])
     assert label.position == "top center"

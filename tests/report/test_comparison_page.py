@@ -12,7 +12,7 @@ from potstill.report.like import like_table, read_preset, with_published
 from potstill.report.versus import compare_groups
 
 from .test_page import Reader, Save, without_plotly
-from .test_versus import RUNS
+from .test_versus import RUNS, labelled
 
 # What a reader does, done by a script at the end of a copy of the page: what was seen after each step goes into the document.
 DRIVER = """<script>
@@ -76,6 +76,21 @@ def test_the_page_of_one_recipe_with_seeds(save_run: Save, tmp_path: Path) -> No
     document = (tmp_path / "page.html").read_text(encoding="utf-8")
     own = without_plotly(document)
     assert 'id="comparison"' in own and "<dt>Seeds</dt><dd>13, 14, 15</dd>" in own and own.count("<summary>") == 1
+
+
+def test_a_chart_of_the_teacher_s_files_alone_is_left_out(save_run: Save, tmp_path: Path) -> None:
+    runs = [labelled("finetune", 13, 80.0, taught=False), labelled("kd", 13, 82.0), labelled("teacher", 13, 90.0, taught=False)]
+    folders = [save_run(run) for run in runs]
+    for run, folder in zip(runs[:2], folders):
+        for record in run.records:
+            if record.role == "teacher":
+                record.model = str(folders[2])
+            elif record.cost is not None:
+                record.cost.latency_p50_ms = 0.0  # as good as not measured: no place on an axis of decades
+        run.write(folder)
+    write_report(folders, tmp_path / "page.html")
+    page = without_plotly((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert set(re.findall('data-figure="(.*?)"', page)) == {"size", "compress"}
 
 
 def test_names_are_escaped(save_run: Save, tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_what_is_set_otherwise_is_in_the_name() -> None:
     assert name_of(changed(training__learning_rate=1e-5)) == "lrc, learning rate 1e-5"
     assert name_of(changed(student__layers=[1, 6])) == "lrc, student layers [1, 6]", "a term has layers too"
     assert name_of(changed(teacher__model="elsewhere/mpnet")) == "lrc, model mpnet"
+    assert name_of(changed(student__model="runs/dual-96/student")) == "lrc, student model dual-96", "the run, not its folder"
     assert name_of(changed(student__model="other")) == "lrc, student model other"
     assert name_of(changed(training__dropout=0.0)) == "lrc, dropout 0"
 

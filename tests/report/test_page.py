@@ -125,6 +125,16 @@ def test_a_labelled_task_without_teacher_and_cut() -> None:
     assert all(f'data-figure="{name}"' in document for name in ("size", "speed", "training"))
 
 
+def test_how_it_was_made_reads_like_a_sentence() -> None:
+    run = make_run()
+    run.training = {"steps": 345, "best": {"stage": "task", "step": 1345, "name": "glue/mrpc-dev", "value": 79.9268}}
+    run.records = [record.model_copy(update={"machine": record.machine.model_copy(update={"cores": 1})}) for record in run.records]
+    document = without_plotly(render([run], [[]]))
+    assert "<dd>MRPC dev 79.93 at step 1,345 of stage task</dd>" in document and "7B13, 1 core, 8.3 GB" in document
+    run.training = {"steps": 345, "best": {}}
+    assert "<dt>Best</dt>" not in render([run], [[]])
+
+
 def test_the_page_is_closed_to_the_network(save_run: Save, tmp_path: Path) -> None:
     write_report([save_run(make_run(), make_metrics())], tmp_path / "report.html")
     document = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -71,6 +71,20 @@ def test_the_score_is_of_a_file_that_every_run_has() -> None:
     assert entry(comparison, "kd").score == 82.0 and "every run’s torch model" in comparison.notes[0]
 
 
+def test_of_several_students_of_a_shape_the_one_of_the_same_start_is_the_baseline(tmp_path: Path) -> None:
+    (tmp_path / "t" / "student").mkdir(parents=True)
+    mine, foreign = str(tmp_path / "t" / "student"), str(tmp_path / "other" / "student")
+    kd = labelled("kd", 13, 82.0, model=None)
+    kd.recipe["teacher"] = {"model": str(tmp_path / "t")}  # cut from its teacher
+    plain = labelled("cut", 13, 80.0, taught=False, model=mine), labelled("grown", 13, 81.0, taught=False, model=foreign)
+    assert entry(compared([*plain, kd]), "kd").baseline == "cut"
+    kd.recipe["student"]["model"] = foreign
+    assert entry(compared([*plain, kd]), "kd").baseline == "grown"
+    kd.recipe["student"]["model"] = "elsewhere"
+    comparison = compared([*plain, kd])
+    assert entry(comparison, "kd").verdict == "" and "kd has no verdict: cut and grown" in " ".join(comparison.notes)
+
+
 @pytest.mark.parametrize("other", [{"layers": 6}, {"width": 96}, {"kind": "bilstm"}])
 def test_a_student_of_another_shape_is_no_baseline(other: dict[str, Any]) -> None:
     runs = [run for run in RUNS if run.recipe["teacher"]] + [labelled("finetune", seed, 80, taught=False, **other) for seed in (13, 14)]
@@ -121,6 +135,19 @@ def test_a_run_that_taught_the_others_is_their_teacher(tmp_path: Path) -> None:
     assert (top.kind, top.width, top.layers, top.p50_ms) == ("teacher", 768, 12, 4.63), "its cost stands in its own run"
     teachers = next(trace for trace in validate(cost_chart(comparison, SIZE))["data"] if trace["meta"] == "teacher")
     assert teachers["y"] == [90.0, 89.5], "and so do the smaller files of it, which need no student"
+
+
+def test_a_teacher_is_one_however_it_is_written_and_the_fullest_figures_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "teacher").mkdir()
+    monkeypatch.chdir(tmp_path)
+    runs = [labelled("finetune", 13, 80.0, taught=False), labelled("kd", 13, 82.0), labelled("lrc", 13, 85.0)]
+    for run, place in zip(runs[1:], ("./teacher/", str(tmp_path / "teacher"))):
+        run.records[0].model = place
+    runs[1].records[0].cost = None
+    comparison = compared(runs)
+    assert [each.kind for each in comparison.entries] == ["teacher", "without distillation", "distilled", "distilled"]
+    assert (comparison.entries[0].fp32, comparison.entries[0].p50_ms) == (437.967648, 48.2)
+    assert comparison.entries[1].of_teacher == pytest.approx(100 * 79.5 / 90)
 
 
 def test_the_sentence_names_one_that_is_better_not_the_luckiest_seed() -> None:

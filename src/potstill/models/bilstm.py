@@ -75,11 +75,14 @@ class BiLSTMLayer(nn.Module):
 
     Packed sequences would do the same more slowly: the backward LSTM reads each text turned round within
     its own length, so that it too meets the padding last.
+
+    Args:
+        dropout: in front of it; None where something else has done it, and no later setting of all dropouts shall add one.
     """
 
-    def __init__(self, inputs: int, width: int, dropout: float) -> None:
+    def __init__(self, inputs: int, width: int, dropout: float | None) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Identity() if dropout is None else nn.Dropout(dropout)
         self.ahead = nn.LSTM(inputs, width, batch_first=True)
         self.back = nn.LSTM(inputs, width, batch_first=True)
 
@@ -132,7 +135,7 @@ class BiLSTMModel(BiLSTMPreTrainedModel):
         inputs = [config.embedding_size] + [config.hidden_size] * (config.num_hidden_layers - 1)
         # Each layer has the dropout in front of it; the first one's is the table's own.
         self.layer = nn.ModuleList(
-            BiLSTMLayer(size, config.hidden_size // 2, config.dropout if number else 0.0) for number, size in enumerate(inputs)
+            BiLSTMLayer(size, config.hidden_size // 2, config.dropout if number else None) for number, size in enumerate(inputs)
         )
         self.post_init()
 

@@ -92,8 +92,8 @@ def with_pieces(tokenizer: Mapping[str, Any], pieces: Sequence[str]) -> dict[str
 def with_tokenizer(source: EncoderModel, tokenizer: Mapping[str, Any]) -> EncoderModel:
     """`source` over another WordPiece vocabulary; its network is changed in place.
 
-    A piece that both have keeps its row, and its bias in a language model's head. A new one begins as
-    the mean of the rows of the pieces that the source cuts it into.
+    A piece that both have keeps its row, and its row and bias in a language model's head. A new one begins
+    as the mean of the rows of the pieces that the source cuts it into.
     """
     from tokenizers import Tokenizer
 
@@ -136,12 +136,15 @@ def _set_rows(source: EncoderModel, pieces: Sequence[str], keep: bool = False) -
     table: Tensor = network.get_input_embeddings().weight.detach().clone()
     head = network.get_output_embeddings()
     bias = head.bias.detach().clone() if head is not None and getattr(head, "bias", None) is not None else None
+    output = head.weight.detach().clone() if head is not None and head.weight is not network.get_input_embeddings().weight else None
     unknown = before[tokenizer["model"]["unk_token"]]
     parts = [[number] for number in range(len(table))] if keep else []
     parts += [[before[piece]] if piece in before else _cut(piece, before) or [unknown] for piece in pieces]
     network.resize_token_embeddings(len(parts), mean_resizing=False)
     with torch.no_grad():
         network.get_input_embeddings().weight.copy_(torch.stack([table[part].mean(0) for part in parts]))
+        if output is not None:  # a matrix of its own
+            network.get_output_embeddings().weight.copy_(torch.stack([output[part].mean(0) for part in parts]))
         if bias is not None:
             network.get_output_embeddings().bias.copy_(torch.stack([bias[part].mean() for part in parts]))
 

@@ -64,7 +64,7 @@ LATENCY = Cost("p50 of one sentence, ms", lambda row: row.p50_ms, lambda entry: 
 
 
 def cost_chart(comparison: Comparison, cost: Cost) -> Figure | None:
-    """Score against a cost of every file that was scored, error bars over seeds; None where fewer than two have one."""
+    """Score against a cost of every file that was scored, error bars over seeds; None where fewer than two have one, or no student."""
     points: list[Point] = []
     groups = {group.name: group for group in comparison.groups}
     for number, entry in enumerate(comparison.entries, start=1):
@@ -81,6 +81,8 @@ def cost_chart(comparison: Comparison, cost: Cost) -> Figure | None:
             own = _points(series, number, name, cost.row(row), row.score, scores)
             # The file whose score the table shows is labelled; the others say who they are when pointed at.
             points += [point if row.score == entry.score else Point(**{**vars(point), "labelled": False}) for point in own]
+    if all(point.series in (TEACHER, PUBLISHED) for point in points):
+        return None
     return _chart(points, comparison, cost.title, comparison.score, cost.form, 2, front=True)
 
 

@@ -49,8 +49,9 @@ class Group:
 
     @property
     def taught_by(self) -> str:
-        """Where its teacher lies; "" where it has none."""
-        return next((record.model for run in self.runs for record in run.records if record.role == "teacher"), "")
+        """Where its teacher lies, a folder by its whole path, since recipes write one in several ways; "" where it has none."""
+        named = next((record.model for run in self.runs for record in run.records if record.role == "teacher"), "")
+        return str(_place(named)) if named and Path(named).expanduser().is_dir() else named
 
     @property
     def distilled(self) -> bool:

@@ -75,7 +75,21 @@ def _share(pixels: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[
                 if shared[later] not in shared[earlier].split(", "):
                     shared[earlier] += f", {shared[later]}"
                 shared[later] = ""
-    return shared
+    return [_ranges(text) for text in shared]
+
+
+def _ranges(text: str) -> str:
+    """Three or more numbers in a row as 16–18, so that a crowded spot's label stays short; any other text as it is."""
+    parts = text.split(", ")
+    if not all(part.isdecimal() for part in parts):
+        return text
+    rows: list[list[int]] = []
+    for number in sorted(map(int, parts)):
+        if rows and number == rows[-1][-1] + 1:
+            rows[-1].append(number)
+        else:
+            rows.append([number])
+    return ", ".join(f"{row[0]}–{row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows)
 
 
 def _box(x: float, y: float, text: str, across: float, up: float) -> Box:

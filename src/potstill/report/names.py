@@ -95,4 +95,5 @@ def _said(title: str, is_loss: bool, base: Any, own: Any) -> str:
     if own is True:
         return title
     text = value_title(own)
-    return f"{title} {PurePath(text).name if '/' in text else text}"
+    # Of a run's student the run's own name says more.
+    return f"{title} {PurePath(text.removesuffix('/student')).name if '/' in text else text}"

@@ -21,7 +21,7 @@ from potstill.report.grouped import Group, group_runs
 from potstill.report.headline import headline, shipped_row
 from potstill.report.like import LikeTable
 from potstill.report.numbers import MISSING, significant
-from potstill.report.scores import finite, summed_up, task_metrics
+from potstill.report.scores import finite, summed_up, task_metrics, task_title
 from potstill.report.sheet import sheet_columns
 from potstill.report.summary import summary
 from potstill.report.table import columns
@@ -124,7 +124,7 @@ def _making(group: Group) -> dict[str, Any]:
         for library, version in record.versions.items():
             versions.setdefault(library, {})[version] = None
     facts = [("Seed" if len(group.runs) == 1 else "Seeds", group.seeds), ("Made", run.created)]
-    facts += [_fact(key, value) for key, value in run.training.items()]
+    facts += [_best(value) if key == "best" else _fact(key, value) for key, value in run.training.items() if value != {}]
     facts += [("Machine", machine) for machine in machines]
     facts += [("Threads", ", ".join(threads))] if threads else []
     facts += [("Versions", ", ".join(f"{library} {' / '.join(found)}" for library, found in versions.items()))] if versions else []
@@ -134,7 +134,13 @@ def _making(group: Group) -> dict[str, Any]:
 
 def _machine(record: Record) -> str:
     machine = record.machine
-    return f"{machine.cpu}, {machine.cores} cores, {machine.memory_gb:g} GB, {machine.system}, Python {machine.python}"
+    cores = f"{machine.cores} core{'s' * (machine.cores != 1)}"
+    return f"{machine.cpu}, {cores}, {machine.memory_gb:g} GB, {machine.system}, Python {machine.python}"
+
+
+def _best(best: dict[str, Any]) -> tuple[str, str]:
+    """The checkpoint that was kept, with its score in the digits of the curve above it."""
+    return "Best", f"{task_title(best['name'])} {best['value']:.2f} at step {best['step']:,} of stage {best['stage']}"
 
 
 def _fact(key: str, value: object) -> tuple[str, str]:

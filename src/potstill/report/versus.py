@@ -91,9 +91,14 @@ def _teachers(groups: Sequence[Group]) -> dict[str, ModelRow]:
     """Where each teacher lies → its figures, the fullest that a group has."""
     found: dict[str, ModelRow] = {}
     for group in groups:
-        if group.teacher is not None:
-            found.setdefault(group.taught_by, group.teacher)
+        if group.teacher is not None and _known(group.teacher) > _known(found.get(group.taught_by)):
+            found[group.taught_by] = group.teacher
     return found
+
+
+def _known(row: ModelRow | None) -> int:
+    """How many figures a row has."""
+    return 0 if row is None else sum(value is not None for value in vars(row).values())
 
 
 def _judged(groups: Sequence[Group]) -> str | None:
@@ -120,12 +125,13 @@ def _row(group: Group, role: str | None) -> int | None:
 
 
 def _same_student(group: Group, groups: Sequence[Group]) -> tuple[list[Group], str]:
-    """The groups without distillation whose student has the group's shape; of several the one that keeps the same layers."""
+    """Groups without distillation whose student has the group's shape; of several the one of the same layers, then of the same start."""
     if not group.distilled:
         return [], ""
     found = [plain for plain in groups if not plain.distilled and _shape(plain) is not None and _shape(plain) == _shape(group)]
-    if len(found) > 1:
-        found = [plain for plain in found if _student(plain, "layers") == _student(group, "layers")] or found
+    for told in (_layers, _start):
+        if len(found) > 1:
+            found = [plain for plain in found if told(plain) == told(group)] or found
     if len(found) > 1:
         several = " and ".join(plain.name for plain in found)
         return [], f"{group.name} has no verdict: {several} are students of its shape without distillation; name one with --baseline."
@@ -150,12 +156,23 @@ def _shape(group: Group) -> Any:
     if place is None:
         return None
     row = group.rows[place]
-    return None if row.width is None or row.layers is None else (_student(group, "kind"), row.width, row.layers, row.parameters)
+    return None if row.width is None or row.layers is None else (_said(group, "student", "kind"), row.width, row.layers, row.parameters)
 
 
-def _student(group: Group, key: str) -> Any:
-    student = group.runs[0].recipe.get("student")
-    return student.get(key) if isinstance(student, dict) else None
+def _layers(group: Group) -> Any:
+    return _said(group, "student", "layers")
+
+
+def _start(group: Group) -> Path | None:
+    """What the student is cut from, its teacher where nothing else is named; a run's folder for its student too."""
+    named = _said(group, "student", "model") or _said(group, "teacher", "model")
+    place = Path(named).expanduser().resolve() if isinstance(named, str) else None
+    return place.parent if place is not None and place.name == "student" else place
+
+
+def _said(group: Group, part: str, key: str) -> Any:
+    said = group.runs[0].recipe.get(part)
+    return said.get(key) if isinstance(said, dict) else None
 
 
 def _entry(group: Group, role: str | None, plain: Sequence[Group]) -> Entry:

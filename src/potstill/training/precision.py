@@ -58,6 +58,14 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
+def trained_on(device: str, precision: str) -> dict[str, str]:
+    """What `auto` comes to here, for a run's record: the GPU's name or "cpu", and the precision of its products."""
+    chosen = choose_device(device)
+    kind = choose_precision(precision, chosen)
+    name = torch.cuda.get_device_name(chosen) if chosen.type == "cuda" else "cpu"
+    return {"device": name, "precision": next(key for key, dtype in DTYPES.items() if dtype == kind)}
+
+
 def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """Autocast to `precision` on `device`; of float32 a context that does nothing."""
     enabled = precision != torch.float32
