@@ -138,14 +138,14 @@ def test_a_run_that_taught_the_others_is_their_teacher(tmp_path: Path) -> None:
 
 
 def test_a_teacher_is_one_however_it_is_written_and_the_fullest_figures_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "teacher").mkdir()
+    (tmp_path / "teacher" / "student").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    runs = [labelled("finetune", 13, 80.0, taught=False), labelled("kd", 13, 82.0), labelled("lrc", 13, 85.0)]
-    for run, place in zip(runs[1:], ("./teacher/", str(tmp_path / "teacher"))):
+    runs = [labelled("finetune", 13, 80.0, taught=False), *(labelled(name, 13, 82.0) for name in ("kd", "lrc", "pkd"))]
+    for run, place in zip(runs[1:], ("./teacher/", str(tmp_path / "teacher"), "teacher/student")):
         run.records[0].model = place
     runs[1].records[0].cost = None
     comparison = compared(runs)
-    assert [each.kind for each in comparison.entries] == ["teacher", "without distillation", "distilled", "distilled"]
+    assert [each.kind for each in comparison.entries] == ["teacher", "without distillation", *["distilled"] * 3]
     assert (comparison.entries[0].fp32, comparison.entries[0].p50_ms) == (437.967648, 48.2)
     assert comparison.entries[1].of_teacher == pytest.approx(100 * 79.5 / 90)
 

@@ -21,8 +21,8 @@ Side = tuple[np.ndarray, np.ndarray, np.ndarray]
 class MixedTexts:
     """Each word of a text in the pieces of one of two vocabularies, drawn anew for each batch (Zhao et al. 2019 v1, "dual training").
 
-    Pieces of the second vocabulary are numbered after all of the first; special tokens are the
-    first's alone. Positions run over the mixed pieces.
+    Pieces of the second vocabulary are numbered after all of the first; the tokens around a text are
+    the first's. Positions run over the mixed pieces.
 
     Args:
         first, second: tokenizers that split texts into the same words.

@@ -51,7 +51,7 @@ class Group:
     def taught_by(self) -> str:
         """Where its teacher lies, a folder by its whole path, since recipes write one in several ways; "" where it has none."""
         named = next((record.model for run in self.runs for record in run.records if record.role == "teacher"), "")
-        return str(_place(named)) if named and Path(named).expanduser().is_dir() else named
+        return str(place_of(named)) if named and Path(named).expanduser().is_dir() else named
 
     @property
     def distilled(self) -> bool:
@@ -60,11 +60,13 @@ class Group:
 
     def at(self, folder: Path) -> bool:
         """Whether one of its runs lies there."""
-        return any(own is not None and _place(own) == _place(folder) for own in self.folders)
+        return any(own is not None and place_of(own) == place_of(folder) for own in self.folders)
 
 
-def _place(folder: str | Path | None) -> Path | None:
-    return None if folder is None else Path(folder).expanduser().resolve()
+def place_of(folder: str | Path | None) -> Path | None:
+    """The whole path of a model, a run's for its student, so that one model has one name however a recipe writes it."""
+    path = None if folder is None else Path(folder).expanduser().resolve()
+    return path.parent if path is not None and path.name == "student" else path
 
 
 def group_runs(runs: Sequence[Run], folders: Sequence[Path | None]) -> list[Group]:
@@ -82,8 +84,8 @@ def group_runs(runs: Sequence[Run], folders: Sequence[Path | None]) -> list[Grou
     rows = iter(model_rows(runs))
     own_rows = [[next(rows) for _ in run.records] for run in runs]
     firsts = [runs[numbers[0]] for numbers in members.values()]
-    called = {_place(record.model): record.name for run in runs for record in run.records if record.role == "teacher"}
-    own = [[called[at] for number in numbers if (at := _place(folders[number])) in called] for numbers in members.values()]
+    called = {place_of(record.model): record.name for run in runs for record in run.records if record.role == "teacher"}
+    own = [[called[at] for number in numbers if (at := place_of(folders[number])) in called] for numbers in members.values()]
     # A run that taught others is called what they call it.
     names = told_apart(
         [name[0] if name else run.name for name, run in zip(own, firsts)], [{**run.recipe, "training": _seedless(run)} for run in firsts]

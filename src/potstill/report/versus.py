@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from potstill.errors import PotstillError
-from potstill.report.grouped import Group
+from potstill.report.grouped import Group, place_of
 from potstill.report.headline import SHIPPED, shipped_row
 from potstill.report.rows import ROLES, ModelRow
 from potstill.report.scores import summed_up, task_metrics
@@ -164,10 +164,9 @@ def _layers(group: Group) -> Any:
 
 
 def _start(group: Group) -> Path | None:
-    """What the student is cut from, its teacher where nothing else is named; a run's folder for its student too."""
+    """What the student is cut from, its teacher where nothing else is named."""
     named = _said(group, "student", "model") or _said(group, "teacher", "model")
-    place = Path(named).expanduser().resolve() if isinstance(named, str) else None
-    return place.parent if place is not None and place.name == "student" else place
+    return place_of(named) if isinstance(named, str) else None
 
 
 def _said(group: Group, part: str, key: str) -> Any:
