@@ -11,6 +11,7 @@ from potstill.deploy.onnx import export_onnx
 from potstill.deploy.quantize import LADDER, Refused, quantize_int8
 from potstill.errors import PotstillError
 from potstill.models.loading import load_encoder
+from potstill.models.low_rank import factor
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import MODEL, QUANTIZED
 
@@ -49,6 +50,17 @@ def test_int8_vectors_do_not_depend_on_neighbours(exported, texts):
     quantize_int8(exported, texts=texts, **EASY)
     encoder = Encoder(exported)
     np.testing.assert_allclose(encoder.encode(texts, batch_tokens=1 << 20), encoder.encode(texts, batch_tokens=1), atol=1e-4)
+
+
+def test_a_matmul_that_reads_a_tables_rows_is_rounded_beside_them(tiny_encoder_dir, texts, tmp_path):
+    model = load_encoder(tiny_encoder_dir)
+    factor(model, embedding=16, ffn=16)
+    export_onnx(model, tmp_path / "thin", texts)
+    quantize_int8(tmp_path / "thin", texts=texts, **EASY)
+    names = [node.name for node in onnx.load(str(tmp_path / "thin" / QUANTIZED)).graph.node]
+    assert len(set(names)) == len(names)
+    fp32, chosen = Encoder(tmp_path / "thin", precision="fp32"), Encoder(tmp_path / "thin")
+    assert chosen.file.name == QUANTIZED and np.diag(chosen.similarity(texts, fp32.encode(texts))).mean() > 0.9
 
 
 def test_it_falls_back_to_the_next_setting(exported, texts):

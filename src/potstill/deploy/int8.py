@@ -125,10 +125,11 @@ def _round_tables(model: ModelProto) -> None:
         own, out = f"{table.name}_{node.name}", node.output[0]
         numbers, units = _constant(model, f"{own}_int8", np.round(values / unit).astype(np.int8)), _constant(model, f"{own}_unit", unit)
         return [
-            helper.make_node("Gather", [numbers, node.input[1]], [f"{out}_int8"]),
-            helper.make_node("Gather", [units, node.input[1]], [f"{out}_unit"]),
-            helper.make_node("Cast", [f"{out}_int8"], [f"{out}_steps"], to=onnx.TensorProto.FLOAT),
-            helper.make_node("Mul", [f"{out}_steps", f"{out}_unit"], [out]),
+            # A MatMul may read the rows, and then has rounded them under names of its own.
+            helper.make_node("Gather", [numbers, node.input[1]], [f"{out}_row_int8"]),
+            helper.make_node("Gather", [units, node.input[1]], [f"{out}_row_unit"]),
+            helper.make_node("Cast", [f"{out}_row_int8"], [f"{out}_row_steps"], to=onnx.TensorProto.FLOAT),
+            helper.make_node("Mul", [f"{out}_row_steps", f"{out}_row_unit"], [out]),
         ]
 
     _replace_nodes(model, rounded)
