@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,7 +95,7 @@ def gradients(case: str, encoder: Path, run: Path) -> dict[str, torch.Tensor]:
 
 def _process(number: int, port: int, encoder: Path, folder: Path) -> None:
     os.environ |= {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
     torch.set_num_threads(1)
     processes.start("cpu")
     for case in CASES:
@@ -117,12 +116,10 @@ def _process(number: int, port: int, encoder: Path, folder: Path) -> None:
 def by_two(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with what two processes found in every case."""
     folder = tmp_path_factory.mktemp("two")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun has it, on a free port
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(Path(__file__).parents[1])  # a new process finds this module by its name
-        torch.multiprocessing.spawn(_process, (port, tiny_encoder_dir, folder), nprocs=2)
+        torch.multiprocessing.spawn(_process, (store.port, tiny_encoder_dir, folder), nprocs=2)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 
 import numpy as np
@@ -24,7 +25,7 @@ from potstill.training.distillation import Distillation
 from potstill.training.objective import Objective, Sizes, TermSpec
 from potstill.training.perturbation import Perturbation
 from potstill.training.teacher import LiveTeacher
-from potstill.training.trainer import STATE, Dev, newest_checkpoint
+from potstill.training.trainer import STATE, Dev, StageTrainer, newest_checkpoint
 from potstill.training.training_set import TrainingSet
 
 from .stages import LIKE, TEXTS, run_twice, same, spec, train
@@ -193,6 +194,13 @@ def test_one_shared_projection_is_saved_and_loaded_as_one(parts, tmp_path, monke
 
     whole, broken = run_twice(make, tmp_path, monkeypatch)
     assert same(whole, broken)
+
+
+def test_a_stage_leaves_no_trainer_behind(classes, tmp_path):
+    student, data = classes
+    gc.collect()  # those of tests that broke theirs
+    train(student, Objective([spec("hard_label")], Sizes(0, 32, 2)), data, None, tmp_path)
+    assert not [each for each in gc.get_objects() if type(each) is StageTrainer]
 
 
 def test_a_finished_stage_taken_up_again_changes_nothing(classes, tmp_path):

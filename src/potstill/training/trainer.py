@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -269,6 +270,10 @@ def train_stage(
         trainer.remove_callback(ProgressCallback)
         with interruptible(flow):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    # A Trainer is in cycles. Nobody else is to hold its optimizer while the next stage trains, nor the
+    # connections of several processes: their threads must have ended when Python does, or they abort it.
+    del trainer
+    gc.collect()
     if flow.interrupted:
         raise KeyboardInterrupt
     student.to("cpu").eval()
