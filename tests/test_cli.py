@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,19 @@ def test_help_answers_in_half_a_second_and_loads_nothing_heavy():
     subprocess.run([sys.executable, "-m", "potstill.cli", "--help"], capture_output=True, check=True)  # compiled once
     quickest = float("inf")
     for _ in range(3):
-        started = time.perf_counter()
+        before = _spent()
         done = subprocess.run([sys.executable, "-m", "potstill.cli", "--help"], capture_output=True, text=True, check=True)
-        quickest = min(quickest, time.perf_counter() - started)
+        quickest = min(quickest, _spent() - before)
     commands = ("check", "train", "evaluate", "export", "encode", "predict", "compare", "list", "quickstart")
     assert quickest < 0.5 and all(name in done.stdout for name in commands)
     code = "import sys, potstill.cli; print([m for m in ('torch', 'transformers', 'numpy', 'onnxruntime') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def _spent() -> float:
+    """Seconds of the processor that ended commands took: other tests run beside this one."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.parametrize(

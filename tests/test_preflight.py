@@ -277,6 +277,11 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         sets(student__pooling="max"),
         "student.pooling: max is for vectors, and a head of classification/about reads what its own architecture gives it",
     ),
+    "vectors of any length before a head": (
+        None,
+        sets(student__normalize=False),
+        "student.normalize: false is for vectors, which a head of classification/about reads as they are",
+    ),
     "augmented tags": (
         None,
         [*task("tagging/about", "tagging", SOFT), *sets(data__augment={"copies": 2})],

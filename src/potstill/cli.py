@@ -78,12 +78,13 @@ def train(
 ) -> None:
     """Run a recipe: teacher → student → ONNX → int8 → scores of the file that ships → report."""
     from potstill.pipeline import distil
+    from potstill.results import run_folder
 
     _quiet()
     with _resumable():
         run = distil(recipe, overrides=overrides or [], out=out, resume=resume)
     if processes.is_main():
-        show.finished(out or Path("runs") / run.name)
+        show.finished(run_folder(run.name, out))
 
 
 @app.command()

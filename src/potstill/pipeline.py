@@ -19,7 +19,7 @@ from potstill.files import write_aside, write_text
 from potstill.material import Material
 from potstill.preflight import Facts, preflight
 from potstill.processes import is_main
-from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics, read_run
+from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics, read_run, run_folder
 from potstill.runtime.folder import ONNX, STUDENT
 from potstill.ship import GATE, SAMPLE, ship
 from potstill.student import make_student
@@ -65,7 +65,7 @@ def distil(
         recipe = recipe_file.read(place, tuple(overrides))
     elif isinstance(recipe, dict):
         recipe = recipe_file.check(recipe)
-    folder = Path(out) if out is not None else Path("runs") / recipe.name
+    folder = run_folder(recipe.name, out)
     start(recipe.training.device)
     with main_first():
         if is_main():

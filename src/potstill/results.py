@@ -80,6 +80,11 @@ class Run(Strict):
         write_text(Path(folder) / RESULTS_FILE, self.model_dump_json(indent=2) + "\n")
 
 
+def run_folder(name: str, out: str | Path | None) -> Path:
+    """`out`, else the folder of a run of the recipe of that name."""
+    return Path(out) if out is not None else Path("runs") / name
+
+
 def read_run(folder: str | Path) -> Run:
     """Read the results.json of a run folder (or the file itself).
 

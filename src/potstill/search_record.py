@@ -8,14 +8,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from potstill.files import write_text
-from potstill.results import Strict
+from potstill.results import Strict, run_folder
 
 SEARCH_FILE = "search.json"
 
 
 def search_folder(name: str, out: Path | None) -> Path:
     """`out`, else the folder of a search of the recipe of that name."""
-    return out if out is not None else Path("runs") / f"{name}-search"
+    return run_folder(f"{name}-search", out)
 
 
 class Trial(Strict):

@@ -32,12 +32,15 @@ def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, 
                 problem = f"the source's vectors have {widest} dimensions, and {student.width} are asked"
                 attempt(_refuse, f"{place}: student.width", problem, f"ask for {widest} at most")
         return
-    if not isinstance(student, recipes.BiLSTMStudent):
-        if recipe.labelled and student.pooling is not None:
-            problem = f"{student.pooling} is for vectors, and a head of {recipe.task} reads what its own architecture gives it"
-            _refuse(f"{place}: student.pooling", problem, "drop it, or set task: embed")
-        return
     with collect() as attempt:
+        if recipe.labelled and not student.normalize:
+            problem = f"false is for vectors, which a head of {recipe.task} reads as they are"
+            attempt(_refuse, f"{place}: student.normalize", problem, "drop it, or set task: embed")
+        if not isinstance(student, recipes.BiLSTMStudent):
+            if recipe.labelled and student.pooling is not None:
+                problem = f"{student.pooling} is for vectors, and a head of {recipe.task} reads what its own architecture gives it"
+                attempt(_refuse, f"{place}: student.pooling", problem, "drop it, or set task: embed")
+            return
         kind = "a language model" if recipe.masks else "words to be tagged" if read is not None and read.kind == "tagging" else None
         if kind is not None:
             attempt(_refuse, f"{place}: student.kind", f"a bilstm has no head for {kind}", "use a transformer")

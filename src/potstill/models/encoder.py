@@ -20,6 +20,7 @@ from potstill.models.output import EMBEDDING, INSIDE, LOGITS, POOLED, EncoderOut
 from potstill.models.pooling import CLS_POOLER, WEIGHTED, mean, pooler_of, pooling_named
 from potstill.progress import progress
 from potstill.runtime.batching import length_batches
+from potstill.runtime.tokens import by_word
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -230,7 +231,8 @@ class EncoderModel(nn.Module):
         for rows, output in self.run(tokens, ONLY_LOGITS, batch_tokens, title):
             logits = output.logits.float().cpu().numpy()
             for row, own in zip(rows, logits):
-                found[row] = own if tokens.words is None else _by_word(tokens, row, own)
+                words = None if tokens.words is None else tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]]
+                found[row] = own if words is None else by_word(words, own)
         if self.kind == "tagging":
             return found
         return np.stack(found) if found else np.zeros((0, max(1, len(self.labels))), dtype=np.float32)
@@ -286,15 +288,6 @@ def _state(tokens: Tensor, name: str, mask: Tensor) -> Tensor:
     if name == "hidden_states":
         return tokens
     return tokens[:, 0] if name == "cls_states" else mean(tokens, mask)
-
-
-def _by_word(tokens: TokenizedTexts, row: int, logits: np.ndarray) -> np.ndarray:
-    """(l, tags) → (words, tags): each word's at its first piece, zeros for a word that has no piece."""
-    assert tokens.words is not None
-    words = tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]]
-    found = np.zeros((int(words.max(initial=-1)) + 1, logits.shape[1]), dtype=np.float32)
-    found[words[words >= 0]] = logits[: len(words)][words >= 0]
-    return found
 
 
 def _is_stack(module: nn.Module, total: int) -> bool:

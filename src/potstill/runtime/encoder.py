@@ -15,7 +15,7 @@ from potstill.runtime.batching import length_batches
 from potstill.runtime.decode import answers
 from potstill.runtime.folder import EMBED, TAGGING, TOKENIZER, exported_folder, model_file, read_card
 from potstill.runtime.session import open_session, output_name, require_graph, usable_cores
-from potstill.runtime.tokens import Text, Tokens, load_tokenizer, tokenize
+from potstill.runtime.tokens import Text, Tokens, by_word, load_tokenizer, tokenize
 
 Vectors = NDArray[np.float32]
 Logits = NDArray[np.float32] | list[NDArray[np.float32]]
@@ -107,7 +107,7 @@ class Encoder:
             for rows, output in self._batches(tokens, batch_tokens):
                 if tagging:
                     for row, values in zip(rows, output, strict=True):
-                        rows_found[row] = tokens.by_word(int(row), values)
+                        rows_found[row] = by_word(tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]], values)
                 else:
                     found[rows] = output
                 advance(len(rows))

@@ -52,17 +52,20 @@ class Tokens:
         input_ids[mask], types[mask] = self.ids[places], self.types[places]
         return {INPUT_IDS: input_ids, ATTENTION_MASK: mask.astype(np.int64), TOKEN_TYPES: types}
 
-    def by_word(self, row: int, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What stands at the first piece of each word of a text: (l, c) → (words, c).
 
-        Words that were cut off are missing at the end; a word that the tokenizer makes nothing of (a
-        lone control character) has zeros.
-        """
-        words = self.words[self.offsets[row] : self.offsets[row + 1]]
-        found = np.zeros((int(words.max(initial=-1)) + 1, values.shape[-1]), dtype=np.float32)
-        starts = np.flatnonzero(words >= 0)
-        found[words[starts]] = values[starts]
-        return found
+def by_word(words: NDArray[np.int32], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What stands at the first piece of each word of a text: (l or more, c) → (words, c).
+
+    Words that were cut off are missing at the end; a word that the tokenizer makes nothing of (a
+    lone control character) has zeros.
+
+    Args:
+        words: (l,) the word's number where one begins, -1 elsewhere.
+    """
+    found = np.zeros((int(words.max(initial=-1)) + 1, values.shape[-1]), dtype=np.float32)
+    starts = np.flatnonzero(words >= 0)
+    found[words[starts]] = values[starts]
+    return found
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[Text], *, words: bool = False) -> Tokens:
