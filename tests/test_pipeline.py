@@ -141,6 +141,14 @@ def test_evaluate_compare_encode_and_export_of_a_run(finished, tmp_path):
     assert exported.returncode == 0, exported.stderr
     assert digest(tmp_path / "exported" / "tokenizer.json") == digest(finished / "runs" / "tiny" / "onnx" / "tokenizer.json")
 
+    # A run's own limits are those of its gate, here too.
+    shutil.copytree(finished / "runs" / "tiny" / "student", tmp_path / "strict" / "student")
+    wanted = yaml.safe_load((finished / "runs" / "tiny" / "recipe.yaml").read_text())
+    wanted["export"]["int8"]["min_speedup"] = 1000
+    (tmp_path / "strict" / "recipe.yaml").write_text(yaml.safe_dump(wanted))
+    refused = run(finished, "export", tmp_path / "strict", "--out", tmp_path / "int8", "--int8")
+    assert refused.returncode == 2 and "below 1000" in refused.stderr and not (tmp_path / "int8").exists(), refused.stderr
+
 
 def _wait_for(condition, process, seconds=120):
     end = time.time() + seconds

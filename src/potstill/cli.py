@@ -142,7 +142,7 @@ def evaluate(
 def export(
     model: ModelArgument,
     out: Annotated[Path, typer.Option(help="The folder to write.")],
-    int8: Annotated[bool, typer.Option("--int8", help="Add model_quantized.onnx, behind the quality gate.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Add model_quantized.onnx, behind the quality gate (a run's own limits).")] = False,
     threads: ThreadsOption = None,
 ) -> None:
     """Export a model to ONNX with pooling and normalisation inside the graph."""

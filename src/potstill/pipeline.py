@@ -95,7 +95,7 @@ def distil(
 
 
 def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Sequence[str] = (), threads: int | None = None) -> Path:
-    """Export a model folder (or a run's student) to ONNX, and to int8 behind the gate.
+    """Export a model folder (or a run's student) to ONNX, and to int8 behind the gate, which has the run's own limits or the defaults.
 
     Args:
         texts: like those to be encoded: parity, calibration and the gate read them. Default: prose out
@@ -113,13 +113,15 @@ def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Seq
 
     out = Path(out)
     require_replaceable(out)
-    source = load_encoder(Path(model) / STUDENT if (Path(model) / STUDENT).is_dir() else model)
+    of_run = (Path(model) / STUDENT).is_dir()
+    limits = recipe_file.read(str(Path(model) / RECIPE)).export.limits if of_run and int8 else None
+    source = load_encoder(Path(model) / STUDENT if of_run else model)
     sample = list(texts) or list(islice(sentences(found.text for found in collect_docstrings(SAMPLE_PACKAGES)), SAMPLE))
     try:
         with write_aside(out) as aside:  # a refused int8 file leaves no half-made folder behind
             export_onnx(source, aside, sample)
             if int8:
-                quantize_int8(aside, texts=sample, score=None, threads=threads, **recipes.Int8().limits)
+                quantize_int8(aside, texts=sample, score=None, threads=threads, **(limits or recipes.Int8()).limits)
     except PotstillError as error:  # said of the folder aside, which is gone
         raise PotstillError(out, error.problem, error.remedy) from error
     return out
