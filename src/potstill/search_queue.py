@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any, Literal
@@ -224,13 +225,20 @@ class Queue:
             if trial.state != TrialState.WAITING or (trial.user_attrs.get("last") and (len(unfinished) > 1 or _lost(trials))):
                 continue
             self.storage.record_heartbeat(trial._trial_id)  # before: one without any is never given to another
-            try:
-                if self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
-                    self.study.sampler = sampler(trial.number)
-                    return optuna.Trial(self.study, trial._trial_id)
-            except UpdateFinishedTrialError:
-                continue
+            if self._claim(trial._trial_id):
+                self.study.sampler = sampler(trial.number)
+                return optuna.Trial(self.study, trial._trial_id)
         return None
+
+    def _claim(self, trial: int) -> bool:
+        """Whether this process is the one that takes a waiting trial.
+
+        In one statement: optuna reads the state and then writes it, and SQLite lets two processes read before one writes.
+        """
+        taken = sqlalchemy.text("update trials set state = 'RUNNING', datetime_start = :now where trial_id = :id and state = 'WAITING'")
+        taken = taken.bindparams(sqlalchemy.bindparam("now", datetime.now(), sqlalchemy.DateTime), id=trial)
+        with self.storage.engine.begin() as connection:
+            return bool(connection.execute(taken).rowcount)
 
     def _run(self, trial: optuna.Trial, run: Run) -> None:
         values: float | Sequence[float] | None = None
@@ -249,7 +257,8 @@ class Queue:
             again(self.study, self.storage.get_trial(trial._trial_id))  # first: a kill between the two must not lose it
             self.study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
             raise
-        self.study.tell(trial, values, state=state, skip_if_finished=True)
+        with suppress(UpdateFinishedTrialError):  # as above, since tell looked
+            self.study.tell(trial, values, state=state, skip_if_finished=True)
 
     @contextmanager
     def _alive(self, trial: int) -> Iterator[None]:
