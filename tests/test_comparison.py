@@ -84,6 +84,8 @@ def test_the_command(call: Callable[..., tuple[int, str, str]], run_dir: Path, t
     assert call("compare", "--like", "distilfaec")[::2] == (2, "error: --like: unknown preset 'distilfaec'; did you mean 'distilface'?\n")
     status, _, err = call("compare")
     assert status == 2 and err == "error: compare: no run is named; name run folders, or a publication with --like\n"
+    status, _, err = call("compare", run_dir, "--csv", tmp_path / "x", "--markdown", tmp_path / "x")
+    assert status == 2 and err == f"error: {tmp_path / 'x'}: is to hold two things; name a file for each\n"
 
 
 def test_evaluate_takes_the_precision(

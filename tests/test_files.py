@@ -56,6 +56,24 @@ def test_a_file_where_a_folder_is_needed_is_one_clear_line(tmp_path: Path) -> No
         write_text(tmp_path / "file" / "x", "text")
 
 
+def test_a_device_or_a_pipe_stays_what_it_is(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PotstillError, match="is no ordinary file"):
+        write_text(tmp_path / "pipe", "text")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_link_is_written_through(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    write_text(tmp_path / "link", "text")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "there" / "file").read_text() == "text"
+
+
+def test_a_folder_that_cannot_be_made_is_one_clear_line() -> None:
+    with pytest.raises(PotstillError, match="/proc/nothing/file: cannot be written"):
+        write_text("/proc/nothing/file", "text")
+
+
 def test_too_much_asked_of_the_disk(tmp_path: Path) -> None:
     require_space(tmp_path / "not" / "there", 1, "nothing")
     with pytest.raises(PotstillError, match="are free"):

@@ -150,10 +150,19 @@ def test_evaluate_compare_encode_and_export_of_a_run(finished, tmp_path):
     assert refused.returncode == 2 and "below 1000" in refused.stderr and not (tmp_path / "int8").exists(), refused.stderr
 
 
+def test_a_stopped_export_leaves_nothing(finished, tmp_path):
+    process = subprocess.Popen(
+        command(finished, "export", "runs/tiny", "--out", tmp_path / "x" / "out"), cwd=finished, env=environment(finished)
+    )
+    _wait_for(lambda: list(tmp_path.glob("x/.*.part/*")), process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) not in (0, -signal.SIGTERM) and not list(tmp_path.glob("x/*")) + list(tmp_path.glob("x/.*"))
+
+
 def _wait_for(condition, process, seconds=120):
-    end = time.time() + seconds
+    end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None and time.time() < end, "the run ended before it could be stopped"
+        assert process.poll() is None and time.monotonic() < end, "the run ended before it could be stopped"
         time.sleep(0.01)
 
 

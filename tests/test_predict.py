@@ -48,6 +48,8 @@ def test_a_run_folder(call, tmp_path, tiny_head_dirs, tiny_head_exports):
     [
         (None, "t.txt", "a\n", "has no head: it gives vectors, no labels"),
         ("classification", "t.csv", "txt,label\na,b\n", "the header has no column 'text'"),
+        ("classification", "t.jsonl", '{"text": "a", "text_pair": "b"}\n{"text": "c"}\n', "holds single texts and pairs"),
+        ("classification", "t.csv", "text,text_pair\na,b\n,\n", "t.csv:3: 'text' is ''"),
         ("classification", "t.jsonl", '{"tokens": ["a"]}\n', "has no field 'text'"),
         ("tagging", "t.csv", "text\na\n", "for tagging name a file that ends in"),
         ("classification", "missing.txt", None, "missing.txt: does not exist"),

@@ -277,6 +277,16 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         sets(student__pooling="max"),
         "student.pooling: max is for vectors, and a head of classification/about reads what its own architecture gives it",
     ),
+    "a teacher's pooling before a head": (
+        None,
+        sets(teacher__pooling="cls"),
+        "teacher.pooling: cls is for vectors, and a head of classification/about reads what its own architecture gives it",
+    ),
+    "a rule with nothing to choose": (
+        None,
+        sets(student__layers=[1, 2], student__rule="last"),
+        "rule last chooses layers of the source where `layers` is their number",
+    ),
     "vectors of any length before a head": (
         None,
         sets(student__normalize=False),

@@ -49,13 +49,22 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder_dir: Path
 COMMAND = """
 import atexit
 import os
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from potstill.cli import main
 
+def running():
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # ended meanwhile
+            yield path.read_text().strip()
+
 def left():
-    names = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    Path(f"threads-{os.environ['RANK']}").write_text(" ".join(name for name in names if "gloo" in name))
+    end = time.monotonic() + 5
+    while (names := [name for name in running() if "gloo" in name]) and time.monotonic() < end:
+        time.sleep(0.1)  # one that was joined is listed for a moment
+    Path(f"threads-{os.environ['RANK']}").write_text(" ".join(names))
 
 atexit.register(left)
 main()
@@ -80,6 +89,7 @@ def _set(**values: Any) -> list[str]:
     return [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={json.dumps(value)}")]
 
 
+@pytest.mark.timeout(600)  # torch starts in seven processes, maybe beside other work
 def test_a_contrastive_recipe(work: Path, call: Any) -> None:
     status, out, errors = torchrun("train", "recipe.yaml", "--out", "two")
     assert (status, own(errors)) == (0, []), errors

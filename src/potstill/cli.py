@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -34,6 +35,8 @@ ThreadsOption = Annotated[Optional[int], typer.Option(min=1, help="Threads to pi
 
 def main() -> None:
     """Entry point: a PotstillError is one line (or one a problem) and status 2."""
+    if processes.count() == 1:  # torchrun has signals of its own
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was written aside is cleared away
     try:
         with _one_voice():
             app()

@@ -63,9 +63,12 @@ def compare(
     """
     if not names and like is None:
         raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")
-    for target in (html, csv, markdown):
-        if target is not None and Path(target).is_dir():
+    targets = [Path(target).absolute() for target in (html, csv, markdown) if target is not None]
+    for number, target in enumerate(targets):
+        if target.is_dir():
             raise PotstillError(target, "is a folder", "name a file")
+        if target in targets[:number]:
+            raise PotstillError(target, "is to hold two things", "name a file for each")
     preset = read_preset(like) if like is not None else None
     plain = [Path(name).expanduser() for name in baseline]
     named = _named(_each_once([*names, *baseline]), preset, data, threads)

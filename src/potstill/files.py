@@ -19,17 +19,19 @@ def write_aside(target: str | Path) -> Iterator[Path]:
     """Yield a free path beside `target`; rename it to `target` when the block ends well.
 
     The caller creates a file or a folder there. A folder that `target` already names is
-    replaced. When the block raises (Ctrl-C too), what was written is removed and `target`
+    replaced; a link stays, and what it leads to is replaced. When the block raises (Ctrl-C too), what was written is removed and `target`
     stays as it was.
 
     Raises:
         NoSpace: the disk is full.
-        PotstillError: the place cannot be written.
+        PotstillError: the place cannot be written, or is a device or a pipe, which a rename would take away.
     """
-    target = Path(target).absolute()
+    target = Path(os.path.realpath(target))
     # uuid: two processes that write the same target must not share the path aside.
     aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
     try:
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise PotstillError(target, "is no ordinary file", "name a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         yield aside
         if target.is_dir() and not aside.is_dir():
@@ -44,7 +46,8 @@ def write_aside(target: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise NoSpace(target, "no space is left on the disk", "free some, or choose another folder") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG):
+        denied = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
+        if error.errno in denied or not target.parent.is_dir():
             raise PotstillError(target, f"cannot be written ({error.strerror})", "choose another place") from error
         raise
     finally:

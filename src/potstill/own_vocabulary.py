@@ -70,9 +70,19 @@ def saved_by(pieces: Sequence[str], before: int, width: int) -> str:
 
 
 def tokenizer_of(folder: Path) -> dict[str, Any] | None:
-    """A folder's tokenizer.json; None where it has none."""
+    """A folder's tokenizer.json; None where it has none.
+
+    Raises:
+        PotstillError: it is broken.
+    """
     file = folder / TOKENIZER
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    if not file.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PotstillError(file, f"cannot be read ({error})", "fetch or save the model again") from error
+    return content
 
 
 def _strings(rows: Sequence[Any]) -> list[str]:

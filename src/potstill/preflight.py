@@ -17,7 +17,7 @@ from potstill.files import cache_folder, require_space
 from potstill.material import Material, read_material
 from potstill.outline import int8_rows, stage_rows, student_row, texts_row, training_row
 from potstill.own_vocabulary import check_coverage, own_pieces, saved_by
-from potstill.sides import both_sizes, config_of, heads_of, layers_of, pooled_by, width_of
+from potstill.sides import both_sizes, config_of, heads_of, layers_of, left_out_row, pooled_by, width_of
 from potstill.student_limits import check_kind, check_reach
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         vocabulary = len(pieces) if pieces else int(source.get("vocab_size") or 0)
         attempt(check_cuts, recipe.student, source, vocabulary, place)
         depth = layers[0] if recipe.student.built else len(layers)
-        attempt(check_kind, recipe, read, source, place)
+        attempt(check_kind, recipe, read, source, student_folder, place)
         pooled = attempt(pooled_by, recipe, teacher_folder, student_folder) or (("mean", 0), ("mean", 0))
         if recipe.task == recipes.EMBED:
             attempt(_check_poolings, recipe, [name for name, _ in pooled], (layers_of(teacher), depth), place)
@@ -128,6 +128,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         facts.table.append(("teacher cache", cache.line() if cache else without))
     facts.table += [
         ("student", f"{student_row(recipe.student, layers, layers_of(source))}, width {recipe.student.hidden or width_of(source)}"),
+        *([("left out", left_out)] if (left_out := left_out_row(recipe, student_folder, pooled[1])) else []),
         *(
             [("vocabulary", saved_by(pieces, int(source.get("vocab_size") or 0), recipe.student.table_width or width_of(source)))]
             if pieces

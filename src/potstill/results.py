@@ -98,8 +98,11 @@ def read_run(folder: str | Path) -> Run:
     try:
         return Run.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
-        detail = str(error).splitlines()
-        raise PotstillError(path, f"is not a run record ({' '.join(detail[:3])})", "train or evaluate again with this version") from error
+        detail = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            detail = ": ".join([*map(str, first["loc"]), first["msg"]])
+        raise PotstillError(path, f"is not a run record ({detail})", "train or evaluate again with this version") from error
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:

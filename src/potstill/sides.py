@@ -81,14 +81,39 @@ def both_sizes(
 
 def pooled_by(recipe: recipes.Recipe, teacher: Path | None, source: Path | None) -> tuple[tuple[str, int], tuple[str, int]]:
     """Of teacher and student the pooling, by the recipe or by their folders, and the width of a dense layer behind it, 0 for none."""
+    (theirs, behind), (ours, own) = _own_pooling(teacher), _own_pooling(source)
+    given = recipe.teacher.pooling if recipe.teacher else None
+    wanted = recipe.student.pooling or (given if recipe.student.model is None else None)
+    kept = wanted is None and not recipe.student.built  # else the source's dense layers are left out
+    return (given or theirs, behind), (wanted or ours, own if kept else 0)
+
+
+def _own_pooling(folder: Path | None) -> tuple[str, int]:
+    """A folder's own pooling, and the width of a dense layer behind it, 0 for none."""
     from torch import nn
 
     from potstill.models.sentence_format import read as layout_of
 
-    layouts = [layout_of(folder) if folder is not None else None for folder in (teacher, source)]
-    dense = [[one.out_features for one in layout.dense if isinstance(one, nn.Linear)] if layout else [] for layout in layouts]
-    names = [layout.pooling or "mean" if layout else "mean" for layout in layouts]
-    given = recipe.teacher.pooling if recipe.teacher else None
-    wanted = recipe.student.pooling or (given if recipe.student.model is None else None)
-    kept = wanted is None and not recipe.student.built  # else the source's dense layers are left out
-    return (given or names[0], [0, *dense[0]][-1]), (wanted or names[1], [0, *dense[1]][-1] if kept else 0)
+    layout = layout_of(folder) if folder is not None else None
+    if layout is None:
+        return "mean", 0
+    return layout.pooling or "mean", [0, *(one.out_features for one in layout.dense if isinstance(one, nn.Linear))][-1]
+
+
+def source_width(recipe: recipes.Recipe, source: dict[str, Any], folder: Path | None) -> int:
+    """Width of the vectors that the student's source gives, as it is pooled where it is loaded; 0 where unknown."""
+    from potstill.models.pooling import POOLINGS
+
+    name, dense = _own_pooling(folder)
+    if recipe.student.model is None and recipe.teacher:
+        name = recipe.teacher.pooling or name
+    return dense or (POOLINGS[name].width(width_of(source)) if name in POOLINGS else width_of(source))
+
+
+def left_out_row(recipe: recipes.Recipe, source: Path, pooled: tuple[str, int]) -> str:
+    """What `potstill check` says where the source has a dense layer behind its pooling and the student, `pooled` so, has none; else ""."""
+    _, dense = _own_pooling(source)
+    if not dense or pooled[1] or recipe.task != recipes.EMBED or not isinstance(recipe.student, recipes.TransformerStudent):
+        return ""
+    why = "built anew" if recipe.student.built else f"pooled by {pooled[0]}"
+    return f"the source's dense layer of {dense} dimensions, since the student is {why}"

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
 from potstill.errors import PotstillError, collect
 from potstill.material import Material
-from potstill.sides import width_of
+from potstill.sides import source_width, width_of
 
 if TYPE_CHECKING:
     from potstill.training.objective import TermSpec
 
 
-def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, Any], place: str) -> None:
+def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, Any], folder: Path | None, place: str) -> None:
     """Raise PotstillErrors where the recipe asks of a BiLSTM, or of a static student, what it is not.
 
     Args:
         read: None where the data is not known.
-        source: the configuration of the model that the student takes its pieces from.
+        source, folder: the configuration and the folder of the model that the student takes its pieces from.
     """
     student = recipe.student
     if isinstance(student, recipes.StaticStudent):
-        widest = width_of(source)
+        widest = source_width(recipe, source, folder)
         with collect() as attempt:
             if recipe.task != recipes.EMBED or recipe.masks:
                 problem = "a static student gives vectors of texts and has no head"
@@ -33,6 +34,9 @@ def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, 
                 attempt(_refuse, f"{place}: student.width", problem, f"ask for {widest} at most")
         return
     with collect() as attempt:
+        if recipe.labelled and recipe.teacher is not None and recipe.teacher.pooling is not None:
+            problem = f"{recipe.teacher.pooling} is for vectors, and a head of {recipe.task} reads what its own architecture gives it"
+            attempt(_refuse, f"{place}: teacher.pooling", problem, "drop it, or set task: embed")
         if recipe.labelled and not student.normalize:
             problem = f"false is for vectors, which a head of {recipe.task} reads as they are"
             attempt(_refuse, f"{place}: student.normalize", problem, "drop it, or set task: embed")
@@ -114,8 +118,11 @@ def _reached(train: str, reads: str, highest: int | None, layers: int) -> bool:
 
 
 def _require_pooling(student: recipes.BiLSTMStudent, place: str) -> None:
-    """Raise a PotstillError where a pooling puts the token table beside the layers, which are of another width."""
-    from potstill.models.pooling import POOLINGS
+    """Raise a PotstillError where a pooling asks for a BERT's pooler, or puts the token table beside layers of another width."""
+    from potstill.models.pooling import CLS_POOLER, POOLINGS
+
+    if student.pooling == CLS_POOLER:
+        raise PotstillError(place, f"{CLS_POOLER} is a BERT's, and a bilstm has no pooler", "take max or mean")
 
     pooling = POOLINGS.get(student.pooling or "")
     if pooling is not None and student.embedding != student.hidden and 0 in pooling.numbers(student.layers, place):

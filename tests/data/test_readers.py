@@ -31,6 +31,7 @@ def test_blank_and_repeated_texts_are_dropped_in_order(tmp_path: Path) -> None:
         ("a.unknown", "one\ntwo\n", ["one", "two"]),
         ("a.jsonl", '{"text": "one"}\n\n{"text": null}\n{"text": "two", "n": 1}\n', ["one", "two"]),
         ("a.json.gz", '{"text": "one"}\n{"text": "two"}\n', ["one", "two"]),
+        ("a.csv", f"{'a' * 300_000}\n", ["a" * 300_000]),
         ("a.csv", 'one,"two, 2"\n"three\nlines",""\n', ["one", "two, 2", "three\nlines"]),
         ("a.tsv", 'one\t"two\n\nthree\tfour\n', ["one", '"two', "three", "four"]),
         ("a.tsv.gz", "one\ttwo\n", ["one", "two"]),

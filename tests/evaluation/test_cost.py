@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,7 @@ from potstill.evaluation.probe import POOLS, peak_memory
 
 
 def test_cost_of_a_torch_model(tiny_encoder_dir: Path) -> None:
-    started = time.monotonic()
     cost = measure_cost(tiny_encoder_dir, threads=1)
-    assert time.monotonic() - started < 60  # mostly the import of torch
     assert cost.threads == 1
     assert cost.parameters == cost.embedding_parameters + cost.encoder_parameters > cost.encoder_parameters > 0
     assert cost.bytes == (tiny_encoder_dir / "model.safetensors").stat().st_size

@@ -76,6 +76,7 @@ def test_a_model_without_a_head() -> None:
         score([Counts("c", ["x"])], lambda texts: np.zeros((1, 1)))
 
 
+@pytest.mark.timeout(600)  # five whole sets, maybe beside other work
 def test_published_scores_of_minilm(minilm_dir: Any, data_dir: Any, tmp_path: Any) -> None:
     """Of the exported file, twice as fast as torch; tests/deploy holds the two against each other."""
     from potstill.deploy.onnx import export_onnx

@@ -36,11 +36,19 @@ def browse(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
     if browser is None:
         pytest.skip("no Chromium on this machine: nothing can draw the page")
 
-    def dump(page: Path) -> str:
+    def open_once(page: Path) -> subprocess.CompletedProcess[str]:
         profile = tmp_path_factory.mktemp("chromium")
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", f"--user-data-dir={profile}"]
         command += ["--enable-logging=stderr", "--virtual-time-budget=8000", "--window-size=1200,2400", "--dump-dom", page.as_uri()]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+        return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+    def dump(page: Path) -> str:
+        try:
+            done = open_once(page)
+        except subprocess.TimeoutExpired:
+            done = None
+        if done is None or done.returncode:  # the browser's own fault: once more, with another profile
+            done = open_once(page)
         assert done.returncode == 0, done.stderr[-2000:]
         # Errors of scripts and whatever the page's own policy refused to fetch.
         assert "CONSOLE" not in done.stderr, done.stderr[-2000:]

@@ -45,6 +45,11 @@ def test_seeds_are_one_group_and_other_settings_another() -> None:
     assert first.rows[int8].scores["sts/12"] == pytest.approx(71.40)
 
 
+def test_a_seed_that_is_there_twice_is_no_second_seed() -> None:
+    groups = group_runs([seeded(13), seeded(13, 1.0), seeded(14)], [None] * 3)
+    assert [(group.name, group.seeds) for group in groups] == [("mpnet-to-3-layers", "13, 14"), ("mpnet-to-3-layers (2)", "13")]
+
+
 def test_a_run_without_a_recipe_stands_alone() -> None:
     runs = [make_run().model_copy(update={"recipe": {}}) for _ in range(2)]
     assert [group.name for group in group_runs(runs, [None, None])] == ["mpnet-to-3-layers", "mpnet-to-3-layers (2)"]

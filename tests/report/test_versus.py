@@ -69,6 +69,9 @@ def test_the_score_is_of_a_file_that_every_run_has() -> None:
     del bare.records[2]
     comparison = compared([*RUNS, bare])
     assert entry(comparison, "kd").score == 82.0 and "every run’s torch model" in comparison.notes[0]
+    more = labelled("kd", 16, 83.0)  # a seed of several is a run too
+    del more.records[2]
+    assert "every run’s torch model" in compared([*RUNS, more]).notes[0]
 
 
 def test_of_several_students_of_a_shape_the_one_of_the_same_start_is_the_baseline(tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def read_inputs(path: str | Path, kind: str) -> list[Text]:
     texts = [row.text for row in _rows(path, kind, labelled=False)]
     if not texts:
         raise PotstillError(path, "holds no texts", "name a file with at least one row")
+    if len({type(text) for text in texts}) > 1:
+        raise PotstillError(path, "holds single texts and pairs", "give every row a text_pair, or none")
     return texts
 
 

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from potstill.data.lines import read_lines
+from potstill.data.lines import MAX_LINE, read_lines
 from potstill.errors import PotstillError, did_you_mean, shown
 
 
@@ -72,7 +72,7 @@ def _even_rows(path: str | Path, delimiter: str, quoted: bool, leave_out_broken:
 def _plain_rows(path: str | Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, fields); blank lines are left out."""
     for number, line in read_lines(path):
-        if line.strip():
+        if line.strip() or delimiter in line:
             yield number, line.split(delimiter)
 
 
@@ -80,6 +80,7 @@ def _quoted_rows(path: str | Path, delimiter: str) -> Iterator[tuple[int, list[s
     """Yield (number of its first line, fields); blank lines are left out. A quoted field may run over several lines."""
     lines = (text + "\n" for _, text in read_lines(path))
     # strict: without it a forgotten quote swallows the rest of the file in silence.
+    csv.field_size_limit(MAX_LINE)  # as long as a line of any other file
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     first = 1
     while True:
@@ -89,7 +90,7 @@ def _quoted_rows(path: str | Path, delimiter: str) -> Iterator[tuple[int, list[s
             return
         except csv.Error as error:
             raise PotstillError(f"{path}:{first}", f"not readable as a table ({error})", "look for a quote that nothing closes") from error
-        if any(field.strip() for field in row):
+        if len(row) > 1 or any(field.strip() for field in row):  # blank fields are a row: whoever reads them says what it lacks
             yield first, row
         first = reader.line_num + 1
 

@@ -154,6 +154,8 @@ def _open_torch(
     if threads:
         torch.set_num_threads(threads)
     model = load_encoder(folder, pooling=pooling, max_length=max_length)
+    if pooling is not None and model.kind != EMBED:
+        raise PotstillError(source, "has a head, which reads what its own architecture gives it", "leave the pooling out")
 
     def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
         return model.encode(texts, title=title)

@@ -46,12 +46,12 @@ def choose_layers(
     Raises:
         PotstillError: a layer that the model lacks, twice the same, or an unknown rule.
     """
+    rules = RULES if importance is None else RULES | {IMPORTANCE: lambda count, total: most_important(importance, count)}
+    if rule not in rules and (rule != IMPORTANCE or isinstance(layers, int)):
+        raise PotstillError(f"{place} rule", f"unknown rule {rule!r}", did_you_mean(rule, [*RULES, IMPORTANCE]))
     if layers is None:
         return list(range(1, total + 1))
     if isinstance(layers, int):
-        rules = RULES if importance is None else RULES | {IMPORTANCE: lambda count, total: most_important(importance, count)}
-        if rule not in rules:
-            raise PotstillError(f"{place} rule", f"unknown rule {rule!r}", did_you_mean(rule, [*RULES, IMPORTANCE]))
         if layers > total:
             raise PotstillError(place, f"{layers} layers asked of a model that has {total}", f"ask for 1 to {total}")
         return rules[rule](layers, total)

@@ -70,17 +70,19 @@ def place_of(folder: str | Path | None) -> Path | None:
 
 
 def group_runs(runs: Sequence[Run], folders: Sequence[Path | None]) -> list[Group]:
-    """Runs by recipe, the seed apart, in order of first sight.
+    """Runs by recipe, the seed apart, in order of first sight. A seed that is there twice is no second seed: it is a row of its own.
 
     Width, layers and parameters come out of the folders where no cost was measured. What is set against a teacher
     (share of its score, compression, speed-up) is set against the run's own; of runs without one, labels only, against
     the teacher of all the others where they have but one.
     """
     members: dict[str, list[int]] = {}
+    seeds: Counter[tuple[str, int]] = Counter()
     for number, run in enumerate(runs):
         settings = {key: value for key, value in flat(run.recipe).items() if key != SEED}
         key = json.dumps([run.name, settings], sort_keys=True, default=str) if run.recipe else str(number)
-        members.setdefault(key, []).append(number)
+        seeds[key, run.seed] += 1
+        members.setdefault(f"{key} {seeds[key, run.seed]}", []).append(number)
     rows = iter(model_rows(runs))
     own_rows = [[next(rows) for _ in run.records] for run in runs]
     firsts = [runs[numbers[0]] for numbers in members.values()]

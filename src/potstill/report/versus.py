@@ -102,9 +102,9 @@ def _known(row: ModelRow | None) -> int:
 
 
 def _judged(groups: Sequence[Group]) -> str | None:
-    """The role whose score every group has, what ships first: a score of int8 beside one of torch would compare the files."""
+    """The role whose score every run has, what ships first: a score of int8 beside one of torch would compare the files."""
     ours = [group for group in groups if any(folder is not None for folder in group.folders)] or list(groups)
-    scored = [{row.role for row in group.rows if row.score is not None} for group in ours]
+    scored = [{row.role for row, scores in zip(group.rows, group.scores) if len(scores) == len(group.runs)} for group in ours]
     return next((role for role in SHIPPED if scored and all(role in roles for roles in scored)), None)
 
 
