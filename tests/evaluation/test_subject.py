@@ -95,10 +95,14 @@ def test_subject_with_a_head(tiny_head_dirs: dict[str, Path], tiny_head_exports:
         assert ours.shape == theirs.shape and np.allclose(ours, theirs, atol=1e-4)
 
 
-def test_another_pooling_than_the_folder_says(tiny_encoder_dir: Path, tiny_run_dir: Path, tiny_onnx_dir: Path) -> None:
+def test_another_pooling_than_the_folder_says(
+    tiny_encoder_dir: Path, tiny_run_dir: Path, tiny_onnx_dir: Path, tiny_head_dirs: dict[str, Path]
+) -> None:
     own, maximum = open_subject(tiny_encoder_dir), open_subject(tiny_encoder_dir, pooling="max")
     assert not np.allclose(own.encode(TEXTS), maximum.encode(TEXTS), atol=1e-3)
     of_run = open_subject(tiny_run_dir, pooling="max")  # its exported file has a pooling inside: the student is opened
     assert of_run.format == "torch" and np.allclose(of_run.encode(TEXTS), maximum.encode(TEXTS), atol=1e-6)
     with pytest.raises(PotstillError, match="its pooling inside"):
         open_subject(tiny_onnx_dir, pooling="max")
+    with pytest.raises(PotstillError, match="has a head"):
+        open_subject(tiny_head_dirs["classification"], pooling="max")
