@@ -290,7 +290,7 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
     "vectors of any length before a head": (
         None,
         sets(student__normalize=False),
-        "student.normalize: false is for vectors, which a head of classification/about reads as they are",
+        "student.normalize: false is for vectors, and a head of classification/about gives none",
     ),
     "augmented tags": (
         None,

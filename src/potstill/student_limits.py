@@ -34,16 +34,16 @@ def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, 
                 attempt(_refuse, f"{place}: student.width", problem, f"ask for {widest} at most")
         return
     with collect() as attempt:
-        if recipe.labelled and recipe.teacher is not None and recipe.teacher.pooling is not None:
-            problem = f"{recipe.teacher.pooling} is for vectors, and a head of {recipe.task} reads what its own architecture gives it"
-            attempt(_refuse, f"{place}: teacher.pooling", problem, "drop it, or set task: embed")
+        bilstm = isinstance(student, recipes.BiLSTMStudent)
+        given = {"teacher": recipe.teacher.pooling if recipe.teacher else None, "student": None if bilstm else student.pooling}
+        for side, pooling in given.items():
+            if recipe.labelled and pooling is not None:
+                problem = f"{pooling} is for vectors, and a head of {recipe.task} reads what its own architecture gives it"
+                attempt(_refuse, f"{place}: {side}.pooling", problem, "drop it, or set task: embed")
         if recipe.labelled and not student.normalize:
-            problem = f"false is for vectors, which a head of {recipe.task} reads as they are"
+            problem = f"false is for vectors, and a head of {recipe.task} gives none"
             attempt(_refuse, f"{place}: student.normalize", problem, "drop it, or set task: embed")
         if not isinstance(student, recipes.BiLSTMStudent):
-            if recipe.labelled and student.pooling is not None:
-                problem = f"{student.pooling} is for vectors, and a head of {recipe.task} reads what its own architecture gives it"
-                attempt(_refuse, f"{place}: student.pooling", problem, "drop it, or set task: embed")
             return
         kind = "a language model" if recipe.masks else "words to be tagged" if read is not None and read.kind == "tagging" else None
         if kind is not None:
