@@ -282,10 +282,10 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         sets(teacher__pooling="cls"),
         "teacher.pooling: cls is for vectors, and a head of classification/about reads what its own architecture gives it",
     ),
-    "a rule with nothing to choose": (
+    "a mistyped rule beside a list": (
         None,
-        sets(student__layers=[1, 2], student__rule="last"),
-        "rule last chooses layers of the source where `layers` is their number",
+        sets(student__layers=[1, 2], student__rule="lats"),
+        "student.layers rule: unknown rule 'lats'; did you mean 'last'?",
     ),
     "vectors of any length before a head": (
         None,

@@ -90,8 +90,6 @@ class TransformerStudent(AnyStudent):
                 raise ValueError(f"width {self.width} is not divisible by heads {self.heads}; choose a divisor")
             if self.cut:
                 raise ValueError("a student built small has nothing yet to cut; drop keep_heads, embedding_rank and ffn_rank, or the sizes")
-        if self.rule != "uniform" and (self.built or not isinstance(self.layers, int)):
-            raise ValueError(f"rule {self.rule} chooses layers of the source where `layers` is their number; drop it, or give a number")
         return self
 
 
