@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -104,9 +103,11 @@ class StageTrainer(Trainer):
         self.parts_steps = 0.0
 
     def get_train_dataloader(self) -> DataLoader:
+        data, pad_id, seed = self.data, self.student.pad_id, self.args.seed  # not self: the cycle would keep all of it beyond the stage
+
         def collate(rows: list[int]) -> dict[str, Any]:
             own, share = processes.own_rows(rows)
-            batch = self.data.batch(np.array(own, dtype=np.int64), self.student.pad_id, self.args.seed)
+            batch = data.batch(np.array(own, dtype=np.int64), pad_id, seed)
             if processes.together():
                 batch[processes.SHARE] = np.array(share, dtype=np.float32)
             return {key: torch.from_numpy(value) for key, value in batch.items()}
@@ -270,10 +271,6 @@ def train_stage(
         trainer.remove_callback(ProgressCallback)
         with interruptible(flow):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    # A Trainer is in cycles. Nobody else is to hold its optimizer while the next stage trains, nor the
-    # connections of several processes: their threads must have ended when Python does, or they abort it.
-    del trainer
-    gc.collect()
     if flow.interrupted:
         raise KeyboardInterrupt
     student.to("cpu").eval()
