@@ -1,15 +1,17 @@
-"""Writing so that nothing half-written stays behind, and where the cache lives."""
+"""Writing so that nothing half-written stays behind, reading a model folder's JSON, and where the cache lives."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from potstill.errors import NoSpace, PotstillError
 
@@ -61,6 +63,18 @@ def write_text(target: str | Path, text: str) -> None:
     """Write `text` (UTF-8) to `target`, whole or not at all."""
     with write_aside(target) as aside:
         aside.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a model folder's file.
+
+    Raises:
+        PotstillError: it is missing, or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PotstillError(path, f"cannot be read ({error})", "fetch or save the model again") from error
 
 
 def sha256_of(path: str | Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from potstill import recipe as recipes
 from potstill.data.coverage import warn_of_unknown
 from potstill.errors import PotstillError
+from potstill.files import read_json
 from potstill.material import Material, gather_texts, kept
 
 TOKENIZER = "tokenizer.json"
@@ -76,13 +76,7 @@ def tokenizer_of(folder: Path) -> dict[str, Any] | None:
         PotstillError: it is broken.
     """
     file = folder / TOKENIZER
-    if not file.is_file():
-        return None
-    try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PotstillError(file, f"cannot be read ({error})", "fetch or save the model again") from error
-    return content
+    return read_json(file) if file.is_file() else None
 
 
 def _strings(rows: Sequence[Any]) -> list[str]:

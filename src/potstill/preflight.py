@@ -91,10 +91,10 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         vocabulary = len(pieces) if pieces else int(source.get("vocab_size") or 0)
         attempt(check_cuts, recipe.student, source, vocabulary, place)
         depth = layers[0] if recipe.student.built else len(layers)
-        attempt(check_kind, recipe, read, source, student_folder, place)
-        pooled = attempt(pooled_by, recipe, teacher_folder, student_folder) or (("mean", 0), ("mean", 0))
+        pooled = attempt(pooled_by, recipe, teacher_folder, student_folder) or (("mean", 0),) * 3
+        attempt(check_kind, recipe, read, source, pooled[2], place)
         if recipe.task == recipes.EMBED:
-            attempt(_check_poolings, recipe, [name for name, _ in pooled], (layers_of(teacher), depth), place)
+            attempt(_check_poolings, recipe, [name for name, _ in pooled[:2]], (layers_of(teacher), depth), place)
         attempt(_require_precision, recipe.training)
         sizes = both_sizes(recipe, source, teacher, read, pooled)
         attempt(check_dual, recipe, depth, layers_of(teacher), place)
@@ -128,7 +128,7 @@ def preflight(recipe: recipes.Recipe, place: str = "recipe") -> Facts:
         facts.table.append(("teacher cache", cache.line() if cache else without))
     facts.table += [
         ("student", f"{student_row(recipe.student, layers, layers_of(source))}, width {recipe.student.hidden or width_of(source)}"),
-        *([("left out", left_out)] if (left_out := left_out_row(recipe, student_folder, pooled[1])) else []),
+        *([("left out", left_out)] if (left_out := left_out_row(recipe, *pooled[1:])) else []),
         *(
             [("vocabulary", saved_by(pieces, int(source.get("vocab_size") or 0), recipe.student.table_width or width_of(source)))]
             if pieces

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
-from potstill.errors import PotstillError
+from potstill.files import read_json
 from potstill.material import Material
 
 if TYPE_CHECKING:
     from potstill.training.objective import Sizes
+
+Pooled = tuple[str, int]  # a pooling's name, and the width of a dense layer behind it, 0 for none
 
 
 def config_of(folder: Path | None) -> dict[str, Any]:
     """A model's config.json, read without loading anything; empty when the model was not found."""
     if folder is None:
         return {}
-    try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PotstillError(folder / "config.json", f"cannot be read ({error})", "fetch or save the model again") from error
+    content = read_json(folder / "config.json")
     return content if isinstance(content, dict) else {}
 
 
@@ -51,10 +49,9 @@ def dense_of(config: dict[str, Any]) -> int:
 
 
 def both_sizes(
-    recipe: recipes.Recipe, source: dict[str, Any], teacher: dict[str, Any], read: Material | None, pooled: Sequence[tuple[str, int]]
+    recipe: recipes.Recipe, source: dict[str, Any], teacher: dict[str, Any], read: Material | None, pooled: Sequence[Pooled]
 ) -> tuple[Sizes, Sizes | None, tuple[int, int]]:
     """Sizes of both sides as their configurations have them, and their heads; 0 where unknown."""
-    from potstill.models.pooling import POOLINGS
     from potstill.training.objective import Sizes
 
     def logits(config: dict[str, Any]) -> int:
@@ -65,31 +62,37 @@ def both_sizes(
 
     width = recipe.student.hidden or width_of(source)
 
-    def vectors(side: int, width: int) -> int:
-        name, dense = pooled[side]
-        return dense or (POOLINGS[name].width(width) if name in POOLINGS else width)
-
     student = recipe.student
     heads = student.heads or student.keep_heads if isinstance(student, recipes.TransformerStudent) else None
     dense = student.dense if isinstance(student, recipes.BiLSTMStudent) else dense_of(source)
-    ours = Sizes(vectors(1, width), width, logits(source), dense, 0 if student.built else inside_of(source, heads))
+    ours = Sizes(vector_width(pooled[1], width), width, logits(source), dense, 0 if student.built else inside_of(source, heads))
     theirs = None
     if recipe.teacher:
-        theirs = Sizes(vectors(0, width_of(teacher)), width_of(teacher), logits(teacher), dense_of(teacher), inside_of(teacher))
+        theirs = Sizes(
+            vector_width(pooled[0], width_of(teacher)), width_of(teacher), logits(teacher), dense_of(teacher), inside_of(teacher)
+        )
     return ours, theirs, (heads or heads_of(source), heads_of(teacher))
 
 
-def pooled_by(recipe: recipes.Recipe, teacher: Path | None, source: Path | None) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Of teacher and student the pooling, by the recipe or by their folders, and the width of a dense layer behind it, 0 for none."""
+def pooled_by(recipe: recipes.Recipe, teacher: Path | None, source: Path | None) -> tuple[Pooled, Pooled, Pooled]:
+    """How teacher, student and the student's source are pooled, by the recipe or by their folders."""
     (theirs, behind), (ours, own) = _own_pooling(teacher), _own_pooling(source)
     given = recipe.teacher.pooling if recipe.teacher else None
-    wanted = recipe.student.pooling or (given if recipe.student.model is None else None)
+    taught = given if recipe.student.model is None else None
+    wanted = recipe.student.pooling or taught
     kept = wanted is None and not recipe.student.built  # else the source's dense layers are left out
-    return (given or theirs, behind), (wanted or ours, own if kept else 0)
+    return (given or theirs, behind), (wanted or ours, own if kept else 0), (taught or ours, own)
 
 
-def _own_pooling(folder: Path | None) -> tuple[str, int]:
-    """A folder's own pooling, and the width of a dense layer behind it, 0 for none."""
+def vector_width(pooled: Pooled, width: int) -> int:
+    """Width of the vectors that come out of hidden states of `width`, 0 where that is not known."""
+    from potstill.models.pooling import POOLINGS
+
+    name, dense = pooled
+    return dense or (POOLINGS[name].width(width) if name in POOLINGS else width)
+
+
+def _own_pooling(folder: Path | None) -> Pooled:
     from torch import nn
 
     from potstill.models.sentence_format import read as layout_of
@@ -100,20 +103,10 @@ def _own_pooling(folder: Path | None) -> tuple[str, int]:
     return layout.pooling or "mean", [0, *(one.out_features for one in layout.dense if isinstance(one, nn.Linear))][-1]
 
 
-def source_width(recipe: recipes.Recipe, source: dict[str, Any], folder: Path | None) -> int:
-    """Width of the vectors that the student's source gives, as it is pooled where it is loaded; 0 where unknown."""
-    from potstill.models.pooling import POOLINGS
-
-    name, dense = _own_pooling(folder)
-    if recipe.student.model is None and recipe.teacher:
-        name = recipe.teacher.pooling or name
-    return dense or (POOLINGS[name].width(width_of(source)) if name in POOLINGS else width_of(source))
-
-
-def left_out_row(recipe: recipes.Recipe, source: Path, pooled: tuple[str, int]) -> str:
-    """What `potstill check` says where the source has a dense layer behind its pooling and the student, `pooled` so, has none; else ""."""
-    _, dense = _own_pooling(source)
-    if not dense or pooled[1] or recipe.task != recipes.EMBED or not isinstance(recipe.student, recipes.TransformerStudent):
+def left_out_row(recipe: recipes.Recipe, student: Pooled, source: Pooled) -> str:
+    """What `potstill check` says where the source has a dense layer behind its pooling and the student has none; else ""."""
+    dense = source[1]
+    if not dense or student[1] or recipe.task != recipes.EMBED or not isinstance(recipe.student, recipes.TransformerStudent):
         return ""
-    why = "built anew" if recipe.student.built else f"pooled by {pooled[0]}"
+    why = "built anew" if recipe.student.built else f"pooled by {student[0]}"
     return f"the source's dense layer of {dense} dimensions, since the student is {why}"

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill import recipe as recipes
 from potstill.errors import PotstillError, collect
 from potstill.material import Material
-from potstill.sides import source_width, width_of
+from potstill.sides import Pooled, vector_width, width_of
 
 if TYPE_CHECKING:
     from potstill.training.objective import TermSpec
 
 
-def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, Any], folder: Path | None, place: str) -> None:
+def check_kind(recipe: recipes.Recipe, read: Material | None, source: dict[str, Any], pooled: Pooled, place: str) -> None:
     """Raise PotstillErrors where the recipe asks of a BiLSTM, or of a static student, what it is not.
 
     Args:
         read: None where the data is not known.
-        source, folder: the configuration and the folder of the model that the student takes its pieces from.
+        source, pooled: the configuration of the model that the student takes its pieces from, and how it is pooled.
     """
     student = recipe.student
     if isinstance(student, recipes.StaticStudent):
-        widest = source_width(recipe, source, folder)
+        widest = vector_width(pooled, width_of(source))
         with collect() as attempt:
             if recipe.task != recipes.EMBED or recipe.masks:
                 problem = "a static student gives vectors of texts and has no head"

@@ -21,11 +21,12 @@ from potstill.models.output import EMBEDDING, EncoderOutput, Field
 from potstill.models.transformer import build_student, cut_student
 from potstill.results import read_metrics
 from potstill.training.agreement import Agreement
+from potstill.training.checkpoints import STATE, newest_checkpoint
 from potstill.training.distillation import Distillation
 from potstill.training.objective import Objective, Sizes, TermSpec
 from potstill.training.perturbation import Perturbation
 from potstill.training.teacher import LiveTeacher
-from potstill.training.trainer import STATE, Dev, StageTrainer, newest_checkpoint
+from potstill.training.trainer import Dev, StageTrainer
 from potstill.training.training_set import TrainingSet
 
 from .stages import LIKE, TEXTS, run_twice, same, spec, train

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from potstill.errors import PotstillError
+from potstill.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -47,10 +47,7 @@ def saved_kind(folder: Path) -> str:
 
 def saved_head(folder: Path) -> tuple[str, list[str]]:
     """The kind of a folder's head, "embed" for none, and the names of its logits, read without loading anything."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PotstillError(folder / "config.json", f"cannot be read ({error})", "fetch or save the model again") from error
+    config = read_json(folder / "config.json")
     config = config if isinstance(config, dict) else {}
     kind = _kind(str((config.get("architectures") or [""])[0]))
     # A configuration without names is one of two labels to transformers.

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from potstill.errors import PotstillError
+from potstill.files import read_json
 from potstill.models.pooling import POOLINGS, WEIGHTED
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def read(folder: Path) -> Layout:
         return Layout()
     pooling, normalize, dense = None, False, []
     weights: Tensor | None = None
-    for module in _json(folder / "modules.json"):
+    for module in read_json(folder / "modules.json"):
         kind, path = str(module.get("type", "")).rpartition(".")[2], folder / str(module.get("path", ""))
         if kind == "Pooling":
             pooling = _pooling(path)
@@ -59,7 +60,7 @@ def read(folder: Path) -> Layout:
         elif kind == "StaticEmbedding":
             pooling = "mean"
         elif kind == "LayerPooling":
-            pooling = str(_json(path / "config.json").get("pooling"))
+            pooling = str(read_json(path / "config.json").get("pooling"))
         elif kind == "Dense":
             dense += _dense(path)
         elif kind == "Normalize":
@@ -70,9 +71,9 @@ def read(folder: Path) -> Layout:
     if weights is not None:
         pooling = _layers_named(folder, pooling, weights)
     settings = folder / "sentence_bert_config.json"
-    length = _json(settings).get("max_seq_length") if settings.is_file() else None
+    length = read_json(settings).get("max_seq_length") if settings.is_file() else None
     if length is None and (folder / "tokenizer_config.json").is_file():
-        length = _json(folder / "tokenizer_config.json").get("model_max_length")
+        length = read_json(folder / "tokenizer_config.json").get("model_max_length")
     return Layout(pooling, normalize, int(length) if length and length < 1 << 20 else None, dense, weights)
 
 
@@ -158,7 +159,7 @@ def _layers_named(folder: Path, reduce: str | None, weights: Tensor) -> str:
 
 def _layer_weights(folder: Path) -> Tensor:
     """(layers + 1,) of a WeightedLayerPooling, 0 for the layers below its first."""
-    config, file = _json(folder / "config.json"), folder / "model.safetensors"
+    config, file = read_json(folder / "config.json"), folder / "model.safetensors"
     if not file.is_file():
         raise PotstillError(folder, "has no model.safetensors", "save the module with safetensors")
     weights = load_file(file)["layer_weights"].float()
@@ -166,7 +167,7 @@ def _layer_weights(folder: Path) -> Tensor:
 
 
 def _pooling(folder: Path) -> str:
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     chosen = [str(config["pooling_mode"])] if "pooling_mode" in config else []
     chosen = chosen or [MODES.get(key, key) for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
     if len(chosen) != 1 or chosen[0] not in MODES.values():
@@ -177,7 +178,7 @@ def _pooling(folder: Path) -> str:
 
 
 def _dense(folder: Path) -> list[nn.Module]:
-    config = _json(folder / "config.json")
+    config = read_json(folder / "config.json")
     activation = str(config.get("activation_function", "Identity")).rpartition(".")[2]
     if activation not in ACTIVATIONS:
         raise PotstillError(folder / "config.json", f"activation {activation!r} is not supported", f"known: {', '.join(ACTIVATIONS)}")
@@ -187,13 +188,6 @@ def _dense(folder: Path) -> list[nn.Module]:
     layer = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
     layer.load_state_dict({key.removeprefix("linear."): value.float() for key, value in load_file(weights).items()})
     return [layer, ACTIVATIONS[activation]()]
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PotstillError(path, f"cannot be read ({error})", "the model folder is not whole: fetch or save it again") from error
 
 
 def _write(path: Path, content: Any) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,13 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from potstill.errors import PotstillError
-from potstill.files import write_text
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput
 from potstill.processes import count, number
 from potstill.progress import progress
 from potstill.results import METRICS_FILE
 from potstill.training import processes
+from potstill.training.checkpoints import checkpoint_to_resume, step_of
 from potstill.training.distillation import INPUTS, Distillation
 from potstill.training.dual import DualTraining
 from potstill.training.flow import METRIC, Flow, interruptible
@@ -33,8 +31,6 @@ from potstill.training.precision import autocast
 from potstill.training.schedule import progress_of
 from potstill.training.teacher import Teacher, prepare_inside
 from potstill.training.training_set import TrainingSet
-
-STATE = "trainer_state.json"  # Trainer writes it last into a checkpoint
 
 
 @dataclass(frozen=True)
@@ -218,7 +214,7 @@ def train_stage(
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint was written.
         PotstillError: the loss became NaN or infinite.
     """
-    checkpoint = processes.tell(lambda: _begun(folder, resume))
+    checkpoint = processes.tell(lambda: checkpoint_to_resume(folder, resume))
     # Everything below counts steps of the optimizer; batches are counted nowhere but in the plan.
     texts = [sum(map(len, plan[start : start + settings.accumulate])) for start in range(0, len(plan), settings.accumulate)]
     steps = len(texts)
@@ -263,7 +259,7 @@ def train_stage(
     if dual is not None:
         prepare_inside(dual.teacher, (), "sdpa" if fused else "eager")
     with progress(f"train {name}", sum(texts)) as advance:
-        flow = Flow(name, texts, every, run / METRICS_FILE, _step(checkpoint) if checkpoint else 0, dev.name if dev else None, advance)
+        flow = Flow(name, texts, every, run / METRICS_FILE, step_of(checkpoint) if checkpoint else 0, dev.name if dev else None, advance)
         trainer = StageTrainer(model, plan, data, teacher, dev, settings.precision, args=arguments, callbacks=[flow])
         if number():  # Trainer has seeded all alike: their dropout would draw the same
             set_seed(settings.seed + number() * 1_000_003)
@@ -274,29 +270,3 @@ def train_stage(
     if flow.interrupted:
         raise KeyboardInterrupt
     student.to("cpu").eval()
-
-
-def _begun(folder: Path, resume: bool) -> Path | None:
-    """Where to go on; without such a checkpoint the folder is emptied."""
-    checkpoint = newest_checkpoint(folder) if resume else None
-    if checkpoint is None:
-        shutil.rmtree(folder, ignore_errors=True)
-    return checkpoint
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written whole; younger halves (a killed run's) are removed."""
-    for path in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
-        try:
-            state = json.loads((path / STATE).read_text(encoding="utf-8"))
-            best = state.get("best_model_checkpoint")
-            if best:  # kept as a path, which no longer leads there when the run, or the working folder, was moved
-                write_text(path / STATE, json.dumps(state | {"best_model_checkpoint": str(folder / Path(best).name)}))
-            return path
-        except (OSError, ValueError):
-            shutil.rmtree(path, ignore_errors=True)
-    return None
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
