@@ -89,9 +89,10 @@ def potstill(model: str, texts: list[str], folder: str, precision: str) -> None:
 
     from potstill.data.batches import tokenize, training_plan
     from potstill.losses.base import make_loss
+    from potstill.machine.precision import choose_precision
     from potstill.models.loading import load_encoder
-    from potstill.training.objective import Objective, Sizes, TermSpec
-    from potstill.training.precision import choose_precision
+    from potstill.objective.objective import Objective
+    from potstill.objective.sizes import Sizes, TermSpec
     from potstill.training.trainer import Settings, train_stage
     from potstill.training.training_set import TrainingSet
 
@@ -145,7 +146,7 @@ def measure(side: str, options: argparse.Namespace, file: Path) -> dict[str, Any
 def compare(options: argparse.Namespace, file: Path) -> dict[str, Any]:
     import numpy as np
 
-    from potstill.data.lines import read_lines
+    from potstill.data.files.lines import read_lines
     from potstill.results import machine, versions
 
     count = (options.steps + WARM_STEPS + 1) * BATCH

@@ -111,11 +111,12 @@ def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[
 
     from potstill.data.batches import tokenize, training_plan
     from potstill.losses.base import make_loss
+    from potstill.machine.precision import choose_precision
     from potstill.models.loading import load_encoder
     from potstill.models.output import EMBEDDING, EncoderOutput
-    from potstill.training.objective import Objective, Sizes, TermSpec
-    from potstill.training.precision import choose_precision
-    from potstill.training.trainer import Dev, Settings, train_stage
+    from potstill.objective.objective import Objective
+    from potstill.objective.sizes import Sizes, TermSpec
+    from potstill.training.trainer import CheckpointScore, Settings, train_stage
     from potstill.training.training_set import TrainingSet
 
     torch.set_num_threads(args.threads)
@@ -133,7 +134,7 @@ def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[
     settings = Settings(2e-5, 0.0, "linear", 0.0, 1.0, 1, choose_precision("auto", cpu), cpu, 1)
     objective = Objective([TermSpec("embedding_mse", make_loss("embedding_mse", {}))], Sizes(model.dimension, model.width))
     with tempfile.TemporaryDirectory() as folder:
-        dev, run = Dev("none", lambda encode: 0.0), Path(folder)
+        dev, run = CheckpointScore("none", lambda encode: 0.0), Path(folder)
         train_stage(
             model, objective, TrainingSet(tokens), teacher, plan, dev, settings, name="bench", run=run, folder=run / "c", resume=False
         )
@@ -162,9 +163,9 @@ def prepare(model: str | None, folder: Path) -> tuple[Path, Path]:
     if model and (Path(model) / "student").is_dir():
         return Path(model) / "student", Path(model) / "onnx"
     from potstill import export
+    from potstill.cli.quickstart import teacher_folder
     from potstill.models.loading import load_encoder
-    from potstill.models.transformer import choose_layers, cut_student
-    from potstill.quickstart import teacher_folder
+    from potstill.student.transformer import choose_layers, cut_student
 
     source = load_encoder(model or teacher_folder())
     layers = choose_layers(3, "uniform", source.backbone.config.num_hidden_layers)

@@ -24,7 +24,7 @@ SETS = ("12", "13", "14", "15", "stsb")
 
 
 def sentences(which: str, data: Path) -> list[str]:
-    from potstill.data.readers import read_texts
+    from potstill.data.files.texts import read_texts
     from potstill.tasks.base import load_task
 
     if which == "sts":

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from potstill.report.verdict import verdict
+from potstill.comparison.verdict import verdict
 from potstill.results import read_run
 
 PLAIN, ABLATED = "finetune", "lrc-bert"

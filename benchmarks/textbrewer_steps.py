@@ -86,11 +86,12 @@ def potstill(folder: Path, steps: int, precision: str) -> dict[str, Any]:
 
     from potstill.data.batches import tokenize, training_plan
     from potstill.losses.base import make_loss
+    from potstill.machine.precision import choose_precision
     from potstill.models.loading import load_encoder
     from potstill.models.output import EncoderOutput
-    from potstill.training.cache import build_cache
-    from potstill.training.objective import Objective, Sizes, TermSpec
-    from potstill.training.precision import choose_precision
+    from potstill.objective.objective import Objective
+    from potstill.objective.sizes import Sizes, TermSpec
+    from potstill.teacher.cached import build_cache
     from potstill.training.trainer import Settings, TrainingSet, train_stage
 
     torch.manual_seed(1)
@@ -129,18 +130,22 @@ SIDES = {
 
 
 def prepare(options: argparse.Namespace, folder: Path) -> None:
-    """Teacher and student as transformers folders, and what both sides read: rows and pairs of layers."""
+    """Teacher and student as transformers folders, and what both sides read: rows and pairs of layers.
+
+    Raises:
+        SystemExit: more steps are asked than MRPC has rows for.
+    """
     import numpy as np
 
     from potstill.models.loading import load_encoder
-    from potstill.models.transformer import choose_layers, cut_student
+    from potstill.student.transformer import choose_layers, cut_student
     from potstill.tasks.labelled import training_data
 
     data = training_data("glue/mrpc", options.data)
     count = (options.steps + WARM_STEPS + 1) * BATCH
     if count > len(data.train):
         raise SystemExit(f"--steps {options.steps}: MRPC has rows for {len(data.train) // BATCH - WARM_STEPS - 1}")
-    teacher = load_encoder(options.model, max_length=LENGTH, kind="classification", labels=data.labels)
+    teacher = load_encoder(options.model, max_length=LENGTH, head="classification", labels=data.labels)
     kept = choose_layers(LAYERS, "uniform", len(teacher.layers))
     teacher.save(folder / "teacher")
     cut_student(teacher, kept, pooling=teacher.pooling, normalize=teacher.normalize, max_length=LENGTH).save(folder / "student")

@@ -1,7 +1,7 @@
-"""What students are worth before any training, as a Markdown table: which cut or first setting is the better start.
+r"""What students are worth before any training, as a Markdown table: which cut or first setting is the better start.
 
-    python benchmarks/untrained.py embed/mpnet-to-3-layers --tasks sts/stsb-dev \\
-        --set data.dir=DATA --set teacher.model=MODEL --set student.model=MODEL \\
+    python benchmarks/untrained.py embed/mpnet-to-3-layers --tasks sts/stsb-dev \
+        --set data.dir=DATA --set teacher.model=MODEL --set student.model=MODEL \
         --try student.layers=3 student.rule=importance --try student.layers=null student.keep_heads=6
 
 Every --try is one row: the recipe with the settings of --set and these. Nothing is trained; the teacher runs only where a
@@ -14,10 +14,10 @@ import argparse
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from potstill import recipe_file
+from potstill.check.check import check_recipe
 from potstill.evaluation.evaluate import evaluate
-from potstill.preflight import preflight
-from potstill.student import make_student
+from potstill.recipe.file import read_recipe
+from potstill.run.train import first_student
 
 
 def main() -> None:
@@ -34,8 +34,8 @@ def main() -> None:
 
 
 def measure(recipe: str, settings: list[str], tasks: list[str]) -> tuple[list[float], str]:
-    parsed = recipe_file.read(recipe, tuple(settings))
-    student = make_student(parsed, preflight(parsed))
+    parsed = read_recipe(recipe, tuple(settings))
+    student = first_student(parsed, check_recipe(parsed), None)
     with TemporaryDirectory() as folder:
         student.save(Path(folder) / "student")
         record = evaluate(Path(folder) / "student", tasks, parsed.data.dir)

@@ -10,11 +10,46 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+pytest_plugins = ["helpers.fixtures"]
 
 # Beside another worker, threads that wait by spinning for their turn take three times the processor's time. Set before
 # torch is loaded; a command that a test starts takes it over.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The skips that continuous integration may have, by their reason. Any other makes the session fail there, that is, where CI is set.
+ALLOWED_SKIPS = {
+    "needs a GPU": "the machines of continuous integration have none",
+    "no PostgreSQL: set POSTTILL_POSTGRESQL to the URL of an empty database": "no server is set up; SQLite takes the same way",
+}
+unexpected_skips: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    note_skip(report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    note_skip(report)  # of a whole file
+
+
+def note_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """Note a skip whose reason is not allowed. The session that shows the results sees those of all its workers."""
+    if report.skipped and isinstance(report.longrepr, tuple):  # (file, line, "Skipped: reason"); of an expected failure it is none
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if reason not in ALLOWED_SKIPS:
+            unexpected_skips.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if os.environ.get("CI") and unexpected_skips and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if os.environ.get("CI"):
+        for skip in unexpected_skips:
+            terminalreporter.write_line(f"SKIPPED, and should run here: {skip}", red=True)
 
 
 @pytest.fixture
@@ -212,7 +247,7 @@ def tiny_teachers(tiny_encoder_dir: Path, labelled_dir: Path, tmp_path_factory: 
     folders = {}
     for name in (*labels, "regression", "mlm"):
         kind = "classification" if name == "pairs" else name
-        model = load_encoder(tiny_encoder_dir, kind=kind, labels=labels.get(name, []), seed=1)
+        model = load_encoder(tiny_encoder_dir, head=kind, labels=labels.get(name, []), seed=1)
         with torch.no_grad():  # else it answers all texts nearly alike
             for parameter in (parameter for key, parameter in model.named_parameters() if "encoder" in key or "classifier" in key):
                 parameter.mul_(4 if parameter.dim() > 1 else 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from potstill.errors import PotstillError, PotstillErrors, did_you_mean, shown
+from potstill.errors import PotstillError, PotstillErrors, collect, did_you_mean, refuse, shown, unknown
 
 
 def test_an_error_is_one_line_with_place_problem_and_remedy() -> None:
@@ -17,6 +17,31 @@ def test_several_errors_are_a_line_each_and_still_one_kind() -> None:
     assert str(several) == "a: x\nb: y"
     with pytest.raises(PotstillError):
         raise several
+
+
+def test_a_handler_that_words_several_errors_anew_loses_none() -> None:
+    several = PotstillErrors([PotstillError("a", "x", "mend x"), PotstillError("b", "y"), PotstillError("b", "y")])
+    again = PotstillError(f"there: {several.place}", several.problem, several.remedy)
+    assert str(again) == "there: a: x; mend x; b: y"
+    one = PotstillErrors([PotstillError("a", "x", "mend x")])
+    assert str(PotstillError(one.place, one.problem, one.remedy)) == str(one) == "a: x; mend x"
+
+
+def test_collected_errors_are_raised_at_the_end_of_the_block() -> None:
+    reached = []
+    with pytest.raises(PotstillErrors) as caught, collect() as attempt:
+        assert attempt(refuse, "a", "x", "mend it") is None
+        assert attempt(int, "7") == 7
+        attempt(refuse, "b", "y")
+        reached.append(True)
+    assert reached and str(caught.value) == "a: x; mend it\nb: y"
+    with pytest.raises(PotstillError) as single, collect() as attempt:
+        attempt(refuse, "a", "x")
+    assert not isinstance(single.value, PotstillErrors)
+
+
+def test_an_unknown_name_is_told_with_what_was_meant() -> None:
+    assert str(unknown("rule", "frist", ["first", "last"], "here")) == "here: unknown rule 'frist'; did you mean 'first'?"
 
 
 def test_a_close_name_is_proposed_and_a_far_one_gets_the_list() -> None:

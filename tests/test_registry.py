@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from potstill.errors import PotstillErrors
-from potstill.registry import check_options
+from potstill.registry import TABLES, check_options, names, table
 
 
 class Part:
@@ -41,7 +41,7 @@ def test_what_the_annotations_allow(options: dict[str, object]) -> None:
         ({"rate": True}, "here.rate: True should be a valid number for part 'x'; leave it out for 0.5"),
         ({"rate": float("nan")}, "here.rate: nan should be a finite number for part 'x'; leave it out for 0.5"),
         ({"rate": "hot"}, "here.rate: 'hot' should be a valid number for part 'x'; leave it out for 0.5"),
-        ({"rate": "1e-3"}, "here.rate: '1e-3' should be a valid number for part 'x'; write 0.001 as a number"),
+        ({"rate": "1e-3"}, "here.rate: '1e-3' should be a valid number for part 'x'; write 0.001 as a number, without"),
         ({"rate": None}, "here.rate: None should be a valid number for part 'x'; leave it out for 0.5"),
         ({"keep": 1}, "here.keep: 1 should be a valid boolean for part 'x'; leave it out for True"),
         ({"form": 3}, "here.form: 3 should be a valid string for part 'x'; leave it out for 'plain'"),
@@ -52,6 +52,16 @@ def test_what_the_annotations_allow(options: dict[str, object]) -> None:
 def test_anything_else_is_one_line(options: dict[str, object], line: str) -> None:
     (found,) = said_of(**{"heads": 4} | options)
     assert found.startswith(line) and len(found.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_every_table_says_what_its_names_mean(kind: str) -> None:
+    assert all(isinstance(meaning, str) and meaning for meaning in table(kind).values()) and len(table(kind)) > 2
+
+
+def test_names_of_parts_are_their_files() -> None:
+    found = names("losses")
+    assert found["hidden_mse"] and "base" not in found and "__init__" not in found
 
 
 def test_everything_wrong_is_told_at_once() -> None:

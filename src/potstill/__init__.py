@@ -10,11 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from potstill.comparison import compare as compare
+    from potstill.comparison.compare import compare as compare
     from potstill.errors import PotstillError as PotstillError
     from potstill.evaluation.evaluate import evaluate as evaluate
-    from potstill.pipeline import distil as distil
-    from potstill.pipeline import export as export
+    from potstill.run.distil import distil as distil
+    from potstill.run.export import export as export
     from potstill.runtime.encoder import Encoder as Encoder
 
 __version__ = "0.1.0"
@@ -22,10 +22,10 @@ __version__ = "0.1.0"
 _HOMES = {
     "Encoder": "potstill.runtime.encoder",
     "PotstillError": "potstill.errors",
-    "compare": "potstill.comparison",
-    "distil": "potstill.pipeline",
+    "compare": "potstill.comparison.compare",
+    "distil": "potstill.run.distil",
     "evaluate": "potstill.evaluation.evaluate",
-    "export": "potstill.pipeline",
+    "export": "potstill.run.export",
 }
 __all__ = ["Encoder", "PotstillError", "compare", "distil", "evaluate", "export"]
 

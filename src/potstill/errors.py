@@ -1,4 +1,4 @@
-"""The one error that a user is meant to read, and the helpers that word it."""
+"""Errors and warnings that are written for users, and the helpers that word and collect them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import difflib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 
 class PotstillError(Exception):
     """A mistake in what came from outside: a recipe, a file, a model, a machine.
 
-    Its text is one line: the place, what is wrong there (with the value), and the way out.
-    The command line prints it and exits with status 2; anything else is a bug and keeps its
-    traceback.
+    Its text is one line: the place, the problem with the offending value, and the remedy.
+    The command line prints it and exits with status 2. Any other exception is a bug and keeps its traceback.
+
+    Attributes:
+        place: where the mistake is: a file and its line, or the path of a key.
+        problem: what is wrong there.
+        remedy: what the user can do about it; "" where nothing is known.
     """
 
     def __init__(self, place: object, problem: str, remedy: str = "") -> None:
@@ -24,27 +28,39 @@ class PotstillError(Exception):
 
 
 class PotstillWarning(UserWarning):
-    """Something from outside that is likely a mistake and stops nothing; the command line prints it as one line."""
+    """Something from outside that is likely a mistake and does not stop the work. The command line prints it as one line."""
 
 
-class NoSpace(PotstillError):
-    """The disk is full: nothing is wrong with what was asked, and the next thing asked will meet the same."""
+class DiskFull(PotstillError):
+    """The disk is full. Nothing is wrong with the request itself, and the next request will fail in the same way."""
 
 
 class PotstillErrors(PotstillError):
-    """Several mistakes found in one reading, reported together, one line each, and each once."""
+    """Several mistakes that are reported together, one line each. Equal lines are reported once.
+
+    Attributes:
+        errors: the mistakes, in the order in which they were found.
+        place: the place of the first.
+        problem: everything else in one line, so that a handler that reports `place` and `problem` anew loses nothing.
+        remedy: always "", since each remedy stands behind its own problem.
+    """
 
     def __init__(self, errors: Sequence[PotstillError]) -> None:
         self.errors = list({str(error): error for error in errors}.values())  # two readers of one file find the same
-        Exception.__init__(self, "\n".join(str(error) for error in self.errors))
+        super().__init__(self.errors[0].place, "; ".join(map(str, self.errors)).removeprefix(f"{self.errors[0].place}: "))
+        self.args = ("\n".join(map(str, self.errors)),)
 
 
 @contextmanager
 def collect() -> Iterator[Callable[..., Any]]:
-    """Within the block `attempt(function, *arguments)` gives the function's value, or None and remembers what was wrong.
+    """Report every mistake of a block together instead of the first alone.
+
+    Yields:
+        `attempt`. `attempt(function, *arguments)` returns the function's value. Where the function raises a
+        PotstillError, `attempt` keeps the error for the end of the block and returns None.
 
     Raises:
-        PotstillErrors: at the block's end, everything that was wrong (a single one as itself).
+        PotstillErrors: at the end of the block, if `attempt` kept more than one error. A single one is raised as it is.
     """
     errors: list[PotstillError] = []
 
@@ -58,17 +74,36 @@ def collect() -> Iterator[Callable[..., Any]]:
         return None
 
     yield attempt
+    if len(errors) == 1:
+        raise errors[0]
     if errors:
-        raise errors[0] if len(errors) == 1 else PotstillErrors(errors)
+        raise PotstillErrors(errors)
+
+
+def refuse(place: object, problem: str, remedy: str = "") -> NoReturn:
+    """Raise a PotstillError, where a call is wanted instead of a statement: `attempt(refuse, place, problem)`.
+
+    Raises:
+        PotstillError: always, with the arguments as given.
+    """
+    raise PotstillError(place, problem, remedy)
 
 
 def warn(place: object, problem: str, remedy: str = "") -> None:
-    """Say a PotstillWarning, worded as an error is."""
+    """Issue a PotstillWarning whose text has the form of a PotstillError."""
     warnings.warn(str(PotstillError(place, problem, remedy)), PotstillWarning, stacklevel=3)
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?` when something known is close, else the list of what is known."""
+    """The remedy for an unknown name.
+
+    Args:
+        value: the unknown name.
+        known: the names that exist.
+
+    Returns:
+        `did you mean 'x'?` where a known name is close, else the list of all known names.
+    """
     names = sorted(known)
     close = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
     if close:
@@ -76,7 +111,19 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}" if names else "nothing is known here"
 
 
+def unknown(what: str, name: str, known: Iterable[str], place: object) -> PotstillError:
+    """The error for a name that nothing has. It is returned and not raised, so that it can be collected.
+
+    Args:
+        what: the kind of thing that was named: "rule", "pooling".
+        name: the unknown name.
+        known: the names that exist.
+        place: where the name stands.
+    """
+    return PotstillError(place, f"unknown {what} {name!r}", did_you_mean(name, known))
+
+
 def shown(value: object, limit: int = 60) -> str:
-    """A value as an error shows it: its repr, cut so that the line stays a line."""
+    """The repr of a value, cut to `limit` characters so that an error stays readable on one line."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

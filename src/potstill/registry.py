@@ -1,8 +1,7 @@
-"""Names in recipes → the classes behind them, and the options beside a name → the class's arguments.
+"""Names in recipes → what stands behind them, and the options beside a name → the class's arguments.
 
-A part is found by its file: `losses/embedding_mse.py` is the loss `embedding_mse`. Listing names
-reads the folder and the files' first lines only, so `potstill list` and the check of a recipe
-need no torch.
+A loss and a family of tasks are found by their file: `losses/embedding_mse.py` is the loss `embedding_mse`.
+Listing such names reads the files and imports none of them. Other names stand in a table of their own module.
 """
 
 from __future__ import annotations
@@ -17,24 +16,64 @@ from typing import Any
 
 from potstill.errors import PotstillError, PotstillErrors, did_you_mean, shown
 
+EMBED, MLM = "embed", "mlm"
+"""The tasks that read unlabelled texts: vectors of texts, and masked words. Every other task is a labelled one."""
+
+DEV = "-dev"
+"""Ending of a task's name: its rows to choose by, instead of those to report on."""
+
+OUTSIDE = "O"
+"""The tag of a word that is in no entity."""
+
+COST = "cost"
+"""What stands among the tasks to evaluate and is none: size, latency, throughput and memory."""
+
 PACKAGE = Path(__file__).parent
+# Kind of name → the module that knows its names, and there the table of names and meanings, or a function that makes it.
+TABLES = {
+    "layers": ("potstill.objective.layer_map", "MAPS"),
+    "poolings": ("potstill.models.pooling", "describe"),
+    "rules": ("potstill.models.layer_rules", "RULES"),
+    "tasks": ("potstill.tasks.base", "task_names"),
+}
 
 
 def names(kind: str) -> dict[str, str]:
-    """Names of every part of `kind` (a sub-package: "losses", "tasks") → the first line of its file's docstring."""
+    """List the parts of a kind without importing them.
+
+    Args:
+        kind: a sub-package with one file a part: "losses", "tasks".
+
+    Returns:
+        The name of every part → the first line of its file's docstring.
+    """
     found = {}
     for path in sorted((PACKAGE / kind).glob("*.py")):
-        if path.stem not in ("__init__", "base"):
+        if path.stem != "base" and not path.stem.startswith("_"):
             docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
             found[path.stem] = docstring.partition("\n")[0]
     return found
 
 
+def table(kind: str) -> dict[str, str]:
+    """Every name of a kind of TABLES → what it means. Imports the module that knows them."""
+    module, attribute = TABLES[kind]
+    found = getattr(importlib.import_module(module), attribute)
+    return dict(found() if callable(found) else found)
+
+
 def load(kind: str, name: str, base: type, place: str) -> type:
-    """The one subclass of `base` that the file `<kind>/<name>.py` defines.
+    """Import the one subclass of `base` that the file `<kind>/<name>.py` defines.
+
+    Args:
+        kind: a sub-package with one file a part: "losses", "tasks".
+        name: of the part.
+        base: the class that every part of this kind derives from.
+        place: where the name stands, for errors.
 
     Raises:
-        PotstillError: no part of this kind has that name; `place` says where the name stood.
+        PotstillError: no part of this kind has that name.
+        TypeError: the file does not define exactly one subclass of `base`.
     """
     known = names(kind)
     if name not in known:
@@ -51,13 +90,16 @@ def load(kind: str, name: str, base: type, place: str) -> type:
 
 
 def check_options(kind: type, options: Mapping[str, Any], place: str, what: str, beside: Iterable[str] = ()) -> None:
-    """Refuse options that a recipe gives to `kind` and that its constructor's annotations do not allow.
+    """Check the options that a recipe gives to a part against the annotations of the part's constructor.
 
-    Strictly, but that a whole number will do for any number: what `heads: 12.0` or `normalize: 1` leads
-    to would show in the middle of training, or never.
+    The check is strict: a whole number is accepted for a float, and nothing else is converted. The consequence of
+    `heads: 12.0` or `normalize: 1` would otherwise show in the middle of training, or never.
 
     Args:
-        what: what `kind` is called, for the errors: "loss 'crd'".
+        kind: the part's class.
+        options: name → value, as the recipe says.
+        place: where the options stand, for errors.
+        what: what `kind` is called in errors: "loss 'crd'".
         beside: keys that may stand beside the options and are no arguments, for "did you mean".
 
     Raises:
@@ -90,8 +132,8 @@ def check_options(kind: type, options: Mapping[str, Any], place: str, what: str,
 
 def _way_out(value: object, default: object) -> str:
     try:
-        if isinstance(value, str):  # YAML 1.1 reads 1e-3, without a point, as a word
-            return f"write {float(value):g} as a number: without quotes, and with a point before an e"
+        if isinstance(value, str):
+            return f"write {float(value):g} as a number, without quotes"
     except ValueError:
         pass
     return "give it such a value" if default is inspect.Parameter.empty else f"leave it out for {default!r}"

@@ -12,17 +12,40 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from potstill.errors import PotstillError
-from potstill.files import write_text
+from potstill.machine.files import write_text
+from potstill.machine.hardware import cpuinfo, usable_cores
 
 RESULTS_FILE = "results.json"
 METRICS_FILE = "metrics.jsonl"
 CASES_FILE = "cases.json"
 REPORT_FILE = "report.html"
 
+Role = Literal["teacher", "undistilled", "student", "onnx", "int8", "torch-int8", "model"]
+"""What a record's model is to its run; "model" is one that belongs to no run."""
+
+ROLES: dict[str, str] = {
+    "teacher": "teacher",
+    "undistilled": "undistilled cut",
+    "student": "student",
+    "onnx": "ONNX fp32",
+    "int8": "ONNX int8",
+    "torch-int8": "torch int8",
+    "model": "model",
+}
+"""Each role's name on the page and on the terminal."""
+
+SHIPPED: tuple[Role, ...] = ("int8", "onnx", "student", "model")
+"""Roles in the order in which they claim to be what a run ships."""
+
+CONVERTED: tuple[Role, ...] = ("onnx", "int8", "torch-int8")
+"""Roles of the student's weights in another form."""
+
 LIBRARIES = ("potstill", "torch", "transformers", "sentence-transformers", "tokenizers", "onnx", "onnxruntime", "numpy")
 
 
 class Strict(BaseModel):
+    """A part of a file that is read with every key checked: an unknown one is an error."""
+
     model_config = ConfigDict(extra="forbid")
 
 
@@ -54,7 +77,7 @@ class Record(Strict):
     """One model, scored."""
 
     name: str
-    role: Literal["teacher", "undistilled", "student", "onnx", "int8", "torch-int8", "model"]
+    role: Role
     model: str
     format: Literal["torch", "onnx"]
     scores: dict[str, dict[str, Any]] = {}
@@ -73,10 +96,11 @@ class Run(Strict):
     recipe: dict[str, Any]
     training: dict[str, Any] = Field({}, description="steps, seconds, texts, best step and its dev score")
     gate: list[dict[str, Any]] = Field([], description="one row for each int8 setting tried, the last is the chosen one")
-    cases: list[dict[str, Any]] = Field([], description="a few texts and the angles between student and teacher, see training/cases.py")
+    cases: list[dict[str, Any]] = Field([], description="a few texts, with angles between student and teacher: training/case_study.py")
     records: list[Record] = []
 
     def write(self, folder: str | Path) -> None:
+        """Write `folder`/results.json, whole or not at all."""
         write_text(Path(folder) / RESULTS_FILE, self.model_dump_json(indent=2) + "\n")
 
 
@@ -89,7 +113,7 @@ def read_run(folder: str | Path) -> Run:
     """Read the results.json of a run folder (or the file itself).
 
     Raises:
-        PotstillError: it is missing or is not such a record.
+        PotstillError: the file is missing or is not such a record.
     """
     path = Path(folder)
     path = path / RESULTS_FILE if path.is_dir() else path
@@ -106,7 +130,7 @@ def read_run(folder: str | Path) -> Run:
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl; an empty list where there is none. A line that a kill cut off is left out."""
+    """The lines of a run's metrics.jsonl; an empty list where there is no such file. A line that a kill cut off is left out."""
     path = Path(folder) / METRICS_FILE
     found = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
@@ -124,7 +148,7 @@ def read_cases(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that decide a number, of those installed."""
+    """Version of each installed library that decides a number."""
     found = {}
     for name in LIBRARIES:
         try:
@@ -134,35 +158,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def cpu_flags() -> frozenset[str]:
-    """Instruction-set flags of the processor as Linux names them; empty elsewhere."""
-    for key, value in _cpuinfo():
-        if key == "flags":
-            return frozenset(value.split())
-    return frozenset()
-
-
 def machine() -> Machine:
     """This machine: processor, usable cores, memory."""
-    cpu = next((value for key, value in _cpuinfo() if key == "model name"), platform.processor() or platform.machine())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cpu = next((value for key, value in cpuinfo() if key == "model name"), platform.processor() or platform.machine())
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     except (ValueError, OSError, AttributeError):
         memory = 0.0
     return Machine(
         cpu=cpu,
-        cores=cores,
+        cores=usable_cores(),
         memory_gb=round(memory, 1),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
     )
-
-
-def _cpuinfo() -> list[tuple[str, str]]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
-    pairs = (line.partition(":") for line in lines)
-    return [(key.strip(), value.strip()) for key, _, value in pairs]

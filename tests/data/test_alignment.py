@@ -7,7 +7,7 @@ import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from potstill.data.alignment import align
-from potstill.data.batches import tokenize
+from potstill.runtime.tokens import tokenize
 
 
 def tokenizer(*pieces: str, bare_pairs: bool = True) -> Tokenizer:

@@ -9,68 +9,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers import Tokenizer
 
-from potstill.data.batches import TokenizedTexts, tokenize, training_plan
-from potstill.errors import PotstillError
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> Tokenizer:
-    """[CLS] words [SEP]; the id of word `w<n>` is n + 4."""
-    vocabulary = {"[PAD]": 0, "[UNK]": 1, "[CLS]": 2, "[SEP]": 3, **{f"w{n}": n + 4 for n in range(50)}}
-    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
-    made.pre_tokenizer = pre_tokenizers.Whitespace()
-    made.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    return made
+from potstill.data.batches import training_plan
+from potstill.runtime.tokens import tokenize
 
 
 def rows_of(plan: list[np.ndarray]) -> list[int]:
     return np.concatenate(plan).tolist()
 
 
-def test_tokenize_is_flat_truncated_and_keeps_special_tokens(tokenizer: Tokenizer) -> None:
-    texts = tokenize(tokenizer, ["w0 w1", "", "w2 w3 w4 w5 w6", "nowhere"], max_length=5)
-    assert texts.ids.dtype == np.int32
-    assert texts.ids.tolist() == [2, 4, 5, 3, 2, 3, 2, 6, 7, 8, 3, 2, 1, 3]
-    assert texts.offsets.tolist() == [0, 4, 6, 11, 14]
-    assert texts.lengths.tolist() == [4, 2, 5, 3]
-    assert len(texts) == 4
-
-
-def test_tokenize_leaves_the_tokenizer_as_it_was(tokenizer: Tokenizer) -> None:
-    tokenizer.enable_padding(length=8)
-    tokenizer.enable_truncation(6)
-    before = tokenizer.to_str()
-    try:
-        assert tokenize(tokenizer, ["w0 w1 w2 w3 w4 w5 w6"], max_length=4).lengths.tolist() == [4]
-        assert tokenizer.to_str() == before
-    finally:
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
-
-
-def test_tokenize_many_pieces_in_order_and_nothing(tokenizer: Tokenizer) -> None:
-    texts = tokenize(tokenizer, [f"w{n % 50}" for n in range(10_000)], max_length=8)
-    assert texts.ids[1::3].tolist() == [n % 50 + 4 for n in range(10_000)]
-    assert len(tokenize(tokenizer, [], max_length=8)) == 0
-
-
-def test_tokenize_refuses_a_length_that_holds_no_word(tokenizer: Tokenizer) -> None:
-    with pytest.raises(PotstillError, match=r"2 leaves no room .* choose at least 3"):
-        tokenize(tokenizer, ["w0"], max_length=2)
-
-
-def test_pad_against_loops() -> None:
-    texts = TokenizedTexts(np.arange(10, 20, dtype=np.int32), np.array([0, 2, 2, 7, 10]))
-    batch = texts.pad([3, 0, 1], pad_id=9)
-    assert batch["input_ids"].tolist() == [[17, 18, 19], [10, 11, 9], [9, 9, 9]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
-    assert {array.dtype for array in batch.values()} == {np.dtype(np.int64)}
-
-
 @pytest.mark.parametrize(
-    ("count", "batch_size", "batch_tokens"), [(1000, 32, 10_000), (1000, 32, 300), (65, 64, 10_000), (7, 3, 20), (1, 8, 4)]
+    ("count", "batch_size", "batch_tokens"),
+    [
+        (1000, 32, 10_000),  # the number of rows is the limit
+        (1000, 32, 300),  # the tokens are
+        (65, 64, 10_000),  # one row left over
+        (7, 3, 20),  # few rows, and a text may be longer than the limit
+        (1, 8, 4),  # one row
+    ],
 )
 def test_every_row_once_an_epoch_within_both_limits(count: int, batch_size: int, batch_tokens: int) -> None:
     lengths = np.random.default_rng(1).integers(2, 40, count)

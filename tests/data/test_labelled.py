@@ -59,27 +59,28 @@ def test_take_keeps_rows_together() -> None:
 @pytest.mark.parametrize(
     ("kind", "labels", "names", "message"),
     [
-        ("classification", ["a", ""], None, "f:2: the label is missing"),
-        ("classification", ["a", None], None, "f:2: the label is missing"),
-        ("classification", ["a", True], None, "f:2: the label is True; a label is a name or a whole number"),
-        ("classification", ["a", 1.5], None, "f:2: the label is 1.5"),
-        ("classification", ["a", "a"], None, r"f: all 2 rows have the same label, 'a'; at least two classes"),
+        ("classification", ["a", ""], None, "f:2: the label is missing"),  # an empty label
+        ("classification", ["a", None], None, "f:2: the label is missing"),  # none at all
+        ("classification", ["a", True], None, "f:2: the label is True; a label is a name or a whole number"),  # a truth value is no name
+        ("classification", ["a", 1.5], None, "f:2: the label is 1.5"),  # nor is a fraction
+        ("classification", ["a", "a"], None, r"f: all 2 rows have the same label, 'a'; at least two classes"),  # one class alone
+        # Not of the given set.
         ("classification", ["good", "godo"], ["bad", "good"], "f:2: label 'godo' is outside the set of labels; did you mean 'good'"),
-        ("multilabel", [["a"], "a"], None, "f:2: the labels are 'a', not a list"),
-        ("multilabel", [["a"], ["b", ""]], None, "f:2: the label is missing"),
-        ("multilabel", [["a"], ["a"]], None, "f: all 2 rows have"),
-        ("multilabel", [["c"]], ["a", "b"], "f:1: label 'c' is outside"),
-        ("regression", [1, None], None, "f:2: the score is missing"),
-        ("regression", [1, " "], None, "f:2: the score is missing"),
-        ("regression", [1, "high"], None, "f:2: the score 'high' is not a number"),
-        ("regression", [1, float("nan")], None, "f:2: the score nan is not a number"),
-        ("regression", [1, "inf"], None, "f:2: the score 'inf' is not a number"),
-        ("regression", [1, True], None, "f:2: the score True is not a number"),
-        ("regression", [1, [2]], None, r"f:2: the score \[2\] is not a number"),
-        ("regression", [3, 3.0], None, "f: all 2 scores are 3"),
-        ("tagging", [["O"], ["O"]], None, "f: every tag is O"),
-        ("tagging", [["O"], ["B-x"]], ["O", "B-y"], "f:2: label 'B-x' is outside"),
-        ("classification", [], None, "f: holds no examples"),
+        ("multilabel", [["a"], "a"], None, "f:2: the labels are 'a', not a list"),  # a name instead of a list
+        ("multilabel", [["a"], ["b", ""]], None, "f:2: the label is missing"),  # an empty label in a list
+        ("multilabel", [["a"], ["a"]], None, "f: all 2 rows have"),  # all rows alike
+        ("multilabel", [["c"]], ["a", "b"], "f:1: label 'c' is outside"),  # not of the given set
+        ("regression", [1, None], None, "f:2: the score is missing"),  # no score
+        ("regression", [1, " "], None, "f:2: the score is missing"),  # a blank score
+        ("regression", [1, "high"], None, "f:2: the score 'high' is not a number"),  # a word
+        ("regression", [1, float("nan")], None, "f:2: the score nan is not a number"),  # NaN
+        ("regression", [1, "inf"], None, "f:2: the score 'inf' is not a number"),  # infinity
+        ("regression", [1, True], None, "f:2: the score True is not a number"),  # a truth value is no number
+        ("regression", [1, [2]], None, r"f:2: the score \[2\] is not a number"),  # nor is a list
+        ("regression", [3, 3.0], None, "f: all 2 scores are 3"),  # all scores alike
+        ("tagging", [["O"], ["O"]], None, "f: every tag is O"),  # no entity
+        ("tagging", [["O"], ["B-x"]], ["O", "B-y"], "f:2: label 'B-x' is outside"),  # not of the given set
+        ("classification", [], None, "f: holds no examples"),  # no rows
     ],
 )
 def test_refused(kind: str, labels: list[Any], names: list[str] | None, message: str) -> None:

@@ -19,7 +19,16 @@ def with_splits(**sizes: int) -> LabelledData:
     return LabelledData("x", "classification", [], {split: partial(numbered, size, starts[split]) for split, size in sizes.items()})
 
 
-@pytest.mark.parametrize(("rows", "drawn"), [(2, 1), (9, 1), (95, 9), (10_000, 1000), (12_345, 1000)])
+@pytest.mark.parametrize(
+    ("rows", "drawn"),
+    [
+        (2, 1),  # the fewest that can be split
+        (9, 1),  # at least one is drawn
+        (95, 9),  # a tenth, rounded down
+        (10_000, 1000),  # a tenth is just a thousand
+        (12_345, 1000),  # more than a thousand are never drawn
+    ],
+)
 def test_a_tenth_and_at_most_a_thousand(rows: int, drawn: int) -> None:
     train, dev = hold_out(numbered(rows), "x")
     assert (len(train), len(dev)) == (rows - drawn, drawn)
@@ -49,9 +58,9 @@ def test_nothing_left_to_train_on() -> None:
 @pytest.mark.parametrize(
     ("sizes", "reported", "trained", "chosen"),
     [
-        ({"train": 50, "dev": 7, "test": 9}, 9, 50, 7),
-        ({"train": 50, "dev": 7}, 7, 45, 5),
-        ({"train": 50, "test": 9}, 9, 45, 5),
+        ({"train": 50, "dev": 7, "test": 9}, 9, 50, 7),  # test is reported, dev chooses
+        ({"train": 50, "dev": 7}, 7, 45, 5),  # dev is reported, so a tenth of train chooses
+        ({"train": 50, "test": 9}, 9, 45, 5),  # no dev: a tenth of train chooses
     ],
 )
 def test_the_rule(sizes: dict[str, int], reported: int, trained: int, chosen: int) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import shutil
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +11,3 @@ import pytest
 def texts() -> list[str]:
     draw = random.Random(0)
     return [" ".join(draw.choice("the river and village rivers 42 , x".split()) for _ in range(draw.randint(1, 30))) for _ in range(40)]
-
-
-@pytest.fixture
-def exported(tiny_export_dir: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tiny_export_dir, tmp_path / "exported"))

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
 import pytest
+from huggingface_hub import ModelCard
 
 from potstill.deploy.card import write_card
 from potstill.runtime.folder import MODEL, QUANTIZED
 
 COST = {"parameters": 17_241_984, "bytes": 17_846_766, "threads": 2, "sentences_per_second": 1234.5}
 RECORDS = [
-    {"name": "teacher", "scores": {"sts/stsb": {"spearman": 83.42, "pearson": 80.0}}, "cost": None},
-    {"name": "int8 | small", "scores": {"sts/stsb": {"spearman": 80.1}, "cost": {}}, "cost": COST},
+    {"name": "teacher", "role": "teacher", "scores": {"sts/stsb": {"spearman": 83.42, "pearson": 80.0}}, "cost": None},
+    {
+        "name": "int8 | small",
+        "role": "int8",
+        "scores": {"sts/stsb": {"pearson": 79.0, "spearman": 80.104, "primary": "spearman"}},
+        "cost": COST,
+    },
 ]
 
 
@@ -24,6 +30,29 @@ def test_an_export_is_told_with_its_scores(tmp_path):
     assert "state yours" in text
 
 
+def test_the_front_matter_holds_the_scores_of_the_folder_s_own_model(tmp_path):
+    (tmp_path / MODEL).touch()
+    write_card(tmp_path, name="pocket", teacher="t", records=RECORDS)
+    assert ModelCard.load(tmp_path / "README.md").data.eval_results is None, "only int8 was scored, and the folder has none"
+    (tmp_path / QUANTIZED).touch()
+    write_card(tmp_path, name="pocket", teacher="t", records=RECORDS)
+    data = ModelCard.load(tmp_path / "README.md").data
+    (found,) = data.eval_results
+    assert (data.model_name, data.library_name, data.tags) == ("pocket", "onnxruntime", ["sentence-embeddings", "distillation"])
+    assert (found.task_type, found.dataset_type, found.dataset_name) == ("sentence-similarity", "sts/stsb", "STS-B")
+    assert (found.metric_type, found.metric_value) == ("spearman", 80.1)
+
+
+def test_names_are_neither_markup_nor_a_template(tmp_path):
+    evil = "a_b_ {{ name }} | <img src=x>\n# heading\n---\ntags: x"
+    record = RECORDS[1] | {"name": evil, "role": "student"}
+    write_card(tmp_path, name=evil, teacher=evil, records=[record])
+    card = ModelCard.load(tmp_path / "README.md")
+    assert (card.data.model_name, card.data.tags) == (evil, ["sentence-embeddings", "distillation"])
+    said = r"a\_b\_ {{ name }} \| \<img src=x\> \# heading --- tags: x"
+    assert card.text.splitlines()[1] == f"# {said}" and f"| {said} | 80.10 |" in card.text and "<img" not in card.text.replace("\\<", "")
+
+
 def test_a_student_is_told_without_scores(tmp_path):
     write_card(tmp_path, name="pocket", teacher="sentence-transformers/all-mpnet-base-v2")
     text = (tmp_path / "README.md").read_text()
@@ -34,9 +63,13 @@ def test_a_student_is_told_without_scores(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "tag", "torch", "onnx"),
     [
+        # one label
         ("classification", "text-classification", 'pipeline("text-classification", model="path/to/this/folder")', "SequenceClassification"),
+        # any of them
         ("multilabel", "text-classification", "top_k=None", "SequenceClassification"),
+        # a number
         ("regression", "text-classification", 'function_to_apply="none"', "SequenceClassification"),
+        # a label for each word
         ("tagging", "token-classification", 'pipeline("token-classification"', 'classify(["The words of a text .".split()])'),
     ],
 )

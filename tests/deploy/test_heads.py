@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -18,9 +19,9 @@ from potstill.deploy.quantize import quantize_int8
 from potstill.errors import PotstillError
 from potstill.models.loading import load_encoder
 from potstill.runtime.encoder import Encoder
-from potstill.runtime.folder import MODEL, QUANTIZED, read_card
+from potstill.runtime.folder import MODEL, QUANTIZED, read_config
 
-EASY = {"max_drop": 1.0, "min_agreement": 0.5, "max_error": 1.0, "min_invariance": 0.9, "min_speedup": 0.0}
+EASY = Limits(max_drop=1.0, min_cosine_mean=1.0, min_cosine=1.0, min_invariance=0.9, min_agreement=0.5, max_error=1.0, min_speedup=0.0)
 
 
 def shapes(folder):
@@ -39,11 +40,11 @@ def test_the_graphs(tiny_head_exports):
     assert shapes(tiny_head_exports["regression"]) == both | {"logits": ["batch", 1]}
 
 
-def test_the_description(tiny_head_dirs, tiny_head_exports):
+def test_the_configuration(tiny_head_dirs, tiny_head_exports):
     folder = tiny_head_exports["classification"]
-    card, model = read_card(folder), load_encoder(tiny_head_dirs["classification"])
-    assert (card.task, card.labels, card.max_length, card.dimension) == ("classification", ["no", "yes", "maybe"], 32, 16)
-    assert card.parameters == sum(model.parameter_counts())
+    written, model = read_config(folder), load_encoder(tiny_head_dirs["classification"])
+    assert (written.head, written.labels, written.max_length, written.dimension) == ("classification", ["no", "yes", "maybe"], 32, 16)
+    assert written.parameters == sum(model.parameter_counts())
     config = json.loads((folder / "config.json").read_text())
     assert config["id2label"] == {"0": "no", "1": "yes", "2": "maybe"}
     assert config["architectures"] == ["BertForSequenceClassification"]
@@ -52,7 +53,7 @@ def test_the_description(tiny_head_dirs, tiny_head_exports):
 def test_several_labels(tiny_head_dirs, tmp_path):
     model = load_encoder(tiny_head_dirs["multilabel"])
     encoder = Encoder(export_onnx(model, tmp_path / "out", ["the river", "a village"]))
-    assert (encoder.kind, encoder.labels) == ("multilabel", ["red", "green", "blue"])
+    assert (encoder.head, encoder.labels) == ("multilabel", ["red", "green", "blue"])
     np.testing.assert_allclose(encoder.predict(["the river"]), model.predict(["the river"]), atol=1e-4)
 
 
@@ -63,14 +64,43 @@ def test_other_logits_than_torch_are_refused(tiny_head_dirs, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_compared():
-    pairs = deploy._samples([("a b", "c"), "d"], "classification", 8)
-    assert pairs[0][:3] == ["a b", "d", "word"] and pairs[1][:2] == [("a b", "c"), ("d", "a b")]
-    assert len(pairs[0][-1].split()) > 8 and all(isinstance(pair, tuple) for pair in pairs[1])
-    (words,) = deploy._samples([["a", "b"]], "tagging", 8)
+@pytest.fixture
+def compared(monkeypatch):
+    """The lists of texts on which an export compares onnxruntime with torch, each once."""
+    lists = []
+
+    class Watched(Encoder):
+        def run(self, texts, *args, **more):
+            if texts not in lists:
+                lists.append(texts)
+            return super().run(texts, *args, **more)
+
+    monkeypatch.setattr(deploy, "Encoder", Watched)
+    return lists
+
+
+def test_single_texts_and_pairs_are_compared(tiny_head_dirs, tmp_path, compared):
+    export_onnx(load_encoder(tiny_head_dirs["classification"], max_length=8), tmp_path / "out", [("a b", "c"), "d"])
+    alone, pairs = compared
+    assert alone[:4] == ["a b", "d", "word", ""] and len(alone[-1].split()) > 8
+    assert pairs[:2] == [("a b", "c"), ("d", "a b")] and all(isinstance(pair, tuple) for pair in pairs)
+
+
+def test_lists_of_words_are_compared(tiny_head_dirs, tmp_path, compared):
+    export_onnx(load_encoder(tiny_head_dirs["tagging"], max_length=8), tmp_path / "out", ["a b"])
+    (words,) = compared
     assert words[:3] == [["a", "b"], ["word"], []] and len(words[3]) > 8
-    assert deploy._difference([np.ones((2, 3))], [np.ones((1, 3))]) == float("inf")
-    assert deploy._difference([np.ones((2, 3)), np.zeros((0, 3))], [np.ones((2, 3)), np.zeros((0, 3))]) == 0
+
+
+def test_words_that_are_missing_are_a_difference(tiny_head_dirs, tmp_path, monkeypatch):
+    class Short(Encoder):
+        def run(self, texts, *args, **more):
+            first, *rest = super().run(texts, *args, **more)
+            return [first[:-1], *rest]
+
+    monkeypatch.setattr(deploy, "Encoder", Short)
+    with pytest.raises(PotstillError, match="differ by inf between torch and onnxruntime"):
+        export_onnx(load_encoder(tiny_head_dirs["tagging"]), tmp_path / "out", ["prose that is split"])
 
 
 def test_agreement_by_hand():
@@ -90,13 +120,20 @@ def test_error_by_hand():
     assert error(np.array([[1.0], [5.0], [3.0]])[:2], np.array([[2.0], [6.0]])) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("kind", ["classification", "regression", "tagging"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "classification",  # of pairs
+        "regression",  # of single texts, without token types
+        "tagging",  # of texts that are split into words
+    ],
+)
 def test_int8_of_a_head(tiny_head_exports, tmp_path, texts, monkeypatch, kind):
     monkeypatch.setattr(int8, "TABLE", 1)
     folder = shutil.copytree(tiny_head_exports[kind], tmp_path / "onnx")
     given = list(zip(texts, reversed(texts))) if kind == "classification" else texts
     scored = []
-    rows = quantize_int8(folder, texts=given, score=lambda encoder: scored.append(encoder.file.name) or 80.0, threads=1, **EASY)
+    rows = quantize_int8(folder, texts=given, score=lambda encoder: scored.append(encoder.file.name) or 80.0, threads=1, limits=EASY)
     figures = {"classification": {"agreement", "invariance"}, "regression": {"error", "invariance_error"}}
     assert scored == [MODEL, QUANTIZED] and rows[-1]["passed"]
     assert rows[-1].keys() - {
@@ -116,10 +153,10 @@ def test_int8_of_a_head(tiny_head_exports, tmp_path, texts, monkeypatch, kind):
 
 def test_a_head_misses_its_limits(tiny_head_exports, texts):
     encoder = Encoder(tiny_head_exports["regression"], threads=1)
-    row = Gate(encoder, texts, None, Limits(1.0, 1.0, 1.0, 1.0, 0.0, max_error=-1.0)).measure("same", encoder)
+    row = Gate(encoder, texts, None, replace(EASY, max_error=-1.0)).measure("same", encoder)
     assert row["failed"] == ["error 0 above -1", f"invariance_error {row['invariance_error']:.5g} above -1"]
     encoder = Encoder(tiny_head_exports["classification"], threads=1)
-    row = Gate(encoder, texts, None, Limits(1.0, 1.0, 1.0, 0.0, 0.0, min_agreement=2.0)).measure("same", encoder)
+    row = Gate(encoder, texts, None, replace(EASY, min_agreement=2.0)).measure("same", encoder)
     assert row["failed"] == ["agreement 1 below 2"]
 
 

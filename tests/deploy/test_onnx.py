@@ -9,11 +9,13 @@ import pytest
 import torch
 
 import potstill.deploy.onnx as deploy
+from potstill.deploy.gate import Limits
 from potstill.deploy.onnx import export_onnx
+from potstill.deploy.quantize import quantize_int8
 from potstill.errors import PotstillError
 from potstill.models.loading import load_encoder
 from potstill.runtime.encoder import Encoder
-from potstill.runtime.folder import MODEL, read_card
+from potstill.runtime.folder import MODEL, read_config
 
 
 def test_the_folder_is_whole_and_the_model_as_it_was(tiny_encoder_dir, tmp_path, texts, capfd, recwarn):
@@ -33,8 +35,8 @@ def test_the_folder_is_whole_and_the_model_as_it_was(tiny_encoder_dir, tmp_path,
     assert {entry.domain for entry in graph.opset_import} == {""}, "standard operators only"
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     assert settings["tokenizer_class"] and settings["model_max_length"] == 64
-    card = read_card(folder)
-    assert (card.teacher, card.max_length, card.parameters) == ("a-teacher", 64, sum(model.parameter_counts()))
+    written = read_config(folder)
+    assert (written.teacher, written.max_length, written.parameters) == ("a-teacher", 64, sum(model.parameter_counts()))
     np.testing.assert_allclose(Encoder(folder).encode(texts), model.encode(texts), atol=1e-5)
 
 
@@ -62,7 +64,7 @@ def test_mpnet_counts_positions_by_its_padding(tiny_encoder_dir, tmp_path, texts
     )
     model = EncoderModel(MPNetModel(config), bert.hf_tokenizer, pooling="cls", max_length=48).eval()
     folder = export_onnx(model, tmp_path / "out", texts)
-    assert read_card(folder).pad_id == 1
+    assert read_config(folder).pad_id == 1
     np.testing.assert_allclose(Encoder(folder).encode(texts, batch_tokens=1 << 20), model.encode(texts), atol=1e-4)
 
 
@@ -124,10 +126,11 @@ def test_real_weights_agree(minilm_export):
 
 
 def test_real_weights_pass_the_int8_gate(minilm_export, tmp_path):
-    from potstill.deploy.quantize import quantize_int8
-
     folder = shutil.copytree(minilm_export[1], tmp_path / "onnx")
     # Speed is no test's business on a machine that others use too.
-    rows = quantize_int8(folder, texts=PROSE, min_cosine_mean=0.99, min_cosine=0.98, min_invariance=0.9999, min_speedup=0.0)
+    limits = Limits(
+        max_drop=0.0, min_cosine_mean=0.99, min_cosine=0.98, min_invariance=0.9999, min_agreement=1.0, max_error=0.0, min_speedup=0.0
+    )
+    rows = quantize_int8(folder, texts=PROSE, limits=limits)
     assert [row["setting"] for row in rows] == ["all int8"]
     assert rows[0]["bytes"] == (folder / "model_quantized.onnx").stat().st_size <= 18e6

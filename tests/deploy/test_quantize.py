@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -11,12 +13,12 @@ from potstill.deploy.onnx import export_onnx
 from potstill.deploy.quantize import LADDER, Refused, quantize_int8
 from potstill.errors import PotstillError
 from potstill.models.loading import load_encoder
-from potstill.models.low_rank import factor
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import MODEL, QUANTIZED
+from potstill.student.low_rank import factor
 
 # The tiny encoder is too small to gain speed, and random weights keep less of a vector than trained ones.
-EASY = {"max_drop": 1.0, "min_cosine_mean": 0.9, "min_cosine": 0.5, "min_invariance": 0.999, "min_speedup": 0.0}
+EASY = Limits(max_drop=1.0, min_cosine_mean=0.9, min_cosine=0.5, min_invariance=0.999, min_agreement=1.0, max_error=0.0, min_speedup=0.0)
 
 
 def left(folder):
@@ -34,7 +36,7 @@ def _tables_of_any_size(monkeypatch):
 
 def test_the_first_setting_that_passes_is_written(exported, texts):
     before = left(exported)
-    rows = quantize_int8(exported, texts=texts, score=lambda encoder: 80.0, threads=1, **EASY)
+    rows = quantize_int8(exported, texts=texts, score=lambda encoder: 80.0, threads=1, limits=EASY)
     assert [(row["setting"], row["passed"], row["failed"]) for row in rows] == [("all int8", True, [])]
     assert left(exported) == sorted([*before, QUANTIZED])
     assert rows[0]["bytes"] == (exported / QUANTIZED).stat().st_size < (exported / MODEL).stat().st_size
@@ -47,7 +49,7 @@ def test_the_first_setting_that_passes_is_written(exported, texts):
 
 
 def test_int8_vectors_do_not_depend_on_neighbours(exported, texts):
-    quantize_int8(exported, texts=texts, **EASY)
+    quantize_int8(exported, texts=texts, limits=EASY)
     encoder = Encoder(exported)
     np.testing.assert_allclose(encoder.encode(texts, batch_tokens=1 << 20), encoder.encode(texts, batch_tokens=1), atol=1e-4)
 
@@ -56,7 +58,7 @@ def test_a_matmul_that_reads_a_tables_rows_is_rounded_beside_them(tiny_encoder_d
     model = load_encoder(tiny_encoder_dir)
     factor(model, embedding=16, ffn=16)
     export_onnx(model, tmp_path / "thin", texts)
-    quantize_int8(tmp_path / "thin", texts=texts, **EASY)
+    quantize_int8(tmp_path / "thin", texts=texts, limits=EASY)
     names = [node.name for node in onnx.load(str(tmp_path / "thin" / QUANTIZED)).graph.node]
     assert len(set(names)) == len(names)
     fp32, chosen = Encoder(tmp_path / "thin", precision="fp32"), Encoder(tmp_path / "thin")
@@ -71,7 +73,7 @@ def test_it_falls_back_to_the_next_setting(exported, texts):
         ladder.append(len(kept))
         return 80.0 if len(kept) > 4 else 70.0
 
-    rows = quantize_int8(exported, texts=texts, score=score, **EASY)
+    rows = quantize_int8(exported, texts=texts, score=score, limits=EASY)
     assert [row["passed"] for row in rows] == [False] * 3 + [True]
     assert [row["setting"] for row in rows] == [setting.name for setting in LADDER]
     assert rows[0]["failed"] == ["drop 10.00 above 1"]
@@ -81,17 +83,17 @@ def test_it_falls_back_to_the_next_setting(exported, texts):
 
 
 def test_a_stricter_cosine_takes_a_later_setting(exported, texts):
-    first = quantize_int8(exported, texts=texts, **EASY)[0]
-    strict = EASY | {"min_cosine_mean": first["cosine_mean"] + 1e-6}
-    rows = quantize_int8(exported, texts=texts, **strict)
+    first = quantize_int8(exported, texts=texts, limits=EASY)[0]
+    strict = replace(EASY, min_cosine_mean=first["cosine_mean"] + 1e-6)
+    rows = quantize_int8(exported, texts=texts, limits=strict)
     assert len(rows) > 1 and rows[-1]["passed"]
-    assert rows[0]["failed"] == [f"cosine_mean {first['cosine_mean']:.5g} below {strict['min_cosine_mean']:g}"]
+    assert rows[0]["failed"] == [f"cosine_mean {first['cosine_mean']:.5g} below {strict.min_cosine_mean:g}"]
 
 
 def test_nothing_is_left_when_nothing_passes(exported, texts):
     before = left(exported)
     with pytest.raises(PotstillError, match="no int8 setting passes the gate") as caught:
-        quantize_int8(exported, texts=texts, **EASY | {"min_cosine_mean": 2.0, "min_speedup": 1e6})
+        quantize_int8(exported, texts=texts, limits=replace(EASY, min_cosine_mean=2.0, min_speedup=1e6))
     said = str(caught.value)
     assert all(f"{setting.name} (cosine_mean " in said for setting in LADDER) and said.count("speedup") == 4
     assert left(exported) == before
@@ -99,12 +101,12 @@ def test_nothing_is_left_when_nothing_passes(exported, texts):
 
 def test_a_refusal_says_what_to_train_under(exported, texts):
     with pytest.raises(Refused) as caught:
-        quantize_int8(exported, texts=texts, **EASY | {"min_cosine_mean": 2.0})
+        quantize_int8(exported, texts=texts, limits=replace(EASY, min_cosine_mean=2.0))
     found = caught.value.roundings
     assert [row["setting"] for row in caught.value.rows] == [setting.name for setting in LADDER]
     assert found is not None and found.setting == "all int8" and len(found.inputs) == 24 and len(found.tables) == 3
     with pytest.raises(Refused) as caught:  # no training makes a file faster
-        quantize_int8(exported, texts=texts, **EASY | {"min_cosine_mean": 2.0, "min_speedup": 1e6})
+        quantize_int8(exported, texts=texts, limits=replace(EASY, min_cosine_mean=2.0, min_speedup=1e6))
     assert caught.value.roundings is None
 
 
@@ -114,7 +116,7 @@ def test_tuned_weights_are_rounded_and_held_against_the_folder_s_own(exported, t
         other.layers[3].output.dense.weight.mul_(1.5)
     tuned = export_onnx(other, tmp_path / "tuned", texts[:2])
     before = (exported / MODEL).read_bytes()
-    rows = quantize_int8(exported, texts=texts, tuned=tuned, **EASY | {"min_cosine_mean": 0.5, "min_cosine": 0})
+    rows = quantize_int8(exported, texts=texts, tuned=tuned, limits=replace(EASY, min_cosine_mean=0.5, min_cosine=0.0))
     assert rows[0]["setting"] == "all int8, tuned" and rows[0]["tuned"] and (exported / MODEL).read_bytes() == before
     found, own = (Encoder(folder, precision=kind).encode(texts) for folder, kind in ((exported, "int8"), (tuned, "fp32")))
     measured = texts[1::2]
@@ -132,25 +134,26 @@ def test_ctrl_c_leaves_nothing(exported, texts):
         return 80.0
 
     with pytest.raises(KeyboardInterrupt):
-        quantize_int8(exported, texts=texts, score=stop, **EASY)
+        quantize_int8(exported, texts=texts, score=stop, limits=EASY)
     assert left(exported) == before
 
 
 def test_a_score_that_is_no_number_fails(exported, texts):
     encoder = Encoder(exported)
-    row = Gate(encoder, texts, lambda _: float("nan"), Limits(1.0, 0.0, 0.0, 0.0, 0.0)).measure("same", encoder)
+    row = Gate(encoder, texts, lambda _: float("nan"), EASY).measure("same", encoder)
     assert row["failed"] == ["drop nan above 1"] and not row["passed"]
 
 
 def test_the_gate_finds_nothing_wrong_with_fp32_itself(exported, texts):
     encoder = Encoder(exported)
-    row = Gate(encoder, texts, None, Limits(0.0, 0.99999, 0.99999, 0.99999, 0.0)).measure("same", encoder)
+    same = replace(EASY, max_drop=0.0, min_cosine_mean=0.99999, min_cosine=0.99999, min_invariance=0.99999)
+    row = Gate(encoder, texts, None, same).measure("same", encoder)
     assert row["passed"] and row["drop"] is None
 
 
 def test_seven_bits_where_products_overflow(exported, texts, monkeypatch):
     monkeypatch.setattr("potstill.deploy.quantize.products_overflow", lambda: True)
-    quantize_int8(exported, texts=texts, **EASY)
+    quantize_int8(exported, texts=texts, limits=EASY)
     graph = onnx.load(str(exported / QUANTIZED)).graph
     weights = {node.input[0] for node in graph.node if node.op_type == "DequantizeLinear" and len(node.attribute)}
     widest = [np.abs(onnx.numpy_helper.to_array(entry)).max() for entry in graph.initializer if entry.name in weights]
@@ -159,4 +162,4 @@ def test_seven_bits_where_products_overflow(exported, texts, monkeypatch):
 
 def test_texts_are_needed(exported):
     with pytest.raises(PotstillError, match="two texts at least and got 0"):
-        quantize_int8(exported, texts=[])
+        quantize_int8(exported, texts=[], limits=EASY)

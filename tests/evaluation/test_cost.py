@@ -35,6 +35,14 @@ def test_cost_of_a_tagger(tiny_head_exports: dict[str, Path]) -> None:
     assert 0 < cost.latency_p50_ms and cost.sentences_per_second > 0
 
 
+def test_what_is_timed_is_what_is_scored(tiny_encoder_dir: Path) -> None:
+    """The probe opens the model as evaluation does: with another pooling it has other parameters, and a wrong one is refused."""
+    with pytest.raises(PotstillError, match="its cost cannot be measured: .*unknown pooling"):
+        measure_cost(tiny_encoder_dir, threads=1, pooling="none-such")
+    with pytest.raises(PotstillError, match="its cost cannot be measured: .*2 leaves no room"):
+        measure_cost(tiny_encoder_dir, threads=1, max_length=2)
+
+
 def test_memory_of_the_caller_is_not_counted() -> None:
     ballast = bytearray(b"x") * 300_000_000
     code = "from potstill.evaluation.probe import peak_memory; print(peak_memory())"

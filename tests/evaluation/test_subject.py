@@ -84,7 +84,7 @@ def test_subject_with_a_head(tiny_head_dirs: dict[str, Path], tiny_head_exports:
     torch, onnx = open_subject(tiny_head_dirs["classification"]), open_subject(tiny_head_exports["classification"])
     for subject in (torch, onnx):
         assert subject.predict is not None
-        assert (subject.predict.kind, subject.predict.labels) == ("classification", ["no", "yes", "maybe"])
+        assert (subject.predict.head, subject.predict.labels) == ("classification", ["no", "yes", "maybe"])
         with pytest.raises(PotstillError, match="gives no vectors"):
             subject.encode(["the river"])
     assert torch.predict and onnx.predict and torch.parameters == onnx.parameters
@@ -102,7 +102,16 @@ def test_another_pooling_than_the_folder_says(
     assert not np.allclose(own.encode(TEXTS), maximum.encode(TEXTS), atol=1e-3)
     of_run = open_subject(tiny_run_dir, pooling="max")  # its exported file has a pooling inside: the student is opened
     assert of_run.format == "torch" and np.allclose(of_run.encode(TEXTS), maximum.encode(TEXTS), atol=1e-6)
-    with pytest.raises(PotstillError, match="its pooling inside"):
+    with pytest.raises(PotstillError, match="exported with a pooling of its own, and max is asked"):
         open_subject(tiny_onnx_dir, pooling="max")
     with pytest.raises(PotstillError, match="has a head"):
         open_subject(tiny_head_dirs["classification"], pooling="max")
+
+
+def test_another_length_than_the_folder_says(tiny_encoder_dir: Path, tiny_run_dir: Path, tiny_onnx_dir: Path) -> None:
+    long = ["the river and the village and the river"]
+    whole, short = open_subject(tiny_encoder_dir), open_subject(tiny_encoder_dir, max_length=4)
+    assert not np.allclose(whole.encode(long), short.encode(long), atol=1e-3)
+    np.testing.assert_allclose(open_subject(tiny_run_dir, max_length=4).encode(long), short.encode(long), atol=1e-6)
+    with pytest.raises(PotstillError, match="exported with a max length of its own, and 4 is asked"):
+        open_subject(tiny_onnx_dir, max_length=4)

@@ -120,7 +120,9 @@ def test_cos_nce_without_a_negative():
 
 def test_pool_of_negatives():
     loss = make_loss("cos_nce", {"negatives": "train", "count": 15})
-    assert loss.pool == 15 and make_loss("cos_nce", {}).pool == 0
+    assert (loss.pool, loss.negatives) == (15, "train")
+    others = [make_loss(name, options) for name, options in (("cos_nce", {}), ("crd", {}), ("info_nce", {}), ("embedding_mse", {}))]
+    assert [(one.pool, one.negatives) for one in others] == [(0, "batch"), (0, "memory"), (0, "batch"), (0, None)]
     loss.build(8, 8, 1, rows=16)
     with pytest.raises(PotstillError, match="15 negatives are more than the pool of 14"):
         loss.build(8, 8, 1, rows=15)
@@ -128,7 +130,15 @@ def test_pool_of_negatives():
         make_loss("crd", {}).build(8, 8, 1, rows=100)
 
 
-@pytest.mark.parametrize("options", [{"negatives": "train"}, {"count": 3}, {"mode": "max"}, {"negatives": "train", "count": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"negatives": "train"},  # how many?
+        {"count": 3},  # the batch has as many as it has
+        {"mode": "max"},  # no such mode
+        {"negatives": "train", "count": 0},  # none at all
+    ],
+)
 def test_cos_nce_refuses(options):
     with pytest.raises(PotstillError):
         make_loss("cos_nce", options)
@@ -236,13 +246,6 @@ def test_nce_from_the_memory_by_loops():
             torch.testing.assert_close(loss.memory[side], f64(memories[side]))
 
 
-def test_memory_update_number():
-    loss = crd(dim=2)
-    loss.memory[0, 3] = f64([0, 1])
-    loss._remember(torch.tensor([3]), f64([[1, 0]]))
-    assert loss.memory[0, 3].tolist() == pytest.approx([0.7071067811865475] * 2)
-
-
 def test_memory_changes_in_training_alone_and_is_in_the_state():
     loss = crd(form="nce").eval()
     before = {name: value.clone() for name, value in loss.state_dict().items()}
@@ -285,7 +288,14 @@ def test_crd_of_one_class():
 
 @pytest.mark.parametrize(
     "options",
-    [{"form": "nce", "negatives": "batch"}, {"form": "x"}, {"tokens": "max"}, {"temperature": 0}, {"momentum": 1.0}, {"count": 0}],
+    [
+        {"form": "nce", "negatives": "batch"},  # nce is defined over the memory
+        {"form": "x"},  # no such form
+        {"tokens": "max"},  # no such states
+        {"temperature": 0},  # divides by 0
+        {"momentum": 1.0},  # the memory would never learn
+        {"count": 0},  # no negative
+    ],
 )
 def test_crd_refuses(options):
     with pytest.raises(PotstillError):

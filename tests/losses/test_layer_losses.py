@@ -192,9 +192,9 @@ def test_patient_mse_of_a_zero_vector():
 
 def test_unknown_words_name_the_option():
     for name, options, option in (
-        ("hidden_mse", {"reduce_layers": "all"}, "reduce_layers"),
-        ("attention_mse", {"reduction": "mean"}, "reduction"),
-        ("patient_mse", {"reduction": "all"}, "reduction"),
+        ("hidden_mse", {"reduce_layers": "all"}, "reduce_layers"),  # of every loss of layers
+        ("attention_mse", {"reduction": "mean"}, "reduction"),  # another loss's word
+        ("patient_mse", {"reduction": "all"}, "reduction"),  # no word of any
     ):
         with pytest.raises(PotstillError, match=f"{option} '.*' is not among"):
             make_loss(name, options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import math
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from potstill.errors import PotstillError, PotstillErrors
 from potstill.losses.base import make_loss
 from potstill.models.output import LAYERED
-from potstill.registry import names
+from potstill.registry import PACKAGE, names
 
 ROWS, HEADS, CLASSES, LENGTH, LAYERS = 9, 2, 3, 4, 2  # texts of the training set, heads, classes, tokens, pairs of layers
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0], [1, 0, 0, 0]])
@@ -82,7 +83,7 @@ def case(name, options, field, padded=0):
         batch["labels"] = torch.eye(4, CLASSES)
     if loss.reads_pairs:
         batch["views"] = torch.tensor(2)
-    if getattr(loss, "pool", 0):
+    if loss.pool:
         batch["negatives"] = values_of(field, teacher_width, seed=3, padded=padded, texts=loss.pool)
         batch["negatives_mask"] = (torch.arange(LENGTH + padded) < torch.tensor([[3], [4], [1], [2], [4]])).long()
         batch["negative_rows"] = torch.tensor([3, 1, 8, 6, 7])
@@ -168,6 +169,16 @@ def test_similarity_kl(tau):
         q = [math.exp(cosine(S[i], S[j]) / tau) for j in others]
         expected += sum(a / sum(p) * math.log((a / sum(p)) / (b / sum(q))) for a, b in zip(p, q)) / 4
     assert make_loss("similarity_kl", {"temperature": tau})(s, t, {"rows": torch.arange(len(s))}).item() == pytest.approx(expected)
+
+
+def test_no_loss_reads_another_loss_file():
+    """What two losses share stands in a file that is no loss, so that each can be read, changed and deleted alone."""
+    losses = names("losses")
+    assert "_labels" not in losses and "base" not in losses and "crd" in losses
+    for name in losses:
+        tree = ast.parse((PACKAGE / "losses" / f"{name}.py").read_text(encoding="utf-8"))
+        read = {node.module.rpartition(".")[2] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+        assert not read & losses.keys(), name
 
 
 def test_options_are_checked_against_the_constructor():

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
+from transformers import AutoModel, AutoModelForSequenceClassification
 
 from potstill.errors import PotstillError
 from potstill.models.bilstm import BiLSTMConfig, BiLSTMForSequenceClassification, BiLSTMModel
-from potstill.models.bilstm_student import build_bilstm
 from potstill.models.loading import load_encoder
-from potstill.models.main_axes import main_axes
 from potstill.models.output import LOGITS, POOLED, Field
+from potstill.student.bilstm import build_bilstm
 
 SIZES = {"vocab_size": 40, "hidden_size": 12, "embedding_size": 7, "dense_size": 5, "num_hidden_layers": 2, "num_labels": 3}
 STUDENT = {"layers": 2, "width": 6, "embedding": 8, "table": "pca", "dense": 5, "activation": "relu"}
@@ -39,10 +40,10 @@ def test_both_directions_are_those_of_torchs_packed_bidirectional_lstm():
     whole = nn.LSTM(7, 6, num_layers=2, bidirectional=True, batch_first=True)
     for number, layer in enumerate(network.layer):
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
-            nn.init.normal_(getattr(layer.ahead, f"{name}_l0"))
-            nn.init.normal_(getattr(layer.back, f"{name}_l0"))
-            getattr(whole, f"{name}_l{number}").copy_(getattr(layer.ahead, f"{name}_l0"))
-            getattr(whole, f"{name}_l{number}_reverse").copy_(getattr(layer.back, f"{name}_l0"))
+            nn.init.normal_(getattr(layer.forward_lstm, f"{name}_l0"))
+            nn.init.normal_(getattr(layer.backward_lstm, f"{name}_l0"))
+            getattr(whole, f"{name}_l{number}").copy_(getattr(layer.forward_lstm, f"{name}_l0"))
+            getattr(whole, f"{name}_l{number}_reverse").copy_(getattr(layer.backward_lstm, f"{name}_l0"))
     lengths = [6, 2, 4, 1]
     ids, mask = batch(lengths, 6)
     packed = nn.utils.rnn.pack_padded_sequence(network.embeddings(ids), torch.tensor(lengths), batch_first=True, enforce_sorted=False)
@@ -120,21 +121,13 @@ def test_pooled_is_what_the_output_layer_reads(tiny_encoder_dir, tiny_head_dirs)
     torch.testing.assert_close(bert(ids, ids * 0 + 1, reads=[POOLED])[POOLED], bert.backbone(ids, ids * 0 + 1).pooler_output)
 
 
-def test_main_axes_keep_distances_and_the_greatest_variance():
-    torch.manual_seed(0)
-    vectors = torch.randn(50, 6) * torch.tensor([5.0, 3.0, 1.0, 0.01, 0.01, 0.01]) + 7
-    cut = main_axes(vectors, 3)
-    torch.testing.assert_close(torch.cdist(cut, cut), torch.cdist(vectors, vectors), atol=0.02, rtol=0.02)
-    torch.testing.assert_close(cut.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
-    assert cut.var(0).tolist() == sorted(cut.var(0).tolist(), reverse=True)
-    covariance = cut.T @ cut
-    torch.testing.assert_close(covariance, covariance.diag().diag(), atol=1e-2, rtol=0)
-
-
 def test_the_table_is_the_sources_along_its_main_axes(tiny_encoder_dir):
     model, source = student(tiny_encoder_dir), load_encoder(tiny_encoder_dir)
     table = model.backbone.get_input_embeddings().weight.detach()
-    wanted = main_axes(source.backbone.get_input_embeddings().weight.detach(), 8)
+    vectors = source.backbone.get_input_embeddings().weight.detach().double()
+    left, lengths, _ = torch.linalg.svd(vectors - vectors.mean(0), full_matrices=False)
+    wanted = (left * lengths)[:, :8]  # the axes of greatest variance, each up to its sign
+    wanted = (wanted * (wanted * table).sum(0).sign()).float()
     cosine = torch.nn.functional.cosine_similarity(table[1:].flatten(), wanted[1:].flatten(), dim=0)
     assert cosine.item() == pytest.approx(1, abs=1e-6) and not table[0].any() and table.std().item() == pytest.approx(0.2, rel=0.05)
     with pytest.raises(PotstillError, match=r"32 dimensions, and 33 are asked"):
@@ -147,7 +140,7 @@ def test_saved_and_loaded_it_says_the_same(kind, pairs, tiny_encoder_dir, tmp_pa
     model = student(tiny_encoder_dir, kind, pairs)
     model.save(tmp_path / "saved")
     again = load_encoder(tmp_path / "saved")
-    assert (again.kind, again.labels, again.max_length) == (kind, model.labels, 32)
+    assert (again.head, again.labels, again.max_length) == (kind, model.labels, 32)
     assert again.pooling == "max" or kind != "embed"
     texts = [("the river", "a"), ("x", "a village")] if pairs else ["the river", "x"]
     first, second = (one.encode(texts) if kind == "embed" else one.predict(texts) for one in (model, again))
@@ -159,12 +152,59 @@ def test_saved_and_loaded_it_says_the_same(kind, pairs, tiny_encoder_dir, tmp_pa
     assert model.parameter_counts() == (model.network.config.vocab_size * 8, sizes + head)
 
 
+def renamed(network: nn.Module, forwards: str, backwards: str) -> dict[str, torch.Tensor]:
+    """A network's weights with both directions under other names."""
+    names = (("forward_lstm", forwards), ("backward_lstm", backwards))
+    state = network.state_dict()
+    for ours, other in names:
+        state = {name.replace(f".{ours}.", f".{other}."): values for name, values in state.items()}
+    return state
+
+
+@pytest.mark.parametrize("kind", [BiLSTMModel, BiLSTMForSequenceClassification])
+def test_both_directions_have_the_names_of_the_first_folders_in_files(kind, tmp_path):
+    torch.manual_seed(0)
+    network = kind(BiLSTMConfig(**SIZES))
+    expected = network.state_dict()
+    network.save_pretrained(tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "model.safetensors")
+    assert saved.keys() == renamed(network, "ahead", "back").keys() != expected.keys()
+    again, report = kind.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not any(report.values())  # nothing is missing, left over or of another size
+    assert all(torch.equal(values, expected[name]) for name, values in again.state_dict().items())
+    again.save_pretrained(tmp_path / "again")
+    assert load_file(tmp_path / "again" / "model.safetensors").keys() == saved.keys()
+
+
+def test_a_backbone_and_a_classifier_load_each_others_folders(tmp_path):
+    torch.manual_seed(0)
+    whole = BiLSTMForSequenceClassification(BiLSTMConfig(**SIZES))
+    whole.save_pretrained(tmp_path / "whole")
+    whole.bilstm.save_pretrained(tmp_path / "inside")
+    for found in (
+        AutoModel.from_pretrained(tmp_path / "whole"),
+        AutoModelForSequenceClassification.from_pretrained(tmp_path / "inside").bilstm,
+    ):
+        assert all(torch.equal(values, whole.bilstm.state_dict()[name]) for name, values in found.state_dict().items())
+
+
+@pytest.mark.parametrize("names", [("ahead", "back"), ("forward_lstm", "backward_lstm")])
+def test_a_checkpoint_loads_under_both_names_of_the_directions(names):
+    torch.manual_seed(0)
+    first, second = (BiLSTMForSequenceClassification(BiLSTMConfig(**SIZES)) for _ in range(2))
+    state = renamed(first, *names)
+    before = list(state)
+    second.load_state_dict(state)
+    assert all(torch.equal(values, first.state_dict()[name]) for name, values in second.state_dict().items())
+    assert list(state) == before
+
+
 def test_a_recipes_dropout_falls_once_behind_the_table(tiny_encoder_dir):
     model = student(tiny_encoder_dir, table="random")
     model.set_dropout(0.5)
     read = []
     for layer in model.layers:
-        layer.ahead.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+        layer.forward_lstm.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
     ids, mask = batch([20] * 64, 20)
     model.train()(ids, mask)
     for values in read:  # twice would leave a quarter

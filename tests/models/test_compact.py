@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from potstill.data.batches import tokenize
 from potstill.models.compact import compact_config, counted
-from potstill.models.head_pruning import prune_heads
+from potstill.models.encoder import keep_layers
 from potstill.models.loading import load_encoder
-from potstill.models.low_rank import factor
 from potstill.models.output import LOGITS
-from potstill.models.transformer import keep_layers
-from potstill.models.vocabulary import trimmed, with_pieces, with_tokenizer
+from potstill.runtime.tokens import tokenize
+from potstill.student.head_pruning import prune_heads
+from potstill.student.low_rank import factor
+from potstill.student.vocabulary import trimmed, with_pieces, with_tokenizer
 
 TEXTS = ["the river and the village", "a", "rivers 1 2 3", "the village, by day and by night"]
 BATCH = torch.tensor([[2, 10, 11, 3], [2, 12, 3, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 1, 0]])
@@ -24,7 +24,7 @@ LABELS = {"classification": ["no", "yes"], "tagging": ["O", "B"]}
 
 def compact(folder, kind="embed"):
     """3 of 4 heads: a number that does not divide the width."""
-    model = load_encoder(folder, kind=kind, labels=LABELS.get(kind, []), seed=1)
+    model = load_encoder(folder, head=kind, labels=LABELS.get(kind, []), seed=1)
     prune_heads(model, 3, tokenize(model.tokenizer, TEXTS, 64))
     factor(model, embedding=8, ffn=6)
     return model.eval()
@@ -35,8 +35,8 @@ def compact(folder, kind="embed"):
 def test_saved_and_loaded_it_gives_the_same_numbers(tiny_encoder_dir, tmp_path, kind):
     model = compact(tiny_encoder_dir, kind)
     model.save(tmp_path / "saved")
-    loaded = load_encoder(tmp_path / "saved", kind="mlm" if kind == "mlm" else None)
-    assert (loaded.kind, loaded.labels, loaded.heads) == (kind, model.labels, 3)
+    loaded = load_encoder(tmp_path / "saved", head="mlm" if kind == "mlm" else None)
+    assert (loaded.head, loaded.labels, loaded.heads) == (kind, model.labels, 3)
     assert loaded.parameter_counts() == model.parameter_counts()
     reads = [LOGITS] if kind != "embed" else None
     before, after = model(*BATCH, reads=reads), loaded(*BATCH, reads=reads)

@@ -11,10 +11,10 @@ import torch
 
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
-from potstill.models.heads import HEADS, saved_head, saved_kind, undecoded
+from potstill.models.heads import HEADS, saved_head, saved_kind, without_decoder
 from potstill.models.loading import load_encoder
 from potstill.models.output import LOGITS
-from potstill.models.transformer import build_student, cut_student
+from potstill.student.transformer import build_student, cut_student
 
 LABELS = {"classification": ["no", "yes", "maybe"], "multilabel": ["red", "green"], "regression": [], "tagging": ["O", "B-PER"], "mlm": []}
 TEXTS = ["the river", "a village and the rivers", ""]
@@ -23,7 +23,7 @@ LIKE = {"pooling": "mean", "normalize": True, "max_length": 64}
 
 
 def made(folder, kind: str, seed: int = 1) -> EncoderModel:
-    model = load_encoder(folder, kind=kind, labels=LABELS[kind], seed=seed)
+    model = load_encoder(folder, head=kind, labels=LABELS[kind], seed=seed)
     with torch.no_grad():  # else the tiny network answers all texts nearly alike
         for name, parameter in model.named_parameters():
             if parameter.dim() > 1 and "word_embeddings" not in name:
@@ -46,8 +46,8 @@ def test_saved_and_loaded_everywhere(kind, tiny_encoder_dir, tmp_path):
     model = made(tiny_encoder_dir, kind)
     model.save(tmp_path / "saved")
     assert not (tmp_path / "saved" / "modules.json").exists()  # it gives no vectors
-    again = load_encoder(tmp_path / "saved", kind="mlm" if kind == "mlm" else None)
-    assert (again.kind, again.labels, again.max_length) == (kind, LABELS[kind], 64)
+    again = load_encoder(tmp_path / "saved", head="mlm" if kind == "mlm" else None)
+    assert (again.head, again.labels, again.max_length) == (kind, LABELS[kind], 64)
     assert saved_head(tmp_path / "saved") == (kind, LABELS[kind]) and saved_kind(tmp_path / "saved") == ("embed" if kind == "mlm" else kind)
     for ours, theirs in zip(logits(again, kind), logits(model, kind), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
@@ -78,7 +78,7 @@ def test_saved_and_loaded_everywhere(kind, tiny_encoder_dir, tmp_path):
 def test_a_head_made_anew_is_a_function_of_its_seed(kind, tiny_encoder_dir):
     torch.manual_seed(7)
     before = torch.random.get_rng_state()
-    first, second, other = (load_encoder(tiny_encoder_dir, kind=kind, labels=LABELS[kind], seed=seed) for seed in (1, 1, 2))
+    first, second, other = (load_encoder(tiny_encoder_dir, head=kind, labels=LABELS[kind], seed=seed) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), before)
     states = [dict(model.named_parameters()) for model in (first, second, other)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
@@ -87,21 +87,21 @@ def test_a_head_made_anew_is_a_function_of_its_seed(kind, tiny_encoder_dir):
 
 
 def test_a_language_model_writes_with_the_matrix_that_it_reads(tiny_encoder_dir, tmp_path):
-    model = load_encoder(tiny_encoder_dir, kind="mlm")
+    model = load_encoder(tiny_encoder_dir, head="mlm")
     table, decoder = model.network.get_input_embeddings().weight, model.network.get_output_embeddings().weight
     assert decoder is table
     model.save(tmp_path / "saved")
-    again = load_encoder(tmp_path / "saved", kind="mlm")
+    again = load_encoder(tmp_path / "saved", head="mlm")
     assert again.network.get_output_embeddings().weight is again.network.get_input_embeddings().weight
     # A student cut or built from it is tied to its own table.
     cut = cut_student(again, [1, 3], **LIKE)
     built = build_student(again, layers=2, width=16, heads=4, ffn=24, seed=1, **LIKE)
     for student in (cut, built):
-        assert student.kind == "mlm"
+        assert student.head == "mlm"
         own = student.network.get_input_embeddings().weight
         assert student.network.get_output_embeddings().weight is own and own is not again.network.get_input_embeddings().weight
     # To everything but a language model its folder is an encoder without a head.
-    assert load_encoder(tmp_path / "saved").kind == "embed"
+    assert load_encoder(tmp_path / "saved").head == "embed"
     np.testing.assert_allclose(load_encoder(tmp_path / "saved").encode(TEXTS), load_encoder(tiny_encoder_dir).encode(TEXTS), atol=1e-6)
 
 
@@ -112,10 +112,10 @@ def test_students_keep_the_kind_and_the_labels(kind, tiny_encoder_dir, tmp_path)
         ("cut", cut_student(model, [2, 4], **LIKE)),
         ("built", build_student(model, layers=1, width=16, heads=2, ffn=24, seed=1, **LIKE)),
     ):
-        assert (student.kind, student.labels) == (kind, LABELS[kind])
+        assert (student.head, student.labels) == (kind, LABELS[kind])
         student.save(tmp_path / name)
         again = load_encoder(tmp_path / name)
-        assert (again.kind, again.labels) == (kind, LABELS[kind])
+        assert (again.head, again.labels) == (kind, LABELS[kind])
         for ours, theirs in zip(logits(again, kind), logits(student, kind), strict=True):
             np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
@@ -123,12 +123,12 @@ def test_students_keep_the_kind_and_the_labels(kind, tiny_encoder_dir, tmp_path)
 def test_other_labels_make_another_head_and_the_same_keep_it(tiny_encoder_dir, tmp_path):
     model = made(tiny_encoder_dir, "classification")
     model.save(tmp_path / "saved")
-    kept = load_encoder(tmp_path / "saved", kind="classification", labels=LABELS["classification"], seed=9)
+    kept = load_encoder(tmp_path / "saved", head="classification", labels=LABELS["classification"], seed=9)
     assert torch.equal(kept.network.classifier.weight, model.network.classifier.weight)
-    fewer = load_encoder(tmp_path / "saved", kind="classification", labels=["no", "yes"], seed=9)
+    fewer = load_encoder(tmp_path / "saved", head="classification", labels=["no", "yes"], seed=9)
     assert fewer.network.classifier.weight.shape == (2, 32) and fewer.labels == ["no", "yes"]
-    embedding = load_encoder(tmp_path / "saved", kind="embed")
-    assert embedding.kind == "embed" and embedding.encode(TEXTS).shape == (3, 32)
+    embedding = load_encoder(tmp_path / "saved", head="embed")
+    assert embedding.head == "embed" and embedding.encode(TEXTS).shape == (3, 32)
 
 
 def test_a_head_for_the_same_number_of_other_labels_is_made_anew(tiny_encoder_dir, tmp_path):
@@ -136,15 +136,15 @@ def test_a_head_for_the_same_number_of_other_labels_is_made_anew(tiny_encoder_di
     model = made(tiny_encoder_dir, "classification")
     model.save(tmp_path / "saved")
     for labels in (["contradiction", "entailment", "neutral"], LABELS["classification"][::-1]):
-        other = load_encoder(tmp_path / "saved", kind="classification", labels=labels, seed=9)
+        other = load_encoder(tmp_path / "saved", head="classification", labels=labels, seed=9)
         assert other.labels == labels and not torch.equal(other.network.classifier.weight, model.network.classifier.weight)
-        again = load_encoder(tmp_path / "saved", kind="classification", labels=labels, seed=9)
+        again = load_encoder(tmp_path / "saved", head="classification", labels=labels, seed=9)
         assert torch.equal(other.network.classifier.weight, again.network.classifier.weight)
         torch.testing.assert_close(other.backbone.pooler.dense.weight, model.backbone.pooler.dense.weight)
 
 
 def test_pairs_are_told_apart_by_types(tiny_encoder_dir):
-    from potstill.data.batches import tokenize
+    from potstill.runtime.tokens import tokenize
 
     model = made(tiny_encoder_dir, "classification")
     pairs = [("the river", "a village"), ("and", "the rivers and villages")]
@@ -176,20 +176,20 @@ def test_what_a_model_cannot_say_is_refused(tiny_encoder_dir, tmp_path):
     with pytest.raises(PotstillError, match="no classification head"):
         load_encoder(tiny_encoder_dir).predict(TEXTS)
     with pytest.raises(PotstillError, match="no classification head"):
-        load_encoder(tiny_encoder_dir, kind="mlm").predict(TEXTS)
+        load_encoder(tiny_encoder_dir, head="mlm").predict(TEXTS)
     with pytest.raises(PotstillError, match="gives no vectors"):
-        load_encoder(tiny_encoder_dir, kind="classification", labels=["a", "b"]).encode(TEXTS)
+        load_encoder(tiny_encoder_dir, head="classification", labels=["a", "b"]).encode(TEXTS)
 
 
 def test_problem_types_of_other_libraries_are_read(tiny_encoder_dir, tmp_path):
     """transformers leaves problem_type empty until it has trained: one logit is a score, several are classes."""
     for labels, kind in ((["score"], "regression"), (["a", "b"], "classification")):
         folder = tmp_path / kind
-        load_encoder(tiny_encoder_dir, kind="classification", labels=labels).save(folder)
+        load_encoder(tiny_encoder_dir, head="classification", labels=labels).save(folder)
         config = json.loads((folder / "config.json").read_text())
         config.pop("problem_type")
         (folder / "config.json").write_text(json.dumps(config))
-        assert load_encoder(folder).kind == kind == saved_head(folder)[0]
+        assert load_encoder(folder).head == kind == saved_head(folder)[0]
     broken = tmp_path / "broken"
     shutil.copytree(tiny_encoder_dir, broken)
     (broken / "config.json").write_text("{")
@@ -201,7 +201,7 @@ def test_problem_types_of_other_libraries_are_read(tiny_encoder_dir, tmp_path):
 def test_a_language_model_answers_at_chosen_tokens_alone(family, tiny_encoder_dir):
     from transformers import AutoModelForMaskedLM, DistilBertConfig, MPNetConfig
 
-    model = load_encoder(tiny_encoder_dir, kind="mlm")
+    model = load_encoder(tiny_encoder_dir, head="mlm")
     if family != "bert":
         sizes = {"vocab_size": 300, "num_hidden_layers": 2, "num_attention_heads": 4, "pad_token_id": 0}
         config = (
@@ -213,10 +213,10 @@ def test_a_language_model_answers_at_chosen_tokens_alone(family, tiny_encoder_di
     batch = {"input_ids": torch.tensor([[2, 9, 4, 11, 3], [2, 8, 3, 0, 0]]), "attention_mask": torch.tensor([[1] * 5, [1, 1, 1, 0, 0]])}
     chosen = torch.tensor([[False, True, True, False, False], [False, True, False, False, False]])
     with torch.no_grad():
-        whole, some = (model.eval()(**batch, answered=answered).logits for answered in (None, chosen))
+        whole, some = (model.eval()(**batch, logit_mask=mask).logits for mask in (None, chosen))
         assert some.shape == (3, whole.shape[-1])
         torch.testing.assert_close(some, whole[chosen], rtol=0, atol=1e-5)
-        with undecoded(model.network) as decoder:
-            read = model(**batch, answered=chosen).logits
+        with without_decoder(model.network) as decoder:
+            read = model(**batch, logit_mask=chosen).logits
         torch.testing.assert_close(decoder(read), some)
         torch.testing.assert_close(model(**batch).logits, whole)  # the hooks are gone

@@ -72,7 +72,14 @@ def test_a_hub_name_without_a_network_is_one_line(monkeypatch, tmp_path):
         load_encoder("nobody/such-a-model-exists")
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("Bert", 40), ("Roberta", 38), ("MPNet", 38)])
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("Bert", 40),  # every row of the table is a position
+        ("Roberta", 38),  # positions count from padding's number + 1
+        ("MPNet", 38),  # likewise
+    ],
+)
 def test_positions_that_padding_takes_are_no_positions(kind, expected):
     import transformers
 

@@ -13,8 +13,8 @@ from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
 from potstill.models.loading import load_encoder
 from potstill.models.pooling import CLS_POOLER, POOLINGS, check_pooling, describe, pooling_named
-from potstill.models.transformer import cut_student
 from potstill.runtime.encoder import Encoder
+from potstill.student.transformer import cut_student
 
 TEXTS = ["the river and the village", "a", "one line of a longer text about rivers, villages and the road between them"]
 # Two real tokens and one of padding, three layers above the embedding output.
@@ -38,18 +38,19 @@ def _pool(name: str) -> list[float]:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("mean", [3, 2]),
-        ("max", [5, 3]),
-        ("mean_second_to_last", [1, 3]),
-        ("mean_first_last", [2.5, 1.5]),
-        ("mean_layer1_last", [3, 1.5]),
-        ("mean_last_two", [2, 2.5]),
-        ("mean_all", [2.25, 1.75]),
-        ("mean_all_layers", [7 / 3, 2]),
-        ("max_last_two", [5, 5]),
-        ("concat_last_two", [1, 3, 3, 2]),
-        ("cls", [1, 1]),
-        ("weighted", [2.25, 1.75]),
+        # The layers' means over both real tokens are [2, 1], [3, 1], [1, 3] and [3, 2], the embedding output's first.
+        ("mean", [3, 2]),  # layer 3
+        ("max", [5, 3]),  # layer 3
+        ("mean_second_to_last", [1, 3]),  # layer 2
+        ("mean_first_last", [2.5, 1.5]),  # layers 0 and 3
+        ("mean_layer1_last", [3, 1.5]),  # layers 1 and 3
+        ("mean_last_two", [2, 2.5]),  # layers 2 and 3
+        ("mean_all", [2.25, 1.75]),  # layers 0 to 3
+        ("mean_all_layers", [7 / 3, 2]),  # layers 1 to 3
+        ("max_last_two", [5, 5]),  # the first number from layer 3, the second from layer 2
+        ("concat_last_two", [1, 3, 3, 2]),  # layer 2, then layer 3
+        ("cls", [1, 1]),  # layer 3
+        ("weighted", [2.25, 1.75]),  # without weights all layers count the same
     ],
 )
 def test_worked_examples(name: str, expected: list[float]) -> None:
@@ -206,14 +207,6 @@ def test_a_whole_cut_gives_the_vectors_of_its_source(pooling: str, tiny_encoder_
 
 
 def test_a_pooler_that_was_not_saved_is_drawn_with_the_seed(tiny_encoder_dir: Path, tmp_path: Path) -> None:
-    load_encoder(tiny_encoder_dir, kind="mlm").save(tmp_path / "mlm")  # a language model has no pooler
+    load_encoder(tiny_encoder_dir, head="mlm").save(tmp_path / "mlm")  # a language model has no pooler
     first, second = (load_encoder(tmp_path / "mlm", pooling=CLS_POOLER).encode(TEXTS) for _ in range(2))
     np.testing.assert_array_equal(first, second)
-
-
-def test_a_cache_knows_the_weights_of_layers(tiny_encoder_dir: Path, tmp_path: Path) -> None:
-    from potstill.training.cache import fingerprint
-
-    for name in ("mean_first_last", "mean_last_four"):
-        _tiny(tiny_encoder_dir, name).save(tmp_path / name)
-    assert fingerprint(tmp_path / "mean_first_last") != fingerprint(tmp_path / "mean_last_four")

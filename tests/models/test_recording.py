@@ -12,9 +12,8 @@ from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
 from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING, Field
-from potstill.models.recording import IMPLEMENTATION, require_recordable, shows_attention
-from potstill.models.transformer import cut_student
-from potstill.training.teacher import prepare_inside
+from potstill.models.recording import IMPLEMENTATION, prepare_inside, require_recordable, shows_attention
+from potstill.student.transformer import cut_student
 
 BATCH = {
     "input_ids": torch.tensor([[2, 9, 10, 11, 3], [2, 12, 3, 0, 0]]),
@@ -114,7 +113,7 @@ def test_distilbert_is_seen_and_mpnet_is_refused(tiny_encoder_dir):
     tokenizer = load_encoder(tiny_encoder_dir).hf_tokenizer
     small = DistilBertConfig(vocab_size=300, dim=32, n_layers=2, n_heads=4, hidden_dim=64)
     seen = EncoderModel(AutoModel.from_config(small).eval(), tokenizer)
-    prepare_inside(seen, [Field("keys", 2)])
+    prepare_inside(seen.network, [Field("keys", 2)])
     assert seen(**BATCH, reads=[Field("keys", 2)])[Field("keys", 2)].shape == (2, 5, 32)
     config = MPNetConfig(vocab_size=300, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
     hidden = EncoderModel(AutoModel.from_config(config).eval(), tokenizer)
@@ -122,5 +121,5 @@ def test_distilbert_is_seen_and_mpnet_is_refused(tiny_encoder_dir):
     with pytest.raises(PotstillError, match="a mpnet computes attention by itself: .* use terms that read hidden_states or logits"):
         require_recordable(hidden.network, "terms")
     with pytest.raises(PotstillError, match="computes attention by itself"):
-        prepare_inside(hidden, [Field("attention_scores", 1)])
-    prepare_inside(hidden, [Field("hidden_states", 1)])  # nothing inside is read: nothing is asked
+        prepare_inside(hidden.network, [Field("attention_scores", 1)])
+    prepare_inside(hidden.network, [Field("hidden_states", 1)])  # nothing inside is read: nothing is asked

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
+from helpers.samples import make_cases, make_run
 from potstill.report.cases import LENGTH, MEAN, CaseTable, case_table
 from potstill.results import Run
-
-from .samples import make_cases, make_run
 
 
 def table_of(*runs: Run) -> CaseTable:

@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from itertools import combinations
-from typing import Any
 
-import plotly.graph_objects as go
 import pytest
 
+from helpers.pages import validate
+from helpers.samples import make_run
 from potstill.report import model_rows
 from potstill.report.charts import SIZE, SPEED, quality_chart
-from potstill.report.figure import Figure, log_ticks
-from potstill.report.labels import HEIGHT, POSITIONS, WIDTH, _box, _overlap, place_labels
-
-from .samples import make_run
-
-
-def coloured(value: Any) -> Any:
-    """A figure as the page's script makes it: a colour in place of each CSS variable."""
-    if isinstance(value, str) and value.startswith("var("):
-        return "#123456"
-    if isinstance(value, dict):
-        return {key: coloured(item) for key, item in value.items()}
-    return [coloured(item) for item in value] if isinstance(value, list) else value
-
-
-def validate(figure: Figure | None) -> Figure:
-    """plotly's own check of every key and value; JSON without NaN."""
-    assert figure is not None
-    go.Figure(coloured(figure))
-    json.dumps(figure, allow_nan=False)
-    return figure
+from potstill.report.figure import log_ticks
+from potstill.report.labels import HEIGHT, WIDTH, Placed, place_labels
 
 
 def test_a_point_for_each_model() -> None:
@@ -77,15 +57,21 @@ def test_names_are_escaped_for_plotly() -> None:
     assert all("%{x}" not in trace["hovertemplate"] for trace in figure["data"])
 
 
-def test_labels_of_near_points_do_not_cover_each_other() -> None:
+def extent(point: tuple[float, float], label: Placed) -> tuple[float, float, float, float]:
+    """Left, bottom, right and top of a label where plotly draws it: letters of 7 pixels, lines of 15."""
+    vertical, horizontal = label.position.split()
+    width, height = 7 * len(label.text), 15
+    left = point[0] * WIDTH - {"left": width, "center": width / 2, "right": 0}[horizontal]
+    bottom = point[1] * HEIGHT - {"bottom": height, "middle": height / 2, "top": 0}[vertical]
+    return left, bottom, left + width, bottom + height
+
+
+def test_labels_of_near_points_stay_inside_and_do_not_cover_each_other() -> None:
     points = [(0.5, 0.5), (0.56, 0.5), (0.5, 0.56), (0.97, 0.97), (0.03, 0.03)]
     texts = ["student", "ONNX fp32", "ONNX int8", "teacher", "undistilled cut"]
-    boxes = []
-    for (x, y), label in zip(points, place_labels(points, texts)):
-        box = _box(x * WIDTH, y * HEIGHT, label.text, *POSITIONS[label.position])
-        assert box[0] >= 0 and box[2] <= WIDTH and box[1] >= 0 and box[3] <= HEIGHT
-        boxes.append(box)
-    assert all(_overlap(a, b) == 0 for a, b in combinations(boxes, 2))
+    boxes = [extent(point, label) for point, label in zip(points, place_labels(points, texts))]
+    assert all(left >= 0 and right <= WIDTH and bottom >= 0 and top <= HEIGHT for left, bottom, right, top in boxes)
+    assert all(a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1] for a, b in combinations(boxes, 2))
 
 
 def test_numbers_of_one_spot_in_a_row_are_a_range() -> None:

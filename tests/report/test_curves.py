@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from helpers.pages import validate
+from helpers.samples import make_metrics
 from potstill.report.curves import Curves, read_curves, training_chart
 from potstill.report.figure import MUTED, SERIES
-
-from .samples import make_metrics
-from .test_charts import validate
 
 
 def line(step: int, stage: str = "a", **more: Any) -> dict[str, Any]:

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
+from helpers.samples import GATE
 from potstill.report.gate import gate_table
-
-from .samples import GATE
 
 SPEED = [("speed-up", "×"), ("weights", "MB")]
 SCORES = [("fp32", "score"), ("int8", "score"), ("drop", "points")]
@@ -27,7 +26,9 @@ def test_vectors() -> None:
 @pytest.mark.parametrize(
     ("figures", "columns", "cells"),
     [
+        # labels
         ({"agreement": 0.9412, "invariance": 0.99514}, [("same answers", "%"), ("padding", "% same")], ["94.12", "99.51"]),
+        # a regression
         ({"error": 0.0312, "invariance_error": 0.004}, [("error", "std"), ("padding", "std")], ["0.0312", "0.0040"]),
     ],
 )

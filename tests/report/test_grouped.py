@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
+from helpers.samples import make_run, save_model
 from potstill.report.grouped import group_runs
 from potstill.report.shape import Shape, model_shape, student_shape
 from potstill.results import Run
-
-from .samples import make_run
 
 
 def seeded(seed: int, shift: float = 0.0, **settings: Any) -> Run:
@@ -24,15 +20,6 @@ def seeded(seed: int, shift: float = 0.0, **settings: Any) -> Run:
     recipe = copy.deepcopy(run.recipe)
     recipe["training"] |= {"seed": seed, **settings}
     return run.model_copy(update={"seed": seed, "recipe": recipe})
-
-
-def save_model(folder: Path, width: int = 8, layers: int = 2) -> Path:
-    """A model folder with 10 × width numbers to read, a pooler and indices that do not count."""
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"hidden_size": width, "num_hidden_layers": layers}))
-    tensors = {"embeddings.word": np.zeros((10, width), np.float32), "pooler.dense": np.zeros((width, width), np.float32)}
-    save_file({**tensors, "embeddings.position_ids": np.zeros((1, 5), np.int64)}, folder / "model.safetensors")
-    return folder
 
 
 def test_seeds_are_one_group_and_other_settings_another() -> None:
@@ -96,6 +83,8 @@ def test_a_folder_that_is_gone_or_broken_costs_a_dash(tmp_path: Path) -> None:
     assert model_shape(tmp_path / "gone") == Shape() == model_shape(None)
     folder = save_model(tmp_path / "model")
     (folder / "model.safetensors").write_bytes(b"\xff" * 20)
+    assert model_shape(folder) == Shape(8, 2, None)
+    (folder / "model.safetensors").write_bytes(b"")
     assert model_shape(folder) == Shape(8, 2, None)
     (folder / "config.json").write_text("[1]")
     assert model_shape(folder) == Shape(None, None, None)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from helpers.samples import make_record, make_run
 from potstill.report import model_rows
 from potstill.report.headline import headline
 from potstill.results import Run
-
-from .samples import make_record, make_run
 
 
 def sentence(run: Run) -> str:

@@ -6,63 +6,19 @@ import math
 import re
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from helpers.pages import Reader, Save, without_plotly
+from helpers.samples import make_cases, make_metrics, make_run
 from potstill.errors import PotstillError
 from potstill.report import write_report
 from potstill.report.grouped import group_runs
 from potstill.report.page import render as render_groups
 from potstill.results import Run
-
-from .samples import make_cases, make_metrics, make_run
-
-VOID = {"meta", "br", "hr", "img", "input", "link", "base", "source"}
-Save = Callable[..., Path]
-
-
-class Reader(HTMLParser):
-    """The cells of the table of models by row, the marks inside each chart, and whatever points outside the page."""
-
-    def __init__(self, document: str) -> None:
-        super().__init__()
-        self.path: list[tuple[str, dict[str, str]]] = []
-        self.rows: list[list[str]] = []
-        self.charts: dict[str, Counter[str]] = {}
-        self.outside: list[str] = []
-        self.feed(document)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        own = {name: value or "" for name, value in attrs}
-        links = [value for name, value in own.items() if name in ("src", "href", "data", "xlink:href")]
-        self.outside += [link for link in links if not link.startswith(("#", "data:"))]
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-        if tag not in VOID:
-            self.path.append((tag, own))
-        chart = next((attributes["data-figure"] for _, attributes in self.path if "data-figure" in attributes), None)
-        if chart is not None:
-            self.charts.setdefault(chart, Counter()).update([f"{tag}.{name}" for name in own.get("class", "").split()])
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        self.handle_endtag(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        while self.path and tag in [name for name, _ in self.path]:
-            if self.path.pop()[0] == tag:
-                break
-
-    def handle_data(self, data: str) -> None:
-        if any(tag in ("td", "th") for tag, _ in self.path):
-            self.rows[-1][-1] += data
 
 
 def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]]) -> str:
@@ -70,13 +26,8 @@ def render(runs: Sequence[Run], metrics: Sequence[Sequence[dict[str, Any]]]) -> 
     return render_groups(group_runs(runs, [None] * len(runs)), metrics)
 
 
-def without_plotly(document: str) -> str:
-    """The document without its first script, which is plotly's own 5 MB."""
-    return re.sub(r"<script>.*?</script>", "", document, count=1, flags=re.DOTALL)
-
-
 def test_a_browser_draws_the_table_and_the_charts(save_run: Save, browse: Callable[[Path], str], tmp_path: Path) -> None:
-    write_report([save_run(make_run(), make_metrics(("angles", "task")))], tmp_path / "report.html")
+    write_report(save_run(make_run(), make_metrics(("angles", "task"))), tmp_path / "report.html")
     page = Reader(without_plotly(browse(tmp_path / "report.html")))
     rows = {row[0]: row[1:] for row in page.rows if row}
     assert rows["ONNX int8"] == [
@@ -90,26 +41,6 @@ def test_a_browser_draws_the_table_and_the_charts(save_run: Save, browse: Callab
     # total, three terms, the dev score, the rate
     assert page.charts["training"]["path.js-line"] >= 6
     assert page.outside == []
-
-
-def test_a_browser_draws_a_comparison(save_run: Save, browse: Callable[[Path], str], tmp_path: Path) -> None:
-    folders = [save_run(make_run("one"), make_metrics()), save_run(make_run("two", shift=-2, scale=0.6), make_metrics(seed=1))]
-    write_report(folders, tmp_path / "all.html")
-    page = Reader(without_plotly(browse(tmp_path / "all.html")))
-    assert [row[0] for row in page.rows if len(row) == 1] == ["one", "two"]
-    assert page.charts["size"]["path.point"] == 9, "four of each, and the teacher once"
-    assert page.charts["training"]["path.js-line"] >= 6
-
-
-def test_a_browser_draws_two_losses_and_the_angles_side_by_side(save_run: Save, browse: Callable[[Path], str], tmp_path: Path) -> None:
-    runs = [make_run("angles").model_copy(update={"cases": make_cases()})]
-    runs += [make_run("squares").model_copy(update={"cases": make_cases("hidden_mse", 4.0)})]
-    write_report([save_run(run, make_metrics(("first", "second"))) for run in runs], tmp_path / "all.html")
-    page = Reader(without_plotly(browse(tmp_path / "all.html")))
-    cells = [[cell.strip() for cell in row] for row in page.rows]
-    first = cells.index(["He left . | He went ."])
-    assert cells[first + 1 : first + 3] == [["angles cos_nce", "10.0", "20.0"], ["squares hidden_mse", "14.0", "24.0"]]
-    assert page.charts["training"]["svg.main-svg"]
 
 
 def test_a_labelled_task_without_teacher_and_cut() -> None:
@@ -136,7 +67,7 @@ def test_how_it_was_made_reads_like_a_sentence() -> None:
 
 
 def test_the_page_is_closed_to_the_network(save_run: Save, tmp_path: Path) -> None:
-    write_report([save_run(make_run(), make_metrics())], tmp_path / "report.html")
+    write_report(save_run(make_run(), make_metrics()), tmp_path / "report.html")
     document = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "default-src 'none'" in document
     assert document.count("Copyright 2012") == 1, "plotly.js once"
@@ -162,7 +93,7 @@ def test_names_and_recipes_are_escaped(tmp_path: Path, browse: Callable[[Path], 
 
 
 def test_records_without_cost_give_a_table_and_no_trade_off(save_run: Save, tmp_path: Path) -> None:
-    write_report([save_run(make_run(cost=False))], tmp_path / "report.html")
+    write_report(save_run(make_run(cost=False)), tmp_path / "report.html")
     document = without_plotly((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "STS mean" in document and 'class="chart"' not in document and "Against size" not in document
 
@@ -170,13 +101,13 @@ def test_records_without_cost_give_a_table_and_no_trade_off(save_run: Save, tmp_
 def test_one_record_alone(save_run: Save, tmp_path: Path) -> None:
     run = make_run(roles=("int8",))
     run.gate, run.recipe, run.training = [], {}, {}
-    write_report([save_run(run)], tmp_path / "report.html")
+    write_report(save_run(run), tmp_path / "report.html")
     document = without_plotly((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert "STS mean 78.71" in document and 'id="gate"' not in document and "The recipe" not in document
 
 
 def test_no_records_at_all(save_run: Save, tmp_path: Path) -> None:
-    write_report([save_run(make_run(roles=()))], tmp_path / "report.html")
+    write_report(save_run(make_run(roles=())), tmp_path / "report.html")
     document = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Nothing was made yet." in document and "plotly" not in document
 
@@ -202,12 +133,10 @@ def test_a_gate_that_refused_says_so() -> None:
     assert '<td class="failed">0.59</td>' in document
 
 
-@pytest.mark.parametrize("where", ["no-folder", "no-runs", "folder-as-file"])
-def test_bad_places_are_named(where: str, save_run: Save, tmp_path: Path) -> None:
-    folders = {"no-folder": [tmp_path / "absent"], "no-runs": [], "folder-as-file": [save_run(make_run())]}[where]
-    target = tmp_path if where == "folder-as-file" else tmp_path / "report.html"
-    with pytest.raises(PotstillError):
-        write_report(folders, target)
+def test_bad_places_are_named(save_run: Save, tmp_path: Path) -> None:
+    for folder, target in ((tmp_path / "absent", tmp_path / "report.html"), (save_run(make_run()), tmp_path)):
+        with pytest.raises(PotstillError):
+            write_report(folder, target)
     assert not (tmp_path / "report.html").exists()
 
 
@@ -216,7 +145,7 @@ def test_torch_is_never_imported(save_run: Save, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from potstill.report import write_report;"
         "assert not {'jinja2', 'plotly'} & set(sys.modules), 'loaded before they are needed';"
-        f"write_report([Path({str(folder)!r})], Path({str(tmp_path / 'r.html')!r}));"
+        f"write_report(Path({str(folder)!r}), Path({str(tmp_path / 'r.html')!r}));"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from helpers.samples import make_record
 from potstill.report.scores import (
     finite,
     further_measures,
@@ -18,8 +19,6 @@ from potstill.report.scores import (
     task_title,
 )
 
-from .samples import make_record
-
 
 def test_the_named_metric_stands_for_a_task() -> None:
     scores = {"pearson": 70.0, "spearman": 78.9, "subsets": {}, "primary": "spearman"}
@@ -31,7 +30,16 @@ def test_without_a_name_the_first_number_stands() -> None:
     assert (primary_metric(scores), primary_score(scores)) == ("mrr@10", 71.5)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, None, "78", True])
+@pytest.mark.parametrize(
+    "value",
+    [
+        math.nan,
+        math.inf,
+        None,  # absent
+        "78",  # text
+        True,  # an int to Python
+    ],
+)
 def test_what_is_no_number_is_missing(value: object) -> None:
     assert finite(value) is None
     assert primary_score({"primary": "spearman", "spearman": value}) is None

@@ -8,12 +8,11 @@ import math
 import pytest
 from rich.console import Console
 
+from helpers.samples import COSTS, SCORES, make_record, make_run
 from potstill.report import model_rows, print_table
 from potstill.report.numbers import fixed, significant
 from potstill.report.table import columns
 from potstill.results import Run
-
-from .samples import COSTS, SCORES, make_record, make_run
 
 
 def printed(runs: list[Run], width: int) -> list[str]:
@@ -24,7 +23,15 @@ def printed(runs: list[Run], width: int) -> list[str]:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1987.4, "1,990"), (61.4, "61.4"), (4.606, "4.61"), (0.08851, "0.0885"), (999.6, "1,000"), (1288, "1,290"), (0.0, "0.00")],
+    [
+        (1987.4, "1,990"),  # zeros in place of further digits
+        (61.4, "61.4"),  # three digits as they are
+        (4.606, "4.61"),  # rounded
+        (0.08851, "0.0885"),  # never in powers of ten
+        (999.6, "1,000"),  # rounded to one digit more
+        (1288, "1,290"),  # an integer
+        (0.0, "0.00"),
+    ],
 )
 def test_three_significant_digits(value: float, text: str) -> None:
     assert significant(value) == text

@@ -28,7 +28,13 @@ def test_nothing_gives_nothing():
     assert length_batches([], 10) == []
 
 
-@pytest.mark.parametrize(("tokens", "rows"), [(0, 1), (1, 0)])
+@pytest.mark.parametrize(
+    ("tokens", "rows"),
+    [
+        (0, 1),  # no token
+        (1, 0),  # no row
+    ],
+)
 def test_bounds_are_checked(tokens, rows):
     with pytest.raises(ValueError, match="at least 1"):
         length_batches([1], tokens, rows)

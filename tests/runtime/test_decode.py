@@ -36,7 +36,13 @@ def test_nothing():
     assert answers("classification", ["a", "b"], np.zeros((0, 2)), []) == []
 
 
-@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize(
+    "broken",
+    [
+        np.nan,  # no number
+        np.inf,  # no probability comes of it
+    ],
+)
 def test_broken_logits_are_no_answer(broken):
     with pytest.raises(PotstillError, match="logits of 1 of 2 texts hold NaN or infinity"):
         answers("classification", ["a", "b"], np.array([[0.0, broken], [0.0, 1.0]]), ["x", "y"])

@@ -9,7 +9,7 @@ import pytest
 
 from potstill.errors import PotstillError
 from potstill.runtime.encoder import Encoder
-from potstill.runtime.folder import CARD, MODEL, QUANTIZED, TOKENIZER
+from potstill.runtime.folder import CONFIG, MODEL, QUANTIZED, TOKENIZER
 
 TEXTS = ["the river and the village", "a", "", "rivers " * 40, "village, 1 village", "the"]
 
@@ -78,14 +78,14 @@ def test_threads_are_checked(tiny_export_dir):
 @pytest.mark.parametrize(
     ("file", "content", "said"),
     [
-        (TOKENIZER, None, "no such file"),
-        (TOKENIZER, b"{}", "is not a tokenizer"),
-        (CARD, None, "no such file"),
-        (CARD, b"nonsense", "is not JSON"),
-        (MODEL, None, "has no model"),
-        (MODEL, b"", "cannot be loaded by onnxruntime"),
-        (MODEL, b"not a graph", "cannot be loaded by onnxruntime"),
-        (QUANTIZED, b"\x08\x07" * 99, "cannot be loaded by onnxruntime"),
+        (TOKENIZER, None, "no such file"),  # gone
+        (TOKENIZER, b"{}", "is not a tokenizer"),  # JSON of something else
+        (CONFIG, None, "no such file"),  # gone
+        (CONFIG, b"nonsense", "is not JSON"),  # no JSON
+        (MODEL, None, "has no model"),  # gone
+        (MODEL, b"", "cannot be loaded by onnxruntime"),  # empty
+        (MODEL, b"not a graph", "cannot be loaded by onnxruntime"),  # of something else
+        (QUANTIZED, b"\x08\x07" * 99, "cannot be loaded by onnxruntime"),  # the file that is preferred
     ],
 )
 def test_a_broken_folder_is_one_line(exported, capfd, file, content, said):
@@ -98,9 +98,9 @@ def test_a_broken_folder_is_one_line(exported, capfd, file, content, said):
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_description_of_another_model_is_seen(exported):
-    content = json.loads((exported / CARD).read_text())
-    (exported / CARD).write_text(json.dumps(content | {"dimension": 33}))
+def test_a_configuration_of_another_model_is_seen(exported):
+    content = json.loads((exported / CONFIG).read_text())
+    (exported / CONFIG).write_text(json.dumps(content | {"dimension": 33}))
     with pytest.raises(PotstillError, match="vectors of 32 numbers and the folder's description says 33"):
         Encoder(exported)
 

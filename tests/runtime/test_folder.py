@@ -6,57 +6,67 @@ from dataclasses import replace
 import pytest
 
 from potstill.errors import PotstillError
-from potstill.runtime.folder import CARD, MODEL, QUANTIZED, Card, exported_folder, model_file, read_card
+from potstill.runtime.folder import CONFIG, MODEL, QUANTIZED, ExportConfig, exported_folder, model_file, read_config
 
-GOOD = Card(
+GOOD = ExportConfig(
     pooling="mean", normalize=True, max_length=64, dimension=32, parameters=900, embedding_parameters=300, pad_id=1, teacher="a-teacher"
 )
-HEAD = Card(max_length=64, dimension=32, parameters=900, embedding_parameters=300, task="classification", labels=["no", "yes"])
+HEAD = ExportConfig(max_length=64, dimension=32, parameters=900, embedding_parameters=300, head="classification", labels=["no", "yes"])
 
 
 def test_what_is_written_is_read(tmp_path):
     GOOD.write(tmp_path)
-    assert read_card(tmp_path) == GOOD
-    content = json.loads((tmp_path / CARD).read_text())
+    assert read_config(tmp_path) == GOOD
+    content = json.loads((tmp_path / CONFIG).read_text())
     assert (content["format"], content["task"]) == (1, "embed") and "labels" not in content
     assert GOOD.outputs == 32
 
 
 def test_a_head_has_labels_and_no_pooling(tmp_path):
     HEAD.write(tmp_path)
-    assert read_card(tmp_path) == HEAD and HEAD.outputs == 2
-    assert not {"pooling", "normalize"} & json.loads((tmp_path / CARD).read_text()).keys()
-    number = replace(HEAD, task="regression", labels=[])
+    assert read_config(tmp_path) == HEAD and HEAD.outputs == 2
+    assert not {"pooling", "normalize"} & json.loads((tmp_path / CONFIG).read_text()).keys()
+    number = replace(HEAD, head="regression", labels=[])
     number.write(tmp_path)
-    assert read_card(tmp_path) == number and number.outputs == 1
+    assert read_config(tmp_path) == number and number.outputs == 1
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        # none
         ({"labels": []}, "labels is \\[\\] and must not be empty where the task is classification"),
+        # twice the same
         ({"labels": ["a", "a"]}, "must be a list of different names"),
+        # no text
         ({"labels": ["a", 3]}, "must be a list of different names"),
+        # no list
         ({"labels": "ab"}, "must be a list of different names"),
+        # heads without labels
         ({"task": "regression"}, "must be empty where the task is regression"),
         ({"task": "embed"}, "labels is \\['no', 'yes'\\] and must be empty where the task is embed"),
+        # no text where the task is asked for
         ({"task": ["classification"]}, "task is \\['classification'\\] and must be one of embed, "),
     ],
 )
 def test_wrong_labels_are_named(tmp_path, change, said):
     HEAD.write(tmp_path)
-    content = json.loads((tmp_path / CARD).read_text())
-    (tmp_path / CARD).write_text(json.dumps(content | change))
+    content = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps(content | change))
     with pytest.raises(PotstillError, match=said):
-        read_card(tmp_path)
+        read_config(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        # of a later version
         ({"format": 2}, "format is 2 and must be 1"),
+        # no such task
         ({"task": "sing"}, "task is 'sing'"),
+        # below the least
         ({"max_length": 0}, "max_length is 0 and must be at least 1"),
+        # of another type
         ({"dimension": "32"}, "dimension is '32' and must be int"),
         ({"normalize": 1}, "normalize is 1 and must be bool"),
         ({"parameters": True}, "parameters is True and must be int"),
@@ -66,21 +76,26 @@ def test_wrong_labels_are_named(tmp_path, change, said):
 )
 def test_a_wrong_value_is_named(tmp_path, change, said):
     GOOD.write(tmp_path)
-    content = json.loads((tmp_path / CARD).read_text())
-    (tmp_path / CARD).write_text(json.dumps(content | change))
+    content = json.loads((tmp_path / CONFIG).read_text())
+    (tmp_path / CONFIG).write_text(json.dumps(content | change))
     with pytest.raises(PotstillError, match=said) as caught:
-        read_card(tmp_path)
-    assert str(tmp_path / CARD) in str(caught.value)
+        read_config(tmp_path)
+    assert str(tmp_path / CONFIG) in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"{", "is not JSON"), (b"\xff\xfe{}", "is not JSON"), (b"[]", "must hold an object"), (b"{}", "format is missing")],
+    [
+        (b"{", "is not JSON"),  # cut off
+        (b"\xff\xfe{}", "is not JSON"),  # not UTF-8
+        (b"[]", "must hold an object"),  # a list
+        (b"{}", "format is missing"),  # empty
+    ],
 )
 def test_a_broken_file_is_one_line(tmp_path, content, said):
-    (tmp_path / CARD).write_bytes(content)
+    (tmp_path / CONFIG).write_bytes(content)
     with pytest.raises(PotstillError, match=said) as caught:
-        read_card(tmp_path)
+        read_config(tmp_path)
     assert "\n" not in str(caught.value)
 
 

@@ -13,7 +13,7 @@ import pytest
 from potstill.errors import PotstillError
 from potstill.models.loading import load_encoder
 from potstill.runtime.encoder import Encoder
-from potstill.runtime.folder import CARD
+from potstill.runtime.folder import CONFIG
 
 PAIRS = [("the river", "a village and the river"), ("", "x"), ("rivers " * 50, "village " * 50), ("42", "the")]
 WORDS = [["the", "rivers", "and", "villages"], ["x"], [], ["river"] * 50]
@@ -21,7 +21,7 @@ WORDS = [["the", "rivers", "and", "villages"], ["x"], [], ["river"] * 50]
 
 def test_pairs_as_torch(tiny_head_dirs, tiny_head_exports):
     encoder, model = Encoder(tiny_head_exports["classification"], threads=1), load_encoder(tiny_head_dirs["classification"], max_length=32)
-    assert (encoder.kind, encoder.labels) == ("classification", ["no", "yes", "maybe"])
+    assert (encoder.head, encoder.labels) == ("classification", ["no", "yes", "maybe"])
     found = encoder.predict(PAIRS)
     assert (found.dtype, found.shape) == (np.float32, (4, 3))
     np.testing.assert_allclose(found, model.predict(PAIRS), atol=1e-4)
@@ -39,9 +39,14 @@ def test_texts_and_pairs_in_one_call(tiny_head_exports):
     np.testing.assert_allclose(encoder.predict(mixed), expected, atol=1e-4)
 
 
+def test_a_pair_may_be_a_list(tiny_head_exports):
+    encoder = Encoder(tiny_head_exports["classification"], threads=1)
+    np.testing.assert_array_equal(encoder.predict([list(pair) for pair in PAIRS]), encoder.predict(PAIRS))
+
+
 def test_a_number_without_types(tiny_head_dirs, tiny_head_exports):
     encoder, model = Encoder(tiny_head_exports["regression"], threads=1), load_encoder(tiny_head_dirs["regression"], max_length=32)
-    assert (encoder.kind, encoder.labels) == ("regression", [])
+    assert (encoder.head, encoder.labels) == ("regression", [])
     np.testing.assert_allclose(encoder.predict(PAIRS), model.predict(PAIRS), atol=1e-4)
     assert set(encoder.feeds(PAIRS)) == {"input_ids", "attention_mask"}
     assert encoder.predict([]).shape == (0, 1)
@@ -83,11 +88,11 @@ def test_what_a_model_cannot_do_is_one_line(tiny_head_exports, tiny_export_dir):
 
 def test_labels_that_do_not_fit_the_graph_are_seen(tiny_head_exports, tmp_path):
     folder = shutil.copytree(tiny_head_exports["classification"], tmp_path / "copy")
-    content = json.loads((folder / CARD).read_text())
-    (folder / CARD).write_text(json.dumps(content | {"labels": ["no", "yes"]}))
+    content = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(content | {"labels": ["no", "yes"]}))
     with pytest.raises(PotstillError, match="gives 3 logits and the folder's description says 2"):
         Encoder(folder)
-    (folder / CARD).write_text(json.dumps(content | {"task": "embed", "labels": [], "pooling": "mean", "normalize": True}))
+    (folder / CONFIG).write_text(json.dumps(content | {"task": "embed", "labels": [], "pooling": "mean", "normalize": True}))
     with pytest.raises(PotstillError, match=r"output sentence_embedding \(it has logits\)"):
         Encoder(folder)
 

@@ -24,11 +24,11 @@ def test_names() -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("sts/stbs", "did you mean 'sts/stsb'"),
-        ("stsb", "did you mean 'sts/stsb'"),
-        ("xyz", "known:.*sts/12"),
-        ("sts", "sts/"),
-        ("", "known:"),
+        ("sts/stbs", "did you mean 'sts/stsb'"),  # a misspelt variant
+        ("stsb", "did you mean 'sts/stsb'"),  # no family
+        ("xyz", "known:.*sts/12"),  # nothing like it
+        ("sts", "sts/"),  # a family alone
+        ("", "known:"),  # no name
     ],
 )
 def test_unknown_name(tmp_path: Path, name: str, hint: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from potstill.data.glue import SETS
+from potstill.data.files.glue import SETS
 from potstill.errors import PotstillError
 from potstill.tasks.base import Predictor, load_task
 from potstill.tasks.labelled.measures import MEASURES

@@ -88,11 +88,11 @@ def test_equal_documents_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"query": "q"}, "document"),
-        ({"query": "q", "document": 3}, r"tiny\.jsonl:1: 'document' is 3"),
-        ({"query": " ", "document": "d"}, r"tiny\.jsonl:1: 'query' is ' '"),
-        ({"query": "q", "document": "d", "held_out": "yes"}, "'held_out' is 'yes'.*true or false"),
-        ({"query": "q", "document": "d", "held_out": False}, "no row has held_out true"),
+        ({"query": "q"}, "document"),  # no document
+        ({"query": "q", "document": 3}, r"tiny\.jsonl:1: 'document' is 3"),  # a number
+        ({"query": " ", "document": "d"}, r"tiny\.jsonl:1: 'query' is ' '"),  # a blank query
+        ({"query": "q", "document": "d", "held_out": "yes"}, "'held_out' is 'yes'.*true or false"),  # a word instead of a truth value
+        ({"query": "q", "document": "d", "held_out": False}, "no row has held_out true"),  # nothing to ask
     ],
 )
 def test_bad_rows(tmp_path: Path, row: dict[str, Any], message: str) -> None:

@@ -1,4 +1,4 @@
-"""The gradient's step on the embedding output: the specification's numbers, and what must not leak from the first pass."""
+"""The gradient's step on the embedding output: a worked example, and what must not leak from the first pass."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from potstill.losses.base import make_loss
 from potstill.models.encoder import EncoderModel
 from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING, EncoderOutput
+from potstill.objective.objective import Objective
+from potstill.objective.sizes import Sizes, TermSpec
 from potstill.training.distillation import Distillation
-from potstill.training.objective import Objective, Sizes, TermSpec
 from potstill.training.perturbation import Perturbation, embedding_module
 
 ONE = torch.ones(1, 1, dtype=torch.long)
 
 
 class Tiny(nn.Module):
-    """METHODS.md 2.7, EX-GP: e = [1, 2], w = [.5, -.25], L = ½ (w·e - 1)²."""
+    """A worked example: e = [1, 2], w = [.5, -.25], L = ½ (w·e - 1)², so that ∂L/∂e = (w·e - 1) w = [-.5, .25]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,9 +33,15 @@ class Tiny(nn.Module):
         return loss, {"square": loss.detach()}
 
 
-@pytest.mark.parametrize(("normalize", "expected"), [("none", 0.8613281), ("l2", 1.2152670)])
+@pytest.mark.parametrize(
+    ("normalize", "expected"),
+    [
+        ("none", 0.8613281),  # e' = [.5, 2.25], w·e' = -.3125
+        ("l2", 1.2152670),  # a step of length 1 along the gradient: w·e' = -‖w‖ = -.559017
+    ],
+)
 @pytest.mark.parametrize("scale", [1.0, 65536.0])
-def test_the_numbers_of_the_specification_whatever_a_scaler_does(normalize, expected, scale):
+def test_the_worked_example_whatever_a_scaler_does(normalize, expected, scale):
     tiny = Tiny()
     loss, parts = Perturbation(1.0, normalize)(tiny.table, ONE, tiny.compute)
     assert loss.item() == pytest.approx(expected, abs=1e-6) and parts["square"].item() == loss.item()

@@ -1,4 +1,4 @@
-"""Shared projections: the specification's numbers, plain loops over layers, and what is refused."""
+"""Shared projections: a worked example, plain loops over layers, and what is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from potstill.errors import PotstillError
-from potstill.training.dual import two_softmaxes
 from potstill.training.shared_projection import SharedProjection
 
 
@@ -17,7 +16,7 @@ def linear(rows: list[list[float]]) -> nn.Linear:
     return layer
 
 
-def test_the_specifications_example() -> None:
+def test_the_worked_example() -> None:
     teacher, student = linear([[1.0, 2.0], [3.0, 4.0]]), linear([[2.0]])
     down = SharedProjection([student], [teacher], "down")
     down.left["1-2"].data, down.right["1-2"].data = torch.tensor([[1.0, 0.5]]), torch.tensor([[1.0], [-1.0]])
@@ -63,15 +62,3 @@ def test_other_layers_are_refused() -> None:
         SharedProjection([layer(2, 8, 0)], [layer(3, 12, 1), layer(3, 12, 2)], "up")
     with pytest.raises(PotstillError, match="have no weight like"):
         SharedProjection([linear([[1.0]])], [layer(3, 12, 1)], "up")
-
-
-def test_two_softmaxes_are_two_cross_entropies() -> None:
-    generator = torch.Generator().manual_seed(5)
-    read, decoder = torch.randn(3, 8, generator=generator), nn.Linear(8, 7)
-    labels = torch.tensor([2, 6, 4])  # of 4 pieces of the one and 3 of the other vocabulary
-    terms = []
-    for logits, label in zip(decoder(read), labels.tolist()):
-        own = logits[:4] if label < 4 else logits[4:]
-        terms.append(-own.log_softmax(-1)[label if label < 4 else label - 4].item())
-    assert two_softmaxes(read, labels, decoder, 4).item() == pytest.approx(sum(terms) / 3, rel=1e-5)
-    assert two_softmaxes(read[:0], labels[:0], decoder, 4).item() == 0

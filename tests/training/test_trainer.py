@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import gc
-import json
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from potstill.data.batches import tokenize
-from potstill.data.masking import IGNORED, mask_tokens
+from helpers.stages import LIKE, TEXTS, run_twice, same, spec, train
+from potstill.data.masking import mask_tokens
 from potstill.errors import PotstillError
 from potstill.losses.base import make_loss
-from potstill.losses.mlm import MLM
 from potstill.models.loading import load_encoder
-from potstill.models.low_rank import factor
 from potstill.models.output import EMBEDDING, EncoderOutput, Field
-from potstill.models.transformer import build_student, cut_student
+from potstill.models.recording import IMPLEMENTATION
+from potstill.objective.objective import Objective
+from potstill.objective.sizes import Sizes, TermSpec
 from potstill.results import read_metrics
+from potstill.runtime.tokens import tokenize
+from potstill.student.low_rank import factor
+from potstill.student.transformer import build_student, cut_student
+from potstill.teacher.answers import LiveTeacher, prepare_teacher
 from potstill.training.agreement import Agreement
-from potstill.training.checkpoints import STATE, newest_checkpoint
-from potstill.training.distillation import Distillation
-from potstill.training.objective import Objective, Sizes, TermSpec
 from potstill.training.perturbation import Perturbation
-from potstill.training.teacher import LiveTeacher
-from potstill.training.trainer import Dev, StageTrainer
+from potstill.training.trainer import CheckpointScore, StageTrainer
 from potstill.training.training_set import TrainingSet
-
-from .stages import LIKE, TEXTS, run_twice, same, spec, train
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
@@ -38,7 +35,7 @@ def test_a_stage_learns_and_logs(parts, tmp_path, precision):
     agreement = Agreement(TEXTS[::5], teacher.encode(TEXTS[::5]))
     before = agreement(student.encode)
     live = LiveTeacher(teacher, data.texts, [EMBEDDING])
-    dev = Dev("agreement", lambda model: agreement(model.encode))
+    dev = CheckpointScore("agreement", lambda model: agreement(model.encode))
     train(student, objective, data, live, tmp_path, dev, settings={"precision": precision})
     lines = read_metrics(tmp_path)
     losses = [line["loss"] for line in lines if "loss" in line]
@@ -70,7 +67,7 @@ def test_without_a_dev_score_the_last_weights_are_kept(classes, tmp_path):
 
 def test_several_teachers_terms_and_labels_under_perturbation(classes, tiny_encoder_dir, tmp_path):
     student, data = classes
-    model = load_encoder(tiny_encoder_dir, kind="classification", labels=["inside", "outside"], seed=2)
+    model = load_encoder(tiny_encoder_dir, head="classification", labels=["inside", "outside"], seed=2)
     terms = [
         spec("soft_target"),
         spec("hard_label"),
@@ -79,8 +76,6 @@ def test_several_teachers_terms_and_labels_under_perturbation(classes, tiny_enco
         spec("cos_nce", pairs=[(2, 4)], mode="cls", negatives="train", count=10),
     ]
     objective = Objective(terms, Sizes(0, 32, 2), Sizes(0, 32, 2), rows=len(data))
-    from potstill.training.teacher import prepare_teacher
-
     live = LiveTeacher(prepare_teacher(model, objective.teacher_reads), data.texts, objective.teacher_reads)
     asked: list[np.ndarray] = []
 
@@ -94,31 +89,6 @@ def test_several_teachers_terms_and_labels_under_perturbation(classes, tiny_enco
     for batch, negatives in zip(asked[::2], asked[1::2]):
         assert len(negatives) == 10 == len(set(negatives)) and not set(batch) & set(negatives)
     assert set([line for line in read_metrics(tmp_path) if "loss" in line][-1]["terms"]) == set(objective.names)
-
-
-def test_tags_are_padded_where_no_loss_reads(tiny_encoder_dir):
-    tokens = tokenize(load_encoder(tiny_encoder_dir).tokenizer, [["the", "rivers"], ["a"], ["and", "the", "village"]], 64)
-    labels = [np.full(length, number) for number, length in enumerate(tokens.lengths)]
-    batch = TrainingSet(tokens, labels).batch(np.array([1, 2]), 0, 5)
-    assert batch["labels"].dtype == np.int64 and batch["labels"].shape == batch["input_ids"].shape
-    np.testing.assert_array_equal(batch["labels"] == -100, batch["attention_mask"] == 0)
-    assert set(batch["labels"][0]) == {1, -100} and set(batch["labels"][1]) == {2} and list(batch["rows"]) == [1, 2]
-
-
-def test_masks_are_those_of_the_rows_and_the_seed(tiny_encoder_dir):
-    student = load_encoder(tiny_encoder_dir)
-    tokens = tokenize(student.tokenizer, TEXTS, 64)
-
-    def masking(ids, rng):
-        return mask_tokens(ids, [0, 1, 2, 3, 4], 4, 100, rng)
-
-    data, rows = TrainingSet(tokens, masking=masking), np.arange(20, 36)
-    first, again, other = (data.batch(rows, 0, seed) for seed in (1, 1, 2))
-    np.testing.assert_array_equal(first["input_ids"], again["input_ids"])
-    np.testing.assert_array_equal(first["labels"], again["labels"])
-    assert (first["input_ids"] != other["input_ids"]).any()
-    hidden = first["labels"] != IGNORED
-    np.testing.assert_array_equal(first["labels"][hidden], tokens.pad(rows, 0)["input_ids"][hidden])
 
 
 @pytest.mark.parametrize("form", ["infonce", "nce"])
@@ -141,7 +111,7 @@ def test_a_memory_bank_survives_a_break(parts, tmp_path, monkeypatch, tiny_encod
 @pytest.mark.parametrize("rank", [None, 8])
 def test_a_language_model_masks_alike_after_a_break(tiny_encoder_dir, tmp_path, monkeypatch, rank):
     def make():
-        student = load_encoder(tiny_encoder_dir, kind="mlm", seed=1)
+        student = load_encoder(tiny_encoder_dir, head="mlm", seed=1)
         if rank:  # its output matrix is then the narrow table
             factor(student, embedding=rank)
         masking = lambda ids, rng: mask_tokens(ids, [0, 1, 2, 3, 4], 4, 100, rng)  # noqa: E731
@@ -152,33 +122,6 @@ def test_a_language_model_masks_alike_after_a_break(tiny_encoder_dir, tmp_path, 
     assert same(whole, broken)
     losses = [line["loss"] for line in read_metrics(tmp_path / "whole") if "loss" in line]
     assert losses[-1] < losses[0]
-
-
-@pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.parametrize("cached_tokens", [None, 40])
-def test_logits_of_masked_tokens_alone_give_the_same_gradients(tiny_encoder_dir, monkeypatch, beside, cached_tokens):
-    """Alone, and beside vectors of the texts without holes; in one piece, and in several."""
-    found = []
-    for labelled in (True, False):
-        monkeypatch.setattr(MLM, "labelled_tokens", labelled)
-        torch.manual_seed(2)
-        student = load_encoder(tiny_encoder_dir, kind="embed" if beside else "mlm", lm_head=beside, seed=1)
-        masking = lambda ids, rng: mask_tokens(ids, [0, 1, 2, 3, 4], 4, 100, rng)  # noqa: E731
-        data = TrainingSet(tokenize(student.tokenizer, TEXTS[:8], 64), masking=masking, beside=beside)
-        batch = {name: torch.from_numpy(value) for name, value in data.batch(np.arange(8), student.pad_id, 0).items()}
-        terms = [spec("mlm")] + [spec("info_nce")] * beside
-        objective = Objective(terms, Sizes(32, 32, int(student.network.config.vocab_size)))
-        student.set_dropout(0.0)
-        if beside:
-            batch["views"] = torch.tensor(2)  # the second half are the first one's pairs
-        model = Distillation(student, objective, None, cached_tokens).train()
-        loss, _ = model(batch, None)
-        loss.backward()
-        found.append((loss.item(), {name: value.grad for name, value in student.named_parameters() if value.grad is not None}))
-    (one, ours), (other, theirs) = found
-    assert one == pytest.approx(other, rel=1e-5) and ours.keys() == theirs.keys()
-    for name, gradient in ours.items():
-        torch.testing.assert_close(gradient, theirs[name], rtol=1e-4, atol=1e-6)
 
 
 def test_one_shared_projection_is_saved_and_loaded_as_one(parts, tmp_path, monkeypatch, tiny_encoder_dir):
@@ -242,23 +185,9 @@ def test_a_term_that_breaks_is_named_with_its_step_and_its_batch_is_kept(parts, 
     np.testing.assert_array_equal(kept["input_ids"].numpy(), data.texts.pad(calls[2], 0)["input_ids"])
 
 
-def test_half_a_checkpoint_is_not_taken_up(tmp_path):
-    for step, content in [(5, json.dumps({})), (10, '{"cut o'), (15, None)]:
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if content is not None:
-            (folder / STATE).write_text(content)
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoint-5"
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-5"]
-    assert newest_checkpoint(tmp_path / "nothing") is None
-
-
 def test_reads_from_inside_attention_are_chosen_stage_by_stage(parts, tmp_path):
     """A stage that reads queries and a next one that does not: the student's attention is told each time."""
     teacher, student, data, plain = parts
-    from potstill.models.recording import IMPLEMENTATION
-    from potstill.training.teacher import prepare_teacher
-
     terms = [spec("relation", pairs=[(2, 4)], heads=4, of="values")]
     objective = Objective(terms, Sizes(32, 32), Sizes(32, 32))
     live = LiveTeacher(prepare_teacher(teacher, [*objective.teacher_reads, EMBEDDING]), data.texts, [Field("values", 4), EMBEDDING])

@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from potstill.models.bilstm_student import build_bilstm
 from potstill.models.loading import load_encoder
-from potstill.models.transformer import cut_student
+from potstill.student.bilstm import build_bilstm
+from potstill.student.transformer import cut_student
 from potstill.training.unfreezing import training_only
 
 
@@ -20,7 +20,7 @@ def trained(model, part):
 
 
 def test_of_a_bert(tiny_encoder_dir):
-    source = load_encoder(tiny_encoder_dir, kind="classification", labels=["no", "yes"])
+    source = load_encoder(tiny_encoder_dir, head="classification", labels=["no", "yes"])
     model = cut_student(source, [1, 2, 3])
     everything = {name for name, _ in model.named_parameters()}
     output = {"network.classifier.weight", "network.classifier.bias"}
@@ -45,7 +45,7 @@ def test_of_a_bilstm_from_the_top_down(tiny_encoder_dir):
 
 
 def test_what_was_frozen_before_stays_so(tiny_encoder_dir):
-    model = load_encoder(tiny_encoder_dir, kind="classification", labels=["no", "yes"])
+    model = load_encoder(tiny_encoder_dir, head="classification", labels=["no", "yes"])
     model.backbone.get_input_embeddings().requires_grad_(False)
     with pytest.raises(KeyError), training_only(model, "head"):
         raise KeyError

@@ -1,1 +1,1 @@
-"""From files to batches: readers that check every line, texts tokenized once, and the order of a whole run."""
+"""Data before training: files read and checked line by line, rows split and labelled, and the batches of a whole run."""

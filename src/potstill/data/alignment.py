@@ -1,4 +1,4 @@
-"""The same texts cut by two tokenizers: which tokens of the one are which of the other, by their characters."""
+"""Alignment of two tokenizations of the same texts by the characters of their tokens."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from itertools import chain
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from potstill.data.batches import PIECE, TokenizedTexts, cutting_to
-from potstill.data.labelled import Text
-from potstill.progress import progress
+from potstill.machine.progress import progress
+from potstill.runtime.tokens import CHUNK, Text, TokenizedTexts, cutting_to
 
 # A token's place in one number: the text, its part (a side of a pair, or a word of a text given as words; 0: special), its last character.
 TEXT, PART = 40, 20
@@ -20,34 +19,42 @@ NOWHERE = -1
 
 @dataclass(frozen=True)
 class Segments:
-    """For every token of n texts the number of the segment that it is part of.
+    """The segment that each token of n texts is part of.
 
-    A segment is the shortest stretch of characters at whose end both tokenizers end a token: one
-    token on either side, or two against one, or two against three.
+    A segment is the shortest span of characters at whose end both tokenizers end a token: one token
+    on each side, or two against one, or two against three.
 
-    Args:
+    Attributes:
         texts: as one of the tokenizers cut them.
-        numbers: (tokens,) int64, from 0 in each text; -1 where the other side has nothing that it belongs to.
+        numbers: (tokens,) int64, numbers of segments from 0 in each text; NOWHERE (-1) for a token
+            that has no segment because the other side was cut off before it.
     """
 
     texts: TokenizedTexts
     numbers: np.ndarray
 
     def pad(self, rows: np.ndarray) -> np.ndarray:
-        """(rows, longest of them) int64, -1 at padding."""
+        """The numbers of some texts, (rows, longest of them) int64, -1 at padding."""
         return self.texts.spread(self.numbers, rows, self.texts.mask(rows), NOWHERE)
 
 
 def align(
     texts: Sequence[Text], first: tuple[Tokenizer, int, TokenizedTexts], second: tuple[Tokenizer, int, TokenizedTexts]
 ) -> tuple[Segments, Segments]:
-    """The segments of `texts` on two sides; each text has as many on both.
+    """The segments of `texts` for two tokenizers.
 
-    Of the special tokens the first is aligned, and the others where both sides add as many. What one
-    side was cut off from has no segment on the other.
+    The first special token of a text is aligned with the other side's first one. The other special
+    tokens are aligned where both tokenizers add the same number of them. Tokens behind the point
+    where the other side was cut off have no segment.
 
     Args:
-        first, second: a tokenizer, the length that it cuts to, and what it made of the texts.
+        texts: the n texts, all of one form.
+        first: a tokenizer, the length that it truncates to, and the texts as it cut them.
+        second: the other tokenizer likewise.
+
+    Returns:
+        The segments of the first side and of the second. Each text has the same number of segments on
+        both.
     """
     sides = [_places(tokenizer, texts, length) for tokenizer, length, _ in (first, second)]
     added = [tokenizer.num_special_tokens_to_add(bool(len(texts)) and isinstance(texts[0], tuple)) for tokenizer, _, _ in (first, second)]
@@ -61,13 +68,16 @@ def align(
 
 
 def _places(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int) -> np.ndarray:
-    """(tokens,) int64, rising in each text but for special tokens, which are counted from 0 in it."""
+    """The place of each token as one number (see TEXT and PART), (tokens,) int64.
+
+    Instead of its last character, a special token has its number among the special tokens of its text.
+    """
     cutter = cutting_to(tokenizer, max_length)
     words = bool(len(texts)) and isinstance(texts[0], list)
     found = []
     with progress("align", len(texts)) as advance:
-        for start in range(0, len(texts), PIECE):
-            encodings = cutter.encode_batch(list(texts[start : start + PIECE]), is_pretokenized=words)
+        for start in range(0, len(texts), CHUNK):
+            encodings = cutter.encode_batch(list(texts[start : start + CHUNK]), is_pretokenized=words)
             lengths = [len(encoding) for encoding in encodings]
             ends = np.fromiter((end for encoding in encodings for _, end in encoding.offsets), dtype=np.int64)
             parts = np.fromiter(chain.from_iterable(_parts(encoding, words) for encoding in encodings), dtype=np.int64)
@@ -87,7 +97,7 @@ def _parts(encoding: Encoding, words: bool) -> list[int]:
 
 
 def _segments(tokens: TokenizedTexts, places: np.ndarray, common: np.ndarray) -> Segments:
-    """Each token's segment: the first common end at or behind its own, in the same part of the same text."""
+    """Each token's segment: the first end that both sides share at or behind the token's own, in the same part of the same text."""
     found = np.searchsorted(common, places)
     inside = found < len(common)
     inside[inside] = common[found[inside]] >> PART == places[inside] >> PART

@@ -1,4 +1,4 @@
-"""Labelled examples in memory: texts beside their labels as numbers, every label checked where it comes in."""
+"""Labelled examples in memory: texts, and their labels as numbers; every label is checked as it is read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError, did_you_mean, shown
+from potstill.registry import OUTSIDE
+from potstill.runtime.folder import CLASSIFICATION, REGRESSION, TAGGING
+from potstill.runtime.tokens import Text
 
-# One text, a pair of texts, or the words of a sentence whose words are tagged.
-Text = str | tuple[str, str] | list[str]
 Labels = NDArray[Any] | list[NDArray[np.int64]]
-
-KINDS = ("classification", "multilabel", "regression", "tagging")
-OUTSIDE = "O"  # the tag of a word in no entity
 
 
 class Row(NamedTuple):
-    """One example as its file has it: `label` is whatever stood there, and `place` (file:line) says where."""
+    """One example as its file has it.
+
+    Attributes:
+        place: file:line, for errors.
+        text: a text, a pair, or a list of words.
+        label: what stood in the file, not checked yet; None where no labels are read.
+    """
 
     place: str
     text: Text
@@ -33,9 +37,10 @@ class Examples:
     """Texts and their labels, row by row.
 
     Attributes:
-        texts: all of one form: strings, pairs of strings, or lists of words.
-        labels: classification (n,) int64, numbers of label names; multilabel (n, C) float32, 0 or 1;
-            regression (n,) float32; tagging n arrays int64, the number of one tag for each word.
+        texts: n texts of one form: strings, pairs of strings, or lists of words.
+        labels: by the kind of data. Classification: (n,) int64, the number of the label's name.
+            Multilabel, of C labels: (n, C) float32, 0 or 1. Regression: (n,) float32. Tagging: n arrays
+            (words,) int64, the number of each word's tag.
     """
 
     texts: Sequence[Text]
@@ -45,28 +50,29 @@ class Examples:
         return len(self.texts)
 
     def take(self, rows: Sequence[int] | NDArray[np.integer]) -> Examples:
-        """The examples with these row numbers, in that order."""
+        """The examples with these row numbers, in the order of the numbers."""
         labels = self.labels[rows] if isinstance(self.labels, np.ndarray) else [self.labels[row] for row in rows]
         return Examples([self.texts[row] for row in rows], labels)
 
 
 def examples_of(rows: Iterable[Row], kind: str, names: Sequence[str] | None, source: object) -> tuple[Examples, list[str]]:
-    """Turn labels into numbers.
+    """Turn the labels of rows into numbers.
 
     Args:
-        kind: of KINDS.
-        names: the label set, in the order of the numbers; None collects it from these rows, which
-            must then be fit to learn from.
-        source: the file, for what is wrong with the whole of it.
+        rows: as a reader yields them.
+        kind: of runtime.folder.HEADS.
+        names: the label set, in the order of the numbers. None: it is collected from these rows, whose
+            labels must then differ.
+        source: the file, for errors about the whole of it.
 
     Returns:
-        The examples, and the label set ([] for a regression). A collected one is in the order of
-        numbers where all names are whole numbers, else in alphabetical order; of tags "O" is the first.
+        The examples, and the label set ([] for a regression). A collected set is sorted by value where
+        all names are whole numbers, else alphabetically; of tags, OUTSIDE comes first.
 
     Raises:
-        PotstillError: no rows; at its row a missing label, one outside the set, a score that is no
-            finite number, some rows with one text and some with a pair; where the set is collected,
-            rows that are all labelled alike.
+        PotstillError: there are no rows; the set is collected, and all rows are labelled alike; at its
+            row: a label is missing or outside the set, a score is not a finite number, or one row has a
+            text where another has a pair.
     """
     rows = list(rows)
     if not rows:
@@ -75,7 +81,7 @@ def examples_of(rows: Iterable[Row], kind: str, names: Sequence[str] | None, sou
         if isinstance(row.text, tuple) != isinstance(rows[0].text, tuple):
             raise PotstillError(row.place, "some rows have one text and some a pair", "give text_pair in every row or in none")
     texts = [row.text for row in rows]
-    if kind == "regression":
+    if kind == REGRESSION:
         scores = np.array([_score(row) for row in rows], dtype=np.float32)
         if names is None and np.ptp(scores) == 0:
             raise PotstillError(source, f"all {len(rows)} scores are {scores[0]:g}", "scores that differ are needed to learn from")
@@ -87,9 +93,9 @@ def examples_of(rows: Iterable[Row], kind: str, names: Sequence[str] | None, sou
         for name in part:
             if name not in number:
                 raise PotstillError(row.place, f"label {shown(name)} is outside the set of labels", did_you_mean(name, known))
-    if kind == "classification":
+    if kind == CLASSIFICATION:
         return Examples(texts, np.array([number[name] for (name,) in parts], dtype=np.int64)), known
-    if kind == "tagging":
+    if kind == TAGGING:
         return Examples(texts, [np.array([number[name] for name in part], dtype=np.int64) for part in parts]), known
     marks = np.zeros((len(rows), len(known)), dtype=np.float32)  # (n, C)
     for position, part in enumerate(parts):
@@ -99,7 +105,7 @@ def examples_of(rows: Iterable[Row], kind: str, names: Sequence[str] | None, sou
 
 def _label_set(parts: Sequence[Sequence[str]], kind: str, source: object) -> list[str]:
     found = {name for part in parts for name in part}
-    if kind == "tagging":
+    if kind == TAGGING:
         if not found - {OUTSIDE}:
             raise PotstillError(source, f"every tag is {OUTSIDE}: there is no entity", "tags that differ are needed to learn from")
         return sorted(found, key=lambda name: (name != OUTSIDE, name[2:], name))
@@ -112,9 +118,9 @@ def _label_set(parts: Sequence[Sequence[str]], kind: str, source: object) -> lis
 
 
 def _names_in(row: Row, kind: str) -> list[str]:
-    if kind == "classification":
+    if kind == CLASSIFICATION:
         return [_name(row.label, row.place)]
-    if kind == "tagging":
+    if kind == TAGGING:
         return list(row.label)  # checked word by word where it was read
     if not isinstance(row.label, list):
         raise PotstillError(row.place, f"the labels are {shown(row.label)}, not a list", 'write a list of names: ["a", "b"], or []')

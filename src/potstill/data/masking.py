@@ -1,4 +1,4 @@
-"""Dynamic masking for masked-language-model training: other tokens at every step."""
+"""Dynamic masking for masked-language-model training: a text is masked differently in every epoch."""
 
 from __future__ import annotations
 
@@ -18,20 +18,26 @@ def mask_tokens(
     rng: np.random.Generator,
     probability: float = 0.15,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Hide some tokens of a batch: (ids to read, labels to guess), both (b, l) int64.
+    """Mask some tokens of a batch, as BERT does.
 
-    Every token that is not special is chosen alike. Of the chosen 80 % become the mask, 10 % a
-    random ordinary token, and 10 % stay, so that the model cannot trust what it reads.
-    At least one token is chosen, because a mean over none is NaN; only where a batch holds
-    nothing but special tokens are all labels IGNORED.
+    Every token that is not special is chosen with the same probability. Of the chosen tokens 80 %
+    become the mask token, 10 % become a random ordinary token, and 10 % stay, so that the model
+    cannot rely on a token that it reads. At least one token is chosen, because the mean over no token
+    is NaN. Only where a batch holds nothing but special tokens are all labels IGNORED.
+    Source: Devlin et al. 2019, BERT, section 3.1 and appendix A.1.
 
     Args:
-        input_ids: (b, l) int64; not changed.
-        special: ids never chosen and never put in: padding, [CLS], [SEP], the mask itself.
+        input_ids: (b, l) int64; it is not changed.
+        special: ids that are never chosen and never put in: padding, [CLS], [SEP], the mask token.
         mask_id: id of the mask token.
         vocab_size: random tokens are drawn below it.
-        rng: make it of (seed, step), `np.random.default_rng([seed, step])`: then a resumed run masks as the first did.
-        probability: of a token to be chosen.
+        rng: of the run's seed and the batch's number in the run's plan. Then a text is masked
+            differently in every epoch, and a resumed run draws the masks of an unbroken one.
+        probability: that a token is chosen.
+
+    Returns:
+        The ids to read and the labels to predict, both (b, l) int64; the label of a token that is not
+        chosen is IGNORED.
     """
     ordinary = np.ones(max(vocab_size, int(input_ids.max(initial=0)) + 1), dtype=bool)
     ordinary[[number for number in special if number < len(ordinary)]] = False

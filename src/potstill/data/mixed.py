@@ -1,4 +1,4 @@
-"""Texts cut by two vocabularies at once, word by word: the input of dual training's teacher."""
+"""Texts tokenized with two vocabularies at once, word by word: the teacher's input in dual training."""
 
 from __future__ import annotations
 
@@ -9,27 +9,31 @@ from itertools import pairwise
 import numpy as np
 from tokenizers import Tokenizer
 
-from potstill.data.batches import PIECE
 from potstill.data.masking import mask_tokens
 from potstill.errors import PotstillError
-from potstill.progress import progress
+from potstill.machine.progress import progress
+from potstill.runtime.tokens import CHUNK
 
 Side = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of all texts end to end: (tokens,) pieces, (tokens,) their words' numbers in the text, (texts + 1,) where each text begins."""
 
 
 class MixedTexts:
-    """Each word of a text in the pieces of one of two vocabularies, drawn anew for each batch (Zhao et al. 2019 v1, "dual training").
+    """Each word of a text in the pieces of one of two vocabularies, drawn anew for each batch.
 
-    Pieces of the second vocabulary are numbered after all of the first; the tokens around a text are
-    the first's. Positions run over the mixed pieces.
+    In the joint numbering, the pieces of the second vocabulary come after all of the first. The
+    special tokens around a text are the first's. Positions count the mixed pieces.
+    Source: Zhao et al. 2019, version 1, "dual training".
 
     Args:
-        first, second: tokenizers that split texts into the same words.
-        shift: the number of the second's piece 0 in the joint numbering: pieces of the first.
-        probability: that a word is cut by the second.
-        max_length: tokens of a text at most, special tokens included.
+        first: a tokenizer.
+        second: another one, which splits texts into the same words.
+        texts: the n texts.
+        shift: what is added to the numbers of the second's pieces: the size of the first vocabulary.
+        probability: that a word is in the second's pieces.
+        max_length: the most tokens of a text, special tokens included.
         pad_id: the first's.
+        title: what the progress bar says.
 
     Raises:
         PotstillError: the tokenizers split some text into different numbers of words.
@@ -61,7 +65,15 @@ class MixedTexts:
         self.words = counts[0] + 1
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """(rows, longest) int64 joint numbers of pieces, padded, and the mask of real tokens."""
+        """The mixed pieces of some texts.
+
+        Args:
+            rows: (b,) numbers of texts.
+            rng: draws the vocabulary of each word.
+
+        Returns:
+            Joint numbers of pieces, padded, and 1 at tokens, 0 at padding: both (b, longest) int64.
+        """
         words = self.words[rows]
         starts = np.concatenate([[0], np.cumsum(words)])  # of each row's words among all words of the batch
         second = rng.random(starts[-1]) < self.probability
@@ -92,10 +104,13 @@ class MixedTexts:
 
 @dataclass(frozen=True)
 class MaskedMix:
-    """Mixed texts with holes to guess; they are made after the cutting, in pieces of either vocabulary.
+    """Mixed texts with some tokens masked; pieces of both vocabularies are masked alike.
 
-    Args:
-        special, mask_id, vocabulary: as `mask_tokens` has them, in the joint numbering.
+    Attributes:
+        texts: the mixed texts.
+        special: as in `mask_tokens`, in the joint numbering.
+        mask_id: likewise.
+        vocabulary: likewise its `vocab_size`.
     """
 
     texts: MixedTexts
@@ -104,7 +119,12 @@ class MaskedMix:
     vocabulary: int
 
     def batch(self, rows: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """`mixed_ids`, `mixed_mask` and `mixed_labels`, (rows, longest) int64."""
+        """`mixed_ids`, `mixed_mask` and `mixed_labels` of some texts, each (b, longest) int64.
+
+        Args:
+            rows: (b,) numbers of texts.
+            rng: draws vocabularies and masks; as in `mask_tokens`.
+        """
         ids, mask = self.texts.batch(rows, rng)
         masked, labels = mask_tokens(ids, self.special, self.mask_id, self.vocabulary, rng)
         return {"mixed_ids": masked, "mixed_mask": mask, "mixed_labels": labels}
@@ -116,8 +136,8 @@ def _cut(tokenizer: Tokenizer, texts: Sequence[str], title: str) -> Side:
     cutter.no_padding()
     ids, words, lengths = [], [], []
     with progress(title, len(texts)) as advance:
-        for start in range(0, len(texts), PIECE):
-            encodings = cutter.encode_batch(list(texts[start : start + PIECE]), add_special_tokens=False)
+        for start in range(0, len(texts), CHUNK):
+            encodings = cutter.encode_batch(list(texts[start : start + CHUNK]), add_special_tokens=False)
             ids += [np.array(encoding.ids, dtype=np.int64) for encoding in encodings]
             words += [np.array(encoding.word_ids, dtype=np.int64) for encoding in encodings]
             lengths += [len(encoding) for encoding in encodings]

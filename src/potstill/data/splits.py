@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from potstill.data.labelled import Examples, Text
+from potstill.data.labelled import Examples
 from potstill.errors import PotstillError
+from potstill.runtime.tokens import Text
 
 SPLITS = ("train", "dev", "test")
 SHARE, MOST = 10, 1000  # one row in ten is held out, and never more than a thousand
@@ -17,36 +18,43 @@ SEED = 0  # of the draw: the same rows in every run, whatever the run's own seed
 
 @dataclass(frozen=True)
 class LabelledData:
-    """A labelled data set on disk, read split by split when asked.
+    """A labelled data set, whose splits are read when they are first asked for, each one once.
 
-    The rule. Reported is `test`, or `dev` where there is no test file with labels (as in most of
-    GLUE). Choosing (early stopping, the best checkpoint, a search) must not see what is reported: it
-    uses `dev` where dev is not reported itself, else rows drawn from `train`, which training then
-    does without.
+    The rule. The score that is reported is that of `test`, or of `dev` where there is no test file
+    with labels, as in most of GLUE. Choosing (early stopping, the best checkpoint, a search) must not
+    see the reported rows. It uses `dev` where `dev` is not reported. Else it uses rows drawn from
+    `train`, and training does without them.
 
     Attributes:
         name: for errors.
-        kind: of data.labelled.KINDS.
-        labels: the label set, in the order of the numbers; [] for a regression.
-        splits: train, dev, test, whichever there are with labels → reads it.
+        kind: of runtime.folder.HEADS.
+        labels: the label set, in the order of the labels' numbers; [] for a regression.
+        splits: those of SPLITS that exist with labels → the function that reads them.
     """
 
     name: str
     kind: str
     labels: list[str]
     splits: Mapping[str, Callable[[], Examples]]
+    _examples: dict[str, Examples] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def reported(self) -> Examples:
-        """Raises PotstillError when there is neither test nor dev."""
+        """The rows whose score is reported.
+
+        A PotstillError comes through where there is neither `test` nor `dev`, or its file is malformed.
+        """
         return self._read("test" if "test" in self.splits else "dev")
 
     def train_and_dev(self) -> tuple[Examples, Examples]:
-        """Rows to train on and rows to choose by. Raises PotstillError when there are none."""
+        """The rows to train on, and the rows to choose by.
+
+        A PotstillError comes through where there is no `train`, or a file is malformed.
+        """
         train = self._read("train")
         return (train, self._read("dev")) if self._has_own_dev() else hold_out(train, self.name)
 
     def choosing(self) -> Examples:
-        """The second of `train_and_dev`, without reading more than it needs."""
+        """The rows to choose by: the second of `train_and_dev`, without reading `train` where it is not needed."""
         return self._read("dev") if self._has_own_dev() else self.train_and_dev()[1]
 
     def _has_own_dev(self) -> bool:
@@ -55,19 +63,25 @@ class LabelledData:
     def _read(self, split: str) -> Examples:
         if split not in self.splits:
             raise PotstillError(self.name, f"has no {split} split (there: {', '.join(self.splits)})", f"add a {split} file")
-        return self.splits[split]()
+        if split not in self._examples:
+            self._examples[split] = self.splits[split]()
+        return self._examples[split]
 
 
 def hold_out(examples: Examples, name: str) -> tuple[Examples, Examples]:
-    """Draw a tenth, at most 1000 rows, with a fixed seed: (what stays, what was drawn), both in the order they had.
+    """Draw a tenth of the rows, at most 1000, with a fixed seed.
 
-    No text is on both sides: rows that repeat a drawn text go from what stays.
+    No text is on both sides: rows that repeat a drawn text are left out of the rest.
 
     Args:
-        name: for the error.
+        examples: to draw from.
+        name: of the data set, for the error.
+
+    Returns:
+        The rest and the drawn rows, both in the order that they had.
 
     Raises:
-        PotstillError: nothing would stay.
+        PotstillError: no row would be left in the rest.
     """
     count = min(MOST, max(1, len(examples) // SHARE))
     drawn = np.sort(np.random.default_rng(SEED).permutation(len(examples))[:count])

@@ -1,11 +1,11 @@
-"""What goes into each MatMul of a graph on real texts, and what int8 would do to it.
+"""The inputs of a graph's MatMuls on real texts: their ranges, and the error that int8 makes of them.
 
 One scale serves a whole input, so one channel with large values costs all others their precision.
 Such channels are divided, and the weights' rows multiplied, by a scale of their own, which changes
 nothing in fp32 (SmoothQuant, Xiao et al. 2023, eq. 4).
 
 The input's range is fixed here once. Taking it anew from each batch, as dynamic quantisation does,
-makes a text's vector depend on its neighbours. Measured on all-MiniLM-L6-v2, mean cosine to fp32:
+makes a text's embedding depend on its neighbours. Measured on all-MiniLM-L6-v2, mean cosine to fp32:
 dynamic .9917, dynamic and smoothed .9937, fixed and smoothed .9975; lowest cosine of a text alone
 and in a batch: .972, .983, 1.
 """
@@ -64,9 +64,11 @@ class Input:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Attributes:
-    inputs: tensor → its rounding.
-    errors: MatMul with constant weights → the mean over tokens of |int8 - fp32| / |fp32| of its output.
+    """What was measured on texts.
+
+    Attributes:
+        inputs: name of each tensor that MatMuls read → its rounding.
+        errors: name of each MatMul with constant weights → the mean over tokens of |int8 - fp32| / |fp32| of its output.
     """
 
     inputs: dict[str, Input]
@@ -78,11 +80,16 @@ class Calibration:
 
 
 def calibrate(file: Path, encoder: Encoder, texts: Sequence[Text], weight_levels: int) -> Calibration:
-    """Watch an fp32 graph read `texts`.
+    """Run an fp32 graph on `texts` and find the rounding of each MatMul's input, and the error that it makes.
 
     Args:
-        encoder: of the same folder; it makes the inputs.
+        file: the graph.
+        encoder: of the same folder; it makes the graph's inputs.
+        texts: like those that the model will read; a few odd ones are added.
         weight_levels: greatest rounded weight, 127 or 63.
+
+    Returns:
+        The roundings and errors; none for a graph without such MatMuls.
     """
     import onnx
 
@@ -90,7 +97,7 @@ def calibrate(file: Path, encoder: Encoder, texts: Sequence[Text], weight_levels
     groups, weights = shared_inputs(model), initializers(model)
     if not groups:  # a BiLSTM has none
         return Calibration({}, {})
-    seen = _watch(model, list(groups), encoder, [*suited(ODD, encoder.kind), *texts])
+    seen = _watch(model, list(groups), encoder, [*suited(ODD, encoder.head), *texts])
     inputs: dict[str, Input] = {}
     errors: dict[str, float] = {}
     for name, nodes in groups.items():
@@ -103,11 +110,12 @@ def calibrate(file: Path, encoder: Encoder, texts: Sequence[Text], weight_levels
 
 
 def rounding(low: Array, high: Array, matrices: Sequence[Array]) -> Input:
-    """Smoothing and range of an input.
+    """Smoothing scale and range of an input (SmoothQuant, Xiao et al. 2023, eq. 4).
 
     Args:
-        low, high: (k,) least and greatest value of each channel.
-        matrices: (k, n) the weights that read it.
+        low: (k,) least value of each channel.
+        high: (k,) greatest value of each channel.
+        matrices: the weights that read the input, each (k, n).
     """
     wide = np.maximum(np.maximum(np.abs(low), np.abs(high)), 1e-5) ** STRENGTH
     heavy = np.maximum(np.max([np.abs(matrix).max(1) for matrix in matrices], axis=0), 1e-5) ** (1 - STRENGTH)
@@ -120,17 +128,32 @@ def rounding(low: Array, high: Array, matrices: Sequence[Array]) -> Input:
 
 
 def round_weights(matrix: Array, scale: Array, levels: int) -> tuple[NDArray[np.int8], Array]:
-    """(k, n) weights times the input's scale → int8 (k, n) and the unit (n,) of each output column."""
+    """Round weights, times their input's scale, each output column in a unit of its own.
+
+    Args:
+        matrix: (k, n) weights.
+        scale: (k,) of the input.
+        levels: greatest rounded weight.
+
+    Returns:
+        The rounded weights (k, n), and the columns' units (n,).
+    """
     heavy = matrix * scale[:, None]
     unit = (np.maximum(np.abs(heavy).max(0), 1e-12) / levels).astype(np.float32)
     return np.round(heavy / unit).astype(np.int8), unit
 
 
 def output_error(sample: Array, matrix: Array, entry: Input, levels: int) -> float:
-    """Mean over tokens of |int8 - fp32| / |fp32| of sample @ matrix. sample (t, k), matrix (k, n).
+    """Mean over tokens of |int8 - fp32| / |fp32| of sample @ matrix.
 
-    By token: a few with huge values would decide for all others, which have as large a part in a
-    pooled vector.
+    The error is relative to each token's own norm: else a few tokens with huge values would decide, and every token has
+    the same share in a pooled embedding.
+
+    Args:
+        sample: (t, k) values of the input.
+        matrix: (k, n) weights.
+        entry: the input's rounding.
+        levels: greatest rounded weight.
     """
     steps = np.clip(np.round(sample / entry.scale / entry.step) + entry.zero, 0, LEVELS) - entry.zero
     weights, unit = round_weights(matrix, entry.scale, levels)
@@ -140,7 +163,7 @@ def output_error(sample: Array, matrix: Array, entry: Input, levels: int) -> flo
 
 
 def shared_inputs(model: ModelProto) -> dict[str, list[NodeProto]]:
-    """Tensor → the MatMuls with constant weights (k, n) that read it: query, key and value share one."""
+    """Name of a tensor → the MatMuls with constant weights (k, n) that read it; query, key and value share their input."""
     constants = initializers(model)
     groups: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
@@ -150,17 +173,19 @@ def shared_inputs(model: ModelProto) -> dict[str, list[NodeProto]]:
 
 
 def initializers(model: ModelProto) -> dict[str, TensorProto]:
+    """The graph's constants by name."""
     return {entry.name: entry for entry in model.graph.initializer}
 
 
 def array(tensor: TensorProto) -> Array:
+    """A constant's values, in its own shape."""
     from onnx import numpy_helper
 
     return np.asarray(numpy_helper.to_array(tensor))
 
 
 def _watch(model: ModelProto, names: list[str], encoder: Encoder, texts: Sequence[Text]) -> dict[str, tuple[Array, Array, Array]]:
-    """Inner tensors on `texts`, real tokens only: name → least (k,), greatest (k,), some values (t, k)."""
+    """Inner tensors of the graph on `texts`, at tokens only: name → least (k,), greatest (k,), some values (t, k)."""
     import onnx
 
     model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.registry import OUTSIDE
 from potstill.runtime.encoder import Encoder, Logits
 from potstill.runtime.folder import EMBED, MULTILABEL, REGRESSION, TAGGING
 from potstill.runtime.tokens import Text
@@ -19,43 +20,40 @@ Score = Callable[[Encoder], float]
 MIXED = 16  # texts of unlike length in a padded batch
 TIMED = 256  # texts of one timing
 ROUNDS = 5  # timings of each file
-MIN_AGREEMENT = 0.95
-MAX_ERROR = 0.2  # as far apart as vectors with a cosine of .98
-OUTSIDE = "O"  # the tag of a word in no entity
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Each `min` is met by a figure of at least that much, each `max` by one of at most that much.
+    """What an int8 file must reach: at least each `min`, at most each `max`. Defaults stand in a recipe's Int8 alone.
 
     Attributes:
-        max_drop: points of the task score that may be lost.
-        min_cosine_mean: cosine of a text's int8 and fp32 vectors, mean over texts.
-        min_cosine: the lowest of them.
-        min_invariance: the lowest cosine of a text's int8 vectors alone and in a padded batch; of a
-            head, the agreement between the two.
-        min_speedup: texts a second over the fp32 file's, on this machine.
-        min_agreement: of a head that names labels: see `agreement`.
-        max_error: of a regression: see `error`; of the int8 file against fp32, and of its texts in a
-            padded batch against alone.
+        max_drop: points of the task score that may be lost against fp32.
+        min_cosine_mean: mean over texts of the cosine between a text's int8 and fp32 embeddings.
+        min_cosine: the lowest of these cosines.
+        min_invariance: the lowest cosine between a text's int8 embeddings alone and in a padded batch; of a head that
+            names labels, the agreement between the two.
+        min_agreement: of a head that names labels, the `agreement` between int8 and fp32.
+        max_error: of a regression, the `error` of int8 against fp32, and that of a padded batch against single texts.
+        min_speedup: texts a second divided by the fp32 file's, on this machine.
     """
 
     max_drop: float
     min_cosine_mean: float
     min_cosine: float
     min_invariance: float
+    min_agreement: float
+    max_error: float
     min_speedup: float
-    min_agreement: float = MIN_AGREEMENT
-    max_error: float = MAX_ERROR
 
 
 class Gate:
-    """Compares int8 files with the fp32 file of the same folder; what concerns fp32 is computed once.
+    """Compares int8 files with the fp32 file of the same model, whose outputs are computed once.
 
     Args:
         reference: the fp32 file.
-        texts: on which vectors or logits are compared and speed is measured.
-        score: a task, higher is better; None leaves the drop out.
+        texts: those on which outputs are compared and speed is measured.
+        score: a task's score of an encoder, higher is better; None leaves the drop out.
+        limits: what an int8 file must reach.
     """
 
     def __init__(self, reference: Encoder, texts: Sequence[Text], score: Score | None, limits: Limits) -> None:
@@ -64,7 +62,15 @@ class Gate:
         self._score = None if score is None else float(score(reference))
 
     def measure(self, setting: str, candidate: Encoder) -> dict[str, Any]:
-        """The figures of one int8 file and the limits that it misses, as results.Run.gate holds them."""
+        """The figures of one int8 file, and the limits that it misses.
+
+        Args:
+            setting: name of what was quantised how.
+            candidate: the int8 file.
+
+        Returns:
+            A row of results.Run.gate.
+        """
         score = None if self.score is None else float(self.score(candidate))
         row: dict[str, Any] = {
             "setting": setting,
@@ -80,11 +86,11 @@ class Gate:
         return row
 
     def _kept(self, candidate: Encoder) -> dict[str, float]:
-        """How near the int8 file is to fp32, and a text among others to the same text alone.
+        """How near the int8 file's outputs are to those of fp32, and those in a padded batch to those of single texts.
 
-        The cosine of logits would say little: of one or two numbers it is near 1 or -1 whatever they are.
+        Logits are not compared by their cosine: of one or two numbers it is near 1 or -1 whatever they are.
         """
-        kind, labels = candidate.kind, candidate.labels
+        kind, labels = candidate.head, candidate.labels
         outputs, alone, mixed = candidate.run(self.texts), candidate.run(self.texts, batch_tokens=1), self._mixed(candidate)
         if kind == EMBED:
             cosines = _cosines(np.asarray(outputs), np.asarray(self._outputs))
@@ -113,13 +119,13 @@ class Gate:
         return failed
 
     def _mixed(self, candidate: Encoder) -> Logits:
-        """Outputs of texts among others of any length."""
+        """Outputs of texts in padded batches with others of any length."""
         # A call with few texts and no bound on tokens is one batch, padded to the longest.
         parts = [candidate.run(self.texts[start : start + MIXED], batch_tokens=1 << 40) for start in range(0, len(self.texts), MIXED)]
-        return [rows for part in parts for rows in part] if candidate.kind == TAGGING else np.concatenate(parts)
+        return [rows for part in parts for rows in part] if candidate.head == TAGGING else np.concatenate(parts)
 
     def _speedup(self, candidate: Encoder) -> float:
-        """Texts a second over the fp32 file's: in turn, so that both see the same load, and the best of each."""
+        """Texts a second divided by the fp32 file's. They are timed in turn, under the same load, and the best time of each counts."""
         texts = self.texts[:TIMED]
         best = {encoder: float("inf") for encoder in (self.reference, candidate)}
         for _ in range(ROUNDS):
@@ -131,9 +137,17 @@ class Gate:
 
 
 def agreement(a: Logits, b: Logits, kind: str, labels: Sequence[str]) -> float:
-    """Share of equal answers: of texts, with all their labels where they may have several; of words, where they are tagged.
+    """Share of equal answers.
 
-    Words that both leave outside every entity are not counted: they are most of all, and easy.
+    Args:
+        a: logits, as Encoder.run gives them.
+        b: logits for the same texts.
+        kind: the head. MULTILABEL: a text counts where all its labels are equal. TAGGING: words are counted, without
+            those that both leave outside every entity, which are the most and the easiest.
+        labels: names in the order of the logits.
+
+    Returns:
+        0 … 1; 1 where no word counts.
     """
     if kind == MULTILABEL:
         return float(((np.asarray(a) >= 0) == (np.asarray(b) >= 0)).all(1).mean())
@@ -146,12 +160,15 @@ def agreement(a: Logits, b: Logits, kind: str, labels: Sequence[str]) -> float:
 
 
 def error(found: Logits, expected: Logits) -> float:
-    """Root of the mean squared difference, in standard deviations of what is expected."""
+    """Root mean square of the difference, in standard deviations of what is expected.
+
+    Of two standardised scores it relates to their correlation r as √(2 (1 - r)): 0.2 is as far apart as a cosine of 0.98.
+    """
     right = np.asarray(expected, dtype=np.float64)
     return float(np.sqrt(np.mean((np.asarray(found, dtype=np.float64) - right) ** 2)) / max(float(right.std()), 1e-12))
 
 
 def _cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Row by row: (n, d), (n, d) → (n,)."""
+    """Cosine of each row of a with the same row of b: (n, d), (n, d) → (n,)."""
     a64, b64 = a.astype(np.float64), b.astype(np.float64)
     return np.asarray((a64 * b64).sum(1) / np.maximum(np.linalg.norm(a64, axis=1) * np.linalg.norm(b64, axis=1), 1e-12))

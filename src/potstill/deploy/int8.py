@@ -1,9 +1,9 @@
 """The fp32 graph rewritten with int8 weights and embedding tables, in standard operators.
 
 Before each MatMul stand QuantizeLinear and DequantizeLinear, which say that its input may be
-rounded, and its weights come out of a DequantizeLinear; onnxruntime makes one int8 product of the
-group when it loads the file, other runtimes know the form too. onnxruntime's own tool would
-calibrate again for every setting, cannot smooth, and gives an embedding table one scale.
+rounded, and its weights come out of a DequantizeLinear. onnxruntime turns the group into one int8
+product when it loads the file; other runtimes know the form too. onnxruntime's own tool would
+calibrate again for every setting, cannot smooth, and gives a whole embedding table one scale.
 
 The standard LSTM operator has no int8 form: its weights are stored as int8 and computed with as fp32.
 """
@@ -27,13 +27,16 @@ TABLE = 1 << 16  # numbers: a smaller table is not worth the operators
 def write_int8(
     source: Path, target: Path, calibration: Calibration, weight_levels: int, *, spared: Collection[str] = (), embedding: bool = True
 ) -> None:
-    """Write the int8 form of the fp32 graph `source`.
+    """Write the int8 form of an fp32 graph.
 
     Args:
-        weight_levels: as `calibrate` had it.
-        spared: MatMuls that stay in fp32.
-        embedding: whether embedding tables become int8, each row by its own scale. (One scale for a
-            table would follow its one largest number.)
+        source: the fp32 graph.
+        target: the file to write.
+        calibration: of the same graph, with the roundings of its inputs.
+        weight_levels: greatest rounded weight; the same as in `calibrate`.
+        spared: names of MatMuls that stay in fp32.
+        embedding: whether embedding tables become int8. Each row has a scale of its own: one for the whole table would
+            follow its largest number.
     """
     import onnx
 
@@ -81,8 +84,8 @@ def _round_matmuls(model: ModelProto, calibration: Calibration, levels: int, spa
 def _round_recurrent(model: ModelProto) -> None:
     """Weights of LSTMs, and beside an LSTM those of the head's dense layers (Gemm) → int8 × a scale for each row.
 
-    As Cast and Mul, which onnxruntime computes once when it loads the file: a DequantizeLinear of a
-    constant it computes in every call, which makes one text take twice the time.
+    They are written as Cast and Mul, which onnxruntime computes once when it loads the file. A DequantizeLinear of a
+    constant is computed in every call, and then one text takes twice the time.
     """
     import onnx
     from onnx import helper
@@ -136,7 +139,7 @@ def _round_tables(model: ModelProto) -> None:
 
 
 def table_gathers(model: ModelProto) -> list[NodeProto]:
-    """The nodes that read rows of an embedding table that is worth rounding."""
+    """The nodes that read rows of an embedding table of `TABLE` numbers or more."""
     import onnx
 
     tables = {
@@ -163,7 +166,7 @@ def _constant(model: ModelProto, name: str, values: np.ndarray | np.generic) -> 
 
 
 def _drop_unread(model: ModelProto) -> None:
-    """Take out the fp32 weights that nothing reads any more; they are what made the file large."""
+    """Remove the fp32 weights that nothing reads any more."""
     read = {name for node in model.graph.node for name in node.input}
     kept = [entry for entry in model.graph.initializer if entry.name in read]
     del model.graph.initializer[:]

@@ -1,4 +1,4 @@
-"""From torch to ONNX, pooling and normalisation or the head inside, checked on texts before anything is kept.
+"""From torch to ONNX, with pooling and normalisation or the head in the graph, checked on texts before anything is kept.
 
 The graph holds standard operators only, so that every runtime reads it. Measured on a BERT of 3
 layers of width 384: onnxruntime.transformers' fused operators (attention, skip + normalisation) are
@@ -17,10 +17,22 @@ import numpy as np
 
 from potstill.deploy.quiet import quiet
 from potstill.errors import PotstillError
-from potstill.files import require_space, write_aside
-from potstill.progress import progress
+from potstill.machine.files import require_space, write_aside
+from potstill.machine.progress import progress
 from potstill.runtime.encoder import Encoder, Logits
-from potstill.runtime.folder import ATTENTION_MASK, CARD, EMBED, HEADS, INPUT_IDS, MODEL, OUTPUT, TAGGING, TOKEN_TYPES, TOKENIZER, Card
+from potstill.runtime.folder import (
+    ATTENTION_MASK,
+    CONFIG,
+    EMBED,
+    HEADS,
+    INPUT_IDS,
+    MODEL,
+    OUTPUT,
+    TAGGING,
+    TOKEN_TYPES,
+    TOKENIZER,
+    ExportConfig,
+)
 from potstill.runtime.folder import LOGITS as LOGITS_OUTPUT
 from potstill.runtime.tokens import Text, suited
 
@@ -33,26 +45,30 @@ LIMIT = 2_000_000_000  # a protobuf file ends there
 
 
 def export_onnx(model: EncoderModel, folder: str | Path, texts: Sequence[Text], *, teacher: str | None = None) -> Path:
-    """Write the exported folder of `model`, whole or not at all, and return it.
+    """Export a model to a folder, whole or not at all. A folder exported earlier is replaced.
 
-    In it: model.onnx with the inputs input_ids and attention_mask, and token_type_ids where the model
-    tells a pair's texts apart by them, each (batch, length), int64, both free, and the output
-    sentence_embedding (batch, d), or of a head logits: (batch, classes), for tagging (batch, length,
-    tags); tokenizer and configuration, labels in it, under the names that transformers.js and others
-    look for; potstill.json. A folder exported earlier is replaced.
+    The folder holds model.onnx, potstill.json, and tokenizer and configuration (labels in it) under the names that
+    transformers.js and others look for. The graph's inputs are input_ids and attention_mask, and token_type_ids where
+    the model tells a pair's texts apart by them: each (batch, length) int64, both sizes free. Its output is
+    sentence_embedding (batch, d), or logits of a head: (batch, classes), for tagging (batch, length, tags).
 
     Args:
-        texts: some on which torch and onnxruntime are compared, alone and in batches; for tagging
-            plain ones are split at spaces.
-        teacher: its name, for the description.
+        model: stays as it is.
+        folder: where to write.
+        texts: some on which torch and onnxruntime are compared, alone and in batches. For tagging, plain ones are split
+            at spaces.
+        teacher: its name, for potstill.json.
+
+    Returns:
+        `folder`.
 
     Raises:
-        PotstillError: `folder` holds something else; the model has parts that cannot be exported,
-            is too large, or gives other numbers than torch beyond TOLERANCE.
+        PotstillError: `folder` holds something else; the model has parts that cannot be exported, or is too large; or
+            the outputs of torch and onnxruntime differ by more than TOLERANCE.
     """
     folder = Path(folder)
-    if model.kind not in (EMBED, *HEADS):
-        raise PotstillError(folder, f"a model with the head {model.kind!r} is not exported", "fine-tune it on a task first")
+    if model.head not in (EMBED, *HEADS):
+        raise PotstillError(folder, f"a model with the head {model.head!r} is not exported", "fine-tune it on a task first")
     require_replaceable(folder)
     size = 4 * sum(model.parameter_counts())
     if size > LIMIT:
@@ -73,8 +89,12 @@ def export_onnx(model: EncoderModel, folder: str | Path, texts: Sequence[Text], 
 
 
 def require_replaceable(folder: Path) -> None:
-    """Raise a PotstillError where an export would replace a file, or a folder that holds something else."""
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).is_file()):
+    """Check that an export to `folder` replaces nothing but an earlier export.
+
+    Raises:
+        PotstillError: it is a file, or a folder that holds something else.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).is_file()):
         raise PotstillError(folder, "exists and is no exported folder", "choose another place, or remove it")
 
 
@@ -83,7 +103,7 @@ def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
 
     from potstill.models.output import EMBEDDING, LOGITS
 
-    field = EMBEDDING if model.kind == EMBED else LOGITS
+    field = EMBEDDING if model.head == EMBED else LOGITS
 
     class Graph(torch.nn.Module):
         def __init__(self) -> None:
@@ -109,7 +129,7 @@ def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
                 tuple(inputs.values()),
                 dynamo=True,
                 input_names=list(inputs),
-                output_names=[OUTPUT if model.kind == EMBED else LOGITS_OUTPUT],
+                output_names=[OUTPUT if model.head == EMBED else LOGITS_OUTPUT],
                 dynamic_shapes=dict.fromkeys(inputs, free),
                 verbose=False,
             )
@@ -137,13 +157,13 @@ def _write_description(model: EncoderModel, folder: Path, teacher: str | None) -
     # With the truncation that the vectors were made with.
     model.tokenizer.save(str(folder / TOKENIZER))
     embedding, encoder = model.parameter_counts()
-    of_vectors: dict[str, Any] = {"pooling": model.pooling, "normalize": model.normalize} if model.kind == EMBED else {}
-    Card(
+    of_vectors: dict[str, Any] = {"pooling": model.pooling, "normalize": model.normalize} if model.head == EMBED else {}
+    ExportConfig(
         max_length=model.max_length,
         dimension=model.dimension,
         parameters=embedding + encoder,
         embedding_parameters=embedding,
-        task=model.kind,
+        head=model.head,
         labels=model.labels,
         pad_id=model.pad_id,
         teacher=teacher,
@@ -153,8 +173,8 @@ def _write_description(model: EncoderModel, folder: Path, teacher: str | None) -
 
 def _check(model: EncoderModel, folder: Path, texts: Sequence[Text], place: str) -> None:
     encoder = Encoder(folder, precision="fp32")
-    for checked in _samples(suited(texts[:CHECKED], model.kind), model.kind, model.max_length):
-        expected = model.encode(checked) if model.kind == EMBED else model.predict(checked)
+    for checked in _samples(suited(texts[:CHECKED], model.head), model.head, model.max_length):
+        expected = model.encode(checked) if model.head == EMBED else model.predict(checked)
         # A budget of one token puts every text in a batch of its own.
         for batch, found in (("in batches", encoder.run(checked)), ("alone", encoder.run(checked, batch_tokens=1))):
             difference = _difference(found, expected)
@@ -167,7 +187,7 @@ def _check(model: EncoderModel, folder: Path, texts: Sequence[Text], place: str)
 
 
 def _samples(texts: Sequence[Text], kind: str, max_length: int) -> list[list[Any]]:
-    """The caller's texts and awkward ones: one word, nothing at all, what is cut. In lists of one form, as torch takes them."""
+    """The caller's texts and awkward ones: a single word, an empty text, one that is cut. Each list is of one form, as torch takes them."""
     if kind == TAGGING:
         given = [list(words) for words in texts]
         every = [word for words in given for word in words] + ["word"]
@@ -183,7 +203,7 @@ def _samples(texts: Sequence[Text], kind: str, max_length: int) -> list[list[Any
 
 
 def _difference(found: Logits, expected: Logits) -> float:
-    """Greatest difference of a number, as a part of the greatest number where that is above 1."""
+    """Greatest difference of two numbers, divided by the greatest number where that is above 1."""
     if [len(rows) for rows in found] != [len(rows) for rows in expected]:
         return float("inf")  # other words tagged
     a, b = (np.concatenate([np.ravel(rows) for rows in side]) for side in (found, expected))

@@ -1,4 +1,4 @@
-"""The libraries used here write pages of advice that a user can do nothing about."""
+"""Silence for libraries that write pages of warnings about which a user can do nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back warnings and log lines below an error while the block runs."""
+    """While the block runs, suppress warnings and log messages below the level of an error."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:

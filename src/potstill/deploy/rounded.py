@@ -1,4 +1,4 @@
-"""Which modules of the torch model an int8 graph rounds, and how: what a training under the same rounding has to know."""
+"""Which modules of the torch model an int8 graph rounds, and how, for a training under the same rounding."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ ROOT = "model."  # the model's name in the module that is exported
 
 @dataclass(frozen=True)
 class Roundings:
-    """What models.fake_quantize.rounded takes.
+    """The arguments of deploy.fake_quantize.fake_quantized.
 
     Attributes:
-        setting: of the ladder, by its name.
+        setting: name of the ladder's setting.
         inputs: path of a Linear → scale (k,), step and zero of its input.
         tables: paths of the embedding tables.
         weight_levels: greatest rounded weight.
@@ -40,8 +40,17 @@ def roundings(
 ) -> Roundings | None:
     """The roundings that write_int8 gives an exported graph, by the modules of the torch model.
 
-    None where the modules cannot be told: layers that share their weights have roundings of their own in the
-    graph, and no modules of their own in torch; or something else than torch wrote the file.
+    Args:
+        file: the fp32 graph.
+        calibration: of the graph.
+        weight_levels: greatest rounded weight.
+        setting: its name.
+        spared: names of MatMuls that stay in fp32.
+        embedding: whether embedding tables are rounded.
+
+    Returns:
+        The roundings; None where a node's module is not known. So it is where something else than torch wrote the file,
+        and where layers share their weights: each has a rounding of its own in the graph, and they are one module in torch.
     """
     import onnx
 
@@ -62,7 +71,7 @@ def roundings(
 
 
 def _module(node: NodeProto) -> str | None:
-    """Path of the module that a node was made of, in the torch model: the innermost one, behind which stands the node's own name."""
+    """Path in the torch model of the module that a node was exported from: the innermost one; after it stands the node's own name."""
     said = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]")
     scopes = ast.literal_eval(said)
     return scopes[-2].removeprefix(ROOT) if len(scopes) > 1 and scopes[-2].startswith(ROOT) else None

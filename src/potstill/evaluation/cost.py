@@ -10,25 +10,30 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from potstill.errors import PotstillError
-from potstill.progress import progress
+from potstill.machine.progress import progress
 from potstill.results import Cost, machine
 
 TIME_LIMIT = 600  # seconds; a probe takes some ten, and a machine that swaps must not hang the run
 PASS_LIMIT = 7200  # of a pass; a BERT-base on a slow core takes some minutes
 
 
-def measure_cost(model: str | Path, precision: str = "auto", threads: int | None = None) -> Cost:
+def measure_cost(
+    model: str | Path, precision: str = "auto", threads: int | None = None, *, pooling: str | None = None, max_length: int | None = None
+) -> Cost:
     """Parameters, bytes, latency, throughput and peak memory of a model, as results.Cost defines them.
 
     Args:
         model: anything `open_subject` takes.
         precision: as `open_subject` takes it.
         threads: default all usable cores.
+        pooling, max_length: as `open_subject` takes them, so that what is timed is what is scored.
 
     Raises:
         PotstillError: the model cannot be opened, or its process died (out of memory, mostly).
     """
-    told, said = _probe(f"cost of {model}", model, precision, threads, [], TIME_LIMIT)
+    more = ["--pooling", pooling] if pooling is not None else []
+    more += ["--max-length", str(max_length)] if max_length is not None else []
+    told, said = _probe(f"cost of {model}", model, precision, threads, more, TIME_LIMIT)
     try:
         return Cost.model_validate_json(told)
     except ValidationError as error:
@@ -54,7 +59,11 @@ def measure_pass(model: str | Path, task: str, folder: str | Path, precision: st
 
 
 def _probe(title: str, model: str | Path, precision: str, threads: int | None, more: list[str], limit: float) -> tuple[str, str]:
-    """Run the probe; its answer, and for when that is none what it complained of."""
+    """Run the probe; its answer, and for when that is none what it complained of.
+
+    Raises:
+        PotstillError: it took too long, or was killed.
+    """
     command = [sys.executable, "-m", "potstill.evaluation.probe", str(model), "--precision", precision]
     command += ["--threads", str(threads or machine().cores), *more]
     with progress(title, 1, "models") as advance:

@@ -1,19 +1,17 @@
-"""The one way from the name of a model to its record; the command and the pipeline both take it."""
+"""The one way from the name of a model to its record; the command and a run both take it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from potstill.errors import PotstillError, PotstillErrors, did_you_mean
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.quality import score
-from potstill.evaluation.subject import open_subject
-from potstill.results import Record, machine, versions
-from potstill.tasks.base import Task, load_task, task_names
-
-COST = "cost"
+from potstill.evaluation.subject import Subject, open_subject
+from potstill.results import Cost, Record, machine, versions
+from potstill.tasks.base import COST, Task, load_tasks
 
 
 def evaluate(
@@ -48,37 +46,41 @@ def evaluate(
     """
     loaded = load_tasks(tasks, folder)
     subject = open_subject(model, precision, threads, pooling=pooling, max_length=max_length)
+    cost = None
+    if COST in tasks:
+        cost = partial(measure_cost, model, precision, threads, pooling=pooling, max_length=max_length)
+    return record_of(subject, loaded, cost, model=str(model), name=name, role=role)
+
+
+def record_of(
+    subject: Subject,
+    tasks: Sequence[Task],
+    cost: Callable[[], Cost] | None,
+    *,
+    model: str,
+    name: str | None = None,
+    role: str | None = None,
+) -> Record:
+    """Score a model that is open on tasks whose data is read.
+
+    Args:
+        cost: measures it, in a process of its own; None: its cost is not asked for.
+        model: what the record says it is.
+        name, role: as `evaluate` has them.
+
+    Raises:
+        PotstillError: a task refuses what the model gives, or the cost cannot be measured.
+    """
     title = f"score {name or subject.name}"
     predict = subject.predict and replace(subject.predict, logits=lambda texts: subject.run(texts, title))
     return Record(
         name=name or subject.name,
         role=role or subject.role,  # type: ignore[arg-type]  # pydantic checks it
-        model=str(model),
+        model=model,
         format=subject.format,
-        scores=score(loaded, lambda texts: subject.encode(texts, title), predict) if loaded else {},
-        cost=measure_cost(model, precision, threads) if COST in tasks else None,
+        scores=score(tasks, lambda texts: subject.encode(texts, title), predict) if tasks else {},
+        cost=cost() if cost is not None else None,
         files=subject.files,
         versions=versions(),
         machine=machine(),
     )
-
-
-def load_tasks(names: Sequence[str], folder: str | Path) -> list[Task]:
-    """Load every task but `cost`, each once.
-
-    Raises:
-        PotstillErrors: everything wrong with any of them, at once.
-    """
-    tasks, errors = [], []
-    for name in dict.fromkeys(names):
-        if name == COST:
-            continue
-        try:
-            if "/" not in name:
-                raise PotstillError("tasks", f"unknown task {name!r}", did_you_mean(name, [*task_names(), COST]))
-            tasks.append(load_task(name, folder))
-        except PotstillError as error:
-            errors.append(error)
-    if errors:
-        raise errors[0] if len(errors) == 1 else PotstillErrors(errors)
-    return tasks

@@ -48,7 +48,7 @@ def measure(subject: Subject, threads: int) -> Cost:
     from potstill.runtime.tokens import suited
 
     # One sentence a text for every kind of model: what differs is then the model.
-    sentences = suited(mixed_sentences(TOGETHER), subject.kind)
+    sentences = suited(mixed_sentences(TOGETHER), subject.head)
     subject.run(sentences[:16])
     _warm_up(subject, sentences)
     alone = [1000 * _seconds(subject, [sentence]) for sentence in sentences[:ALONE]]
@@ -99,10 +99,13 @@ def peak_memory() -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Measure the model that the arguments name and print one line; the exit status, 2 where it cannot be opened."""
     parser = argparse.ArgumentParser(prog="python -m potstill.evaluation.probe", description="Measure one model; prints one line of JSON.")
     parser.add_argument("model")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--pooling")
+    parser.add_argument("--max-length", type=int)
     parser.add_argument("--pass-of", metavar="TASK")
     parser.add_argument("--data", default=".")
     chosen = parser.parse_args(arguments)
@@ -111,7 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
     from potstill.evaluation.subject import open_subject
 
     try:
-        subject = open_subject(chosen.model, chosen.precision, chosen.threads)
+        own = {"pooling": chosen.pooling, "max_length": chosen.max_length}
+        subject = open_subject(chosen.model, chosen.precision, chosen.threads, **own)
         if chosen.pass_of:
             from potstill.tasks.base import load_task
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError, did_you_mean, shown
-from potstill.results import RESULTS_FILE
-from potstill.runtime.folder import CARD, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, read_card
+from potstill.results import RESULTS_FILE, Role
+from potstill.runtime.folder import CONFIG, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, read_config
 from potstill.tasks.base import Predictor
 
-TORCH_INT8: Literal["torch-int8"] = "torch-int8"
+if TYPE_CHECKING:
+    from potstill.models.encoder import EncoderModel
+
+TORCH_INT8: Role = "torch-int8"
 PRECISIONS = ("auto", "fp32", "int8", TORCH_INT8)
 DENSE = "[0-9]*_*/*.safetensors"  # layers behind the pooling, as sentence-transformers saves them
 
@@ -28,7 +31,7 @@ class Subject:
         name: what a table calls it.
         path: the folder that holds its weights.
         role: as results.Record has it.
-        kind: "embed", or what its head does.
+        head: "embed" for none, or what it does.
         labels: names in the order of the logits; none for "embed" and "regression".
         encode: (texts, title of the progress bar) → float32 (n, dimension), in the order of the texts.
             With a head it raises a PotstillError.
@@ -40,8 +43,8 @@ class Subject:
     name: str
     path: Path
     format: Literal["torch", "onnx"]
-    role: Literal["model", "student", "onnx", "int8", "torch-int8"]
-    kind: str
+    role: Role
+    head: str
     labels: list[str]
     encode: Callable[..., NDArray[np.float32]]
     run: Callable[..., Any]
@@ -53,7 +56,7 @@ class Subject:
     @property
     def predict(self) -> Predictor | None:
         """The head, None of a model without one."""
-        return None if self.kind == EMBED else Predictor(self.labels, self.kind, self.run)
+        return None if self.head == EMBED else Predictor(self.labels, self.head, self.run)
 
 
 def open_subject(
@@ -71,7 +74,7 @@ def open_subject(
 
     Raises:
         PotstillError: nothing of that name, no weights in it, weights that cannot be loaded, or a
-            pooling for an exported file, whose graph has its own.
+            pooling or a length for an exported file, which has its own.
     """
     if precision not in PRECISIONS:
         raise PotstillError("precision", f"unknown value {shown(precision)}", did_you_mean(precision, PRECISIONS))
@@ -80,13 +83,16 @@ def open_subject(
         if folder.exists():
             raise PotstillError(name, "is a file", "name the folder that holds the model")
         return _open_torch(str(name), str(name), "model", precision, threads, pooling, max_length)  # a hub name, or the error about it
-    if (precision == TORCH_INT8 or pooling is not None) and (folder / STUDENT).is_dir():
+    own = {"pooling": pooling, "max_length": max_length}
+    if (precision == TORCH_INT8 or pooling is not None or max_length is not None) and (folder / STUDENT).is_dir():
         folder = folder / STUDENT
     if _is_exported(folder):
         if precision == TORCH_INT8:
             raise PotstillError(name, "holds no torch model for torch to quantise", "name the run or the model that it was exported from")
-        if pooling is not None:
-            raise PotstillError(name, "is exported, its pooling inside", "name the run or the model that it was exported from")
+        for key, value in own.items():
+            if value is not None:
+                problem = f"is exported with a {key.replace('_', ' ')} of its own, and {value} is asked"
+                raise PotstillError(name, problem, "name the run or the model that it was exported from")
         return _open_onnx(folder, _folder_name(folder), precision, threads)
     # A hub folder too may hold onnx/, in a form of its own; its config.json tells it from a run.
     if (folder / "config.json").is_file():
@@ -105,7 +111,7 @@ def _open_onnx(folder: Path, name: str, precision: str, threads: int | None) -> 
     from potstill.runtime.encoder import Encoder
 
     encoder = Encoder(folder, precision=precision, threads=threads)  # type: ignore[arg-type]
-    card = read_card(folder)
+    config = read_config(folder)
 
     def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
         return encoder.encode(texts, title=title)
@@ -118,13 +124,13 @@ def _open_onnx(folder: Path, name: str, precision: str, threads: int | None) -> 
         path=folder,
         format="onnx",
         role="int8" if encoder.file.name == QUANTIZED else "onnx",
-        kind=encoder.kind,
+        head=encoder.head,
         labels=encoder.labels,
         encode=encode,
         run=run,
         files=_sizes(folder, [f"{encoder.file.name}*"]),  # *: weights beyond 2 GB lie beside the graph
-        parameters=card.parameters,
-        embedding_parameters=card.embedding_parameters,
+        parameters=config.parameters,
+        embedding_parameters=config.embedding_parameters,
         dimension=encoder.dimension,
     )
 
@@ -154,8 +160,19 @@ def _open_torch(
     if threads:
         torch.set_num_threads(threads)
     model = load_encoder(folder, pooling=pooling, max_length=max_length)
-    if pooling is not None and model.kind != EMBED:
+    if pooling is not None and model.head != EMBED:
         raise PotstillError(source, "has a head, which reads what its own architecture gives it", "leave the pooling out")
+    return torch_subject(model, folder, name, role, quantised=precision == TORCH_INT8)
+
+
+def torch_subject(model: EncoderModel, folder: Path, name: str, role: Role = "model", quantised: bool = False) -> Subject:
+    """A torch model that is loaded, opened for evaluation.
+
+    Args:
+        folder: where its weights lie.
+        name, role: as Subject has them.
+        quantised: whether torch is to quantise its linear layers now, in place.
+    """
 
     def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
         return model.encode(texts, title=title)
@@ -165,21 +182,21 @@ def _open_torch(
 
     embedding, encoder = model.parameter_counts()
     files = _sizes(folder, ["*.safetensors", DENSE])
-    if precision == TORCH_INT8:
-        from potstill.models.torch_dynamic import quantize_linears, stored_bytes
+    if quantised:
+        from potstill.evaluation.torch_int8 import quantize_linears, stored_bytes
 
-        saved = model.backbone if model.kind == EMBED else model.network
+        saved = model.backbone if model.head == EMBED else model.network
         files = {"model.safetensors, int8": stored_bytes(saved)} | _sizes(folder, [DENSE])
         quantize_linears(model)
     return Subject(
         name=name,
         path=folder,
         format="torch",
-        role=TORCH_INT8 if precision == TORCH_INT8 else role,
-        kind=model.kind,
+        role=TORCH_INT8 if quantised else role,
+        head=model.head,
         labels=model.labels,
         encode=encode,
-        run=encode if model.kind == EMBED else predict,
+        run=encode if model.head == EMBED else predict,
         files=files,
         parameters=embedding + encoder,
         embedding_parameters=embedding,
@@ -188,7 +205,7 @@ def _open_torch(
 
 
 def _is_exported(folder: Path) -> bool:
-    return any((folder / file).is_file() for file in (CARD, MODEL, QUANTIZED))
+    return any((folder / file).is_file() for file in (CONFIG, MODEL, QUANTIZED))
 
 
 def _folder_name(folder: Path) -> str:

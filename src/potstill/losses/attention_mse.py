@@ -6,20 +6,20 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from potstill.errors import PotstillError
+from potstill.losses._attention import same_heads
 from potstill.losses.base import LayerLoss, one_of
 
 
 class AttentionMSE(LayerLoss):
-    """L = Σ_pairs mean of (A_s - A_t)², A the scaled scores before the softmax (TinyBERT, L_attn).
+    """L = Σ_pairs mean of (A_s - A_t)², A the scaled scores before the softmax. Source: TinyBERT, L_attn.
 
-    A score counts where both its query and its key are real tokens; all others are taken as equal
-    on both sides. Each of a pair: (b, heads, l, l), the same heads on both sides → scalar.
+    A score counts where both its query and its key are real tokens; all others are taken as equal on both sides.
 
     Args:
-        reduction: "valid" divides by the scores that count; "released" by all b·heads·l·l, as
+        reduction: "valid" divides by the number of scores that count; "released" by all b·heads·l·l, as
             TinyBERT's code does: the value then falls as padding grows. That code also keeps the
             rows of padded queries, which mean nothing; here they are left out either way.
+        reduce_layers: "sum" or "mean" over the pairs of layers.
     """
 
     reads = "attention_scores"
@@ -30,6 +30,18 @@ class AttentionMSE(LayerLoss):
         self.reduction = one_of("reduction", reduction, ("valid", "released"))
 
     def layer(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one pair of layers.
+
+        A PotstillError from `same_heads` comes through: the numbers of heads differ.
+
+        Args:
+            student: (b, heads, l, l) scores before the softmax.
+            teacher: (b, heads, l, l) scores before the softmax.
+            batch: `attention_mask` (b, l) is read.
+
+        Returns:
+            Scalar, at least 0.
+        """
         same_heads(student, teacher, "attention_mse")
         real = batch["attention_mask"].bool()
         total, counted = squared_error(student, teacher, real, real)
@@ -37,21 +49,18 @@ class AttentionMSE(LayerLoss):
 
 
 def squared_error(student: Tensor, teacher: Tensor, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of (A_s - A_t)² where query and key are real, and how many scores that is.
+    """Sum of (A_s - A_t)² where both query and key are real.
 
-    student, teacher: (b, heads, q, k); queries: (b, q) and keys: (b, k), True at real tokens.
+    Args:
+        student: (b, heads, q, k) scores.
+        teacher: (b, heads, q, k) scores.
+        queries: (b, q), True at real tokens.
+        keys: (b, k), True at real tokens.
+
+    Returns:
+        The sum, and the number of scores in it.
     """
     real = queries[:, None, :, None] & keys[:, None, None, :]  # (b, 1, q, k)
     # Filled, not multiplied by 0: scores at padding may be anything, also infinite.
     gap = (student - teacher).masked_fill_(~real, 0.0)
     return gap.square().sum(), real.sum() * student.shape[1]
-
-
-def same_heads(student: Tensor, teacher: Tensor, place: str) -> None:
-    """Raise a PotstillError where the two sides have different numbers of attention heads (axis 1)."""
-    if student.shape[1] != teacher.shape[1]:
-        raise PotstillError(
-            place,
-            f"the student has {student.shape[1]} attention heads, the teacher {teacher.shape[1]}",
-            f"make a student of {teacher.shape[1]} heads, or use the loss relation, which re-splits them",
-        )

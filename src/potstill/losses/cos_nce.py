@@ -9,35 +9,31 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from potstill.errors import PotstillError
+from potstill.losses._labels import one_class
+from potstill.losses._negatives import check_pool
 from potstill.losses.base import Loss, Tensors, one_of
 
 READS = {"flatten": "hidden_states", "token": "hidden_states", "cls": "cls_states", "mean": "mean_states"}
 
 
 class CosNCE(Loss):
-    """L = Σ_layers 1/b · Σ_i [ 2 - 1.5·cos(s_i, t_i) + 0.5·mean_k cos(s_i, n_k) ] (Fu et al. 2021, eq. 1 and 2).
+    """L = Σ_layers 1/b · Σ_i [ 2 - 1.5·cos(s_i, t_i) + 0.5·mean_k cos(s_i, n_k) ]. Source: LRC-BERT (Fu et al. 2021), eq. 1 and 2.
 
-    That is the closed form of (1/2K) Σ_k [2 - (g(n_k, s) - g(t, s))] + g(t, s) with g = 1 - cos.
-    Linear in the cosines: no softmax, no temperature. It is least not at s = t but in the direction
-    of 1.5·t - 0.5·(mean unit negative), where it is above 0 as soon as the teacher's vectors share
-    a direction. The negatives n_k are the teacher's vectors of other texts; a text is never its own.
+    This is the closed form of (1/2K) Σ_k [2 - (g(n_k, s) - g(t, s))] + g(t, s) with g = 1 - cos.
+    It is linear in the cosines: there is no softmax and no temperature. Its minimum is not at s = t but in
+    the direction of 1.5·t - 0.5·(mean unit negative), and is above 0 as soon as the teacher's vectors share
+    a direction. The negatives n_k are the teacher's vectors of other texts; a text is never its own negative.
 
-    How a text's (l, d) matrix is compared, which the paper leaves open, is the mode:
+    The paper leaves open how the (l, d) matrices of two texts are compared. Here the mode says so:
     "flatten": zeroed at padding and flattened, one cosine a text; "token": the mean of the cosines
-    over the positions where both texts have a token; "cls", "mean": a vector a text.
-
-    Each layer's student and teacher: (b, l, d), or (b, d) with "cls" and "mean" → scalar. With
-    negatives "train" the batch carries, drawn from the training set and shared by its texts,
-    `negatives`: K texts of the teacher for each layer, (K, l', d) or (K, d); `negative_rows` (K,);
-    `negatives_mask` (K, l') with "flatten" and "token"; `negative_labels` (K,) with other_labels.
+    over the positions where both texts have a token; "cls", "mean": one vector a text.
 
     Args:
-        mode: see above; it chooses what the loss reads.
-        negatives: "batch", the other texts of the batch; or "train", `count` texts a step drawn
-            from the training set.
-        count: K, given with "train" alone.
-        other_labels: only texts of another class are negatives. A text that has no negative left
+        mode: see above; it chooses which field the loss reads.
+        negatives: "batch", the other texts of the batch; or "train", `count` texts drawn from the training set
+            for each batch and shared by its texts.
+        count: K; given with "train" alone.
+        other_labels: only texts of another class are negatives. A text without negatives
             loses that part: its mean is taken as 0. So does a batch of one text.
 
     Raises:
@@ -58,9 +54,33 @@ class CosNCE(Loss):
         self.whole_batch = negatives == "batch"
 
     def build(self, student_width: int, teacher_width: int, layers: int, rows: int) -> None:
+        """Check the count against the training set.
+
+        A PotstillError from `check_pool` comes through: the training set has too few texts.
+
+        Args:
+            student_width: not read.
+            teacher_width: not read.
+            layers: not read.
+            rows: number of texts of the training set.
+        """
         check_pool("cos_nce.count", self.pool, rows)
 
     def forward(self, student: Tensors, teacher: Tensors, batch: Mapping[str, Any]) -> Tensor:
+        """The loss of one batch.
+
+        A PotstillError from `one_class` comes through: with `other_labels` the texts do not have one class each.
+
+        Args:
+            student: of each layer (b, l, d); with "cls" and "mean" (b, d).
+            teacher: likewise.
+            batch: `attention_mask` (b, l), `rows` (b,), and `labels` (b,) with `other_labels`. With negatives
+                "train" also `negatives`, of each layer (K, l', d) or (K, d); `negative_rows` (K,);
+                `negatives_mask` (K, l') with "flatten" and "token"; `negative_labels` (K,) with `other_labels`.
+
+        Returns:
+            Scalar.
+        """
         allowed = self._allowed(batch)  # (b, K)
         count = allowed.sum(-1).clamp(min=1)  # (b,)
         parts = []
@@ -102,18 +122,3 @@ def _products(ours: Tensor, others: Tensor) -> Tensor:
     """(b, l, ...) and (K, l', ...) → (b, K) sums of products over the positions that both have."""
     length = min(ours.shape[1], others.shape[1])
     return ours[:, :length].flatten(1) @ others[:, :length].flatten(1).T
-
-
-def one_class(labels: Tensor | None, place: str) -> Tensor:
-    """The labels (b,) int64; a PotstillError where there are none, or they are scores, tags or several a text."""
-    if labels is None or labels.is_floating_point() or labels.dim() != 1:
-        raise PotstillError(f"{place}.other_labels", "needs one class a text", "leave it out, or train on a classification task")
-    return labels
-
-
-def check_pool(place: str, count: int, rows: int) -> None:
-    """Raise a PotstillError where `count` negatives cannot be other texts of a training set of `rows`."""
-    if count >= rows:
-        raise PotstillError(
-            place, f"{count} negatives are more than the pool of {rows - 1} other training texts", f"take at most {rows - 1}"
-        )

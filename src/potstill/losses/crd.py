@@ -9,28 +9,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from potstill import processes
 from potstill.errors import PotstillError
+from potstill.losses._labels import one_class
+from potstill.losses._negatives import check_pool
 from potstill.losses.base import Loss, Tensors, one_of
-from potstill.losses.cos_nce import check_pool, one_class
+from potstill.machine import processes
 
 READS = {"mean": "mean_states", "cls": "cls_states"}
 
 
 class CRD(Loss):
-    """The student's vector must single out the teacher's vector of the same text among others (Sun et al. 2020, CoDIR).
+    """The student's vector must single out the teacher's vector of the same text among others. Source: CoDIR (Sun et al. 2020).
 
-    The mapped layers are laid side by side, (b, layers·d), and each side has its own linear map to
+    The mapped layers are concatenated, (b, layers·d), and each side has its own linear map to
     `dim`: z = W·h/‖W·h‖. W_s and W_t are trained with the student and never saved with it.
 
     "infonce" (the paper): L = mean_i -log softmax of z_s·z_t/τ among 1 + K teacher vectors.
     "nce" (the released code, after Tian et al. 2020): with P = exp(z·m/τ)/Z over rows m of a
     memory of n training texts, L = -mean_i [log P⁺/(P⁺+K/n+ε) + Σ_k log (K/n)/(P_k+K/n+ε)], the
-    mean of the student against the teacher's memory and the reverse; P⁺ is of the text's own
-    stored row. Z is the mean score of the first training batch times n and stays. All in log space.
+    mean of the student against the teacher's memory and the reverse. P⁺ is that of the text's own
+    stored row. Z is n times the mean score of the first training batch and is then kept. Everything is
+    computed in log space.
 
-    The memory starts uniform in ±√(3/dim) and after the scores of a training batch takes the
-    batch's rows in, m ← unit(momentum·m + (1 - momentum)·z). Memory and Z are buffers: they are in
+    The memory is initialised uniformly in ±√(3/dim). After a training batch was scored, its rows are
+    updated: m ← unit(momentum·m + (1 - momentum)·z). Memory and Z are buffers: they are in
     a checkpoint's state dict, without which a resumed run would score against noise.
 
     Args:
@@ -38,8 +40,11 @@ class CRD(Loss):
         negatives: "memory", `count` a text drawn from it with replacement, never its own row; or
             "batch", the other texts of the batch ("infonce" alone; a batch of one text gives 0).
         count: K, with "memory".
-        other_labels: only texts of another class are negatives. The memory learns a text's class
-            when the text first comes by; until then it counts as another class.
+        temperature: τ > 0.
+        dim: of both maps' output.
+        momentum: of the memory's update, in [0, 1).
+        other_labels: only texts of another class are negatives. The memory knows a text's class
+            from the text's first batch on; until then the text counts as one of another class.
         tokens: "mean" over real tokens (the paper) or "cls" (what the released code ends up with).
 
     Raises:
@@ -73,6 +78,19 @@ class CRD(Loss):
         self.other_labels = other_labels
 
     def build(self, student_width: int, teacher_width: int, layers: int, rows: int) -> None:
+        """Make both maps and the memory.
+
+        A PotstillError from `check_pool` comes through: the training set has too few texts.
+
+        Args:
+            student_width: last axis of the student's tensors.
+            teacher_width: last axis of the teacher's tensors.
+            layers: number of pairs of layers, which are concatenated.
+            rows: number of texts of the training set, and so of the memory's rows.
+
+        Raises:
+            PotstillError: form "nce" with several processes.
+        """
         if self.form == "nce" and processes.count() > 1:  # Z is measured over negatives that each process draws for itself
             raise PotstillError("crd.form", "nce cannot be trained by several processes", "use form: infonce, or start it without torchrun")
         self.student_map = nn.Linear(layers * student_width, self.dim, bias=False)
@@ -86,6 +104,18 @@ class CRD(Loss):
             self.register_buffer("log_z", torch.full((2,), float("nan")))  # NaN: not measured yet
 
     def forward(self, student: Tensors, teacher: Tensors, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one batch; in training the memory then takes the batch's vectors.
+
+        A PotstillError from `draw` comes through: see there.
+
+        Args:
+            student: (b, d_s) for each pair of layers.
+            teacher: (b, d_t) for each pair of layers.
+            batch: `rows` (b,) is read, and with `other_labels` also `labels` (b,).
+
+        Returns:
+            Scalar.
+        """
         s = normalize(self.student_map(torch.cat(student, dim=-1)), dim=-1)  # (b, dim)
         t = normalize(self.teacher_map(torch.cat(teacher, dim=-1)), dim=-1)
         if self.negatives == "batch":
@@ -102,7 +132,21 @@ class CRD(Loss):
 
     @torch.no_grad()
     def draw(self, rows: Tensor, labels: Tensor | None) -> Tensor:
-        """(b, K) rows of the memory for each text: uniform over all that are not its own, or not of its class."""
+        """Draw the negatives of each text, uniformly and with replacement.
+
+        They are drawn among all rows but the text's own; with `other_labels` among those of other classes.
+        A PotstillError from `one_class` comes through: with `other_labels` the texts do not have one class each.
+
+        Args:
+            rows: (b,) the texts' own rows.
+            labels: (b,) their classes, read with `other_labels` alone.
+
+        Returns:
+            (b, K) rows of the memory.
+
+        Raises:
+            PotstillError: every text of the training set is of one class, so that a text has no negative.
+        """
         n = self.memory.shape[1]
         if not self.other_labels:
             order, start, size = torch.arange(n, device=rows.device), rows, torch.ones_like(rows)
@@ -147,25 +191,53 @@ class CRD(Loss):
 
 
 def _scores(z: Tensor, memory: Tensor, drawn: Tensor) -> Tensor:
-    """(b, dim), (n, dim), (b, K) → (b, K)"""
+    """(b, dim), (n, dim), (b, K) → (b, K)."""
     return (memory[drawn] @ z.unsqueeze(-1)).squeeze(-1)
 
 
 def info_nce(positive: Tensor, negative: Tensor, temperature: float) -> Tensor:
-    """Mean of -log softmax at the positive; cosines (b,) and (b, K), -inf where a negative does not count."""
+    """Mean of -log softmax at the positive.
+
+    Args:
+        positive: (b,) cosines.
+        negative: (b, K) cosines, -inf where a negative does not count.
+        temperature: τ, which the cosines are divided by.
+
+    Returns:
+        Scalar, at least 0.
+    """
     scores = torch.cat([positive[:, None], negative], dim=1) / temperature  # (b, 1 + K)
     return -scores.log_softmax(dim=-1)[:, 0].mean()
 
 
 @torch.no_grad()
 def log_partition(positive: Tensor, negative: Tensor, n: int) -> Tensor:
-    """log Z = log(n · mean of exp) over all scores, which are cosines/τ: (b,) and (b, K)."""
+    """The logarithm of Z = n · mean of exp(score) over all scores.
+
+    Args:
+        positive: (b,) cosines/τ.
+        negative: (b, K) cosines/τ.
+        n: rows of the memory.
+
+    Returns:
+        Scalar.
+    """
     scores = torch.cat([positive, negative.flatten()])
     return scores.logsumexp(0) - math.log(len(scores)) + math.log(n)
 
 
 def nce(positive: Tensor, negative: Tensor, n: int, eps: float = 1e-7) -> Tensor:
-    """One direction's NCE from log P: (b,) of the positives, (b, K) of the negatives, over a memory of n rows."""
+    """The NCE of one direction, -mean_i [log P⁺/(P⁺+K/n+ε) + Σ_k log (K/n)/(P_k+K/n+ε)].
+
+    Args:
+        positive: (b,) log P⁺.
+        negative: (b, K) log P_k.
+        n: rows of the memory.
+        eps: ε, which keeps the quotients away from 0/0.
+
+    Returns:
+        Scalar.
+    """
     noise = negative.shape[1] / n  # K · P_n
     base = torch.full_like(positive, math.log(noise + eps))
     kept = positive - torch.logaddexp(positive, base)

@@ -11,13 +11,23 @@ from potstill.losses.base import Loss
 
 
 class EmbeddingMSE(Loss):
-    """L = 1/(b·d) · Σ_i ‖s_i - t_i‖² (Reimers & Gurevych 2020, knowledge distillation of sentence embeddings).
+    """L = 1/(b·d) · Σ_i ‖s_i - t_i‖². Source: Reimers & Gurevych 2020, knowledge distillation of sentence embeddings.
 
-    The mean also over d makes it small for unit vectors: at d = 384 it is 1/384 of the squared
-    distance, which the term's weight has to make up for. student, teacher: (b, d) → scalar.
+    The mean is also over d, which makes it small for unit vectors: at d = 384 it is 1/384 of the squared
+    distance. The term's weight has to make up for that.
     """
 
     reads = "embedding"
 
     def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            student: (b, d).
+            teacher: (b, d).
+            batch: not read.
+
+        Returns:
+            Scalar, at least 0.
+        """
         return mse_loss(student, teacher)

@@ -11,15 +11,24 @@ from potstill.losses.base import LayerLoss
 
 
 class HiddenMSE(LayerLoss):
-    """L = Σ_pairs 1/(n·d) · Σ_tokens ‖s - t‖² over the n real tokens of the batch (TinyBERT, L_hidn and L_embd).
+    """L = Σ_pairs 1/(n·d) · Σ_tokens ‖s - t‖² over the n real tokens of the batch. Source: TinyBERT, L_hidn and L_embd.
 
-    Layer 0 is the embedding output. TinyBERT's released code averages over padding too, where its
-    value depends on how much padding a batch happens to have; here padding is left out.
-    Each of a pair: (b, l, d) → scalar.
+    Layer 0 is the embedding output. TinyBERT's released code averages over padding too, so that its
+    value depends on how much padding a batch has; here padding is left out.
     """
 
     reads = "hidden_states"
 
     def layer(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one pair of layers.
+
+        Args:
+            student: (b, l, d).
+            teacher: (b, l, d).
+            batch: `attention_mask` (b, l) is read.
+
+        Returns:
+            Scalar, at least 0.
+        """
         real = batch["attention_mask"].bool()
         return mse_loss(student[real], teacher[real])  # both (n, d)

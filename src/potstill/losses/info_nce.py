@@ -12,29 +12,28 @@ from potstill.losses.base import Loss
 
 
 class InfoNCE(Loss):
-    """L = 1/n · Σ_i -log( exp(cos(z_i, z'_i)/τ) / Σ_j exp(cos(z_i, c_j)/τ) ) (Gao et al. 2021, equation 1; with negatives equation 5).
+    """L = 1/n · Σ_i -log( exp(cos(z_i, z'_i)/τ) / Σ_j exp(cos(z_i, c_j)/τ) ).
 
-    Also called NT-Xent, multiple negatives ranking, or in-batch softmax. One direction: from each
+    Source: SimCSE (Gao et al. 2021), eq. 1, with hard negatives eq. 5.
+
+    Also called NT-Xent, multiple negatives ranking, or in-batch softmax. It has one direction: from each
     text to the candidates c, which are all z' of the batch and, where the data has them, all hard
-    negatives. In a training of several processes those of every process are of the batch.
+    negatives. With several processes the candidates are those of all processes.
 
-    A candidate with the same words as the text or as its pair is no negative and is left out:
+    A candidate with the same words as the text or as its pair is not a negative and is left out:
     with k copies in a batch the loss could not fall below ln k.
 
-    The student's vectors come as (v·n, d): the n texts, then their other views, then, with v = 3,
-    their hard negatives. Beside them in the batch: `views`, the number v; `rows` (v·n,) int64, equal
-    where two texts are equal.
-
     Args:
-        temperature: τ. Cosines lie within ±1, so that 0.05 spreads them to ±20.
-        hard_negative_weight: added to the logit of a text's own hard negative, as a logarithm of
-            how often it is counted; 0 counts it as any other.
+        temperature: τ > 0. Cosines lie within ±1, so that 0.05 scales them to ±20.
+        hard_negative_weight: added to the logit of a text's own hard negative: the logarithm of
+            how often that one is counted. 0 counts it as any other.
 
     Raises:
         ValueError: a temperature that is not above 0.
     """
 
     reads = "embedding"
+    negatives = "batch"
     needs_teacher = False
     reads_pairs = True
     whole_batch = True
@@ -46,6 +45,19 @@ class InfoNCE(Loss):
         self.temperature, self.hard_negative_weight = temperature, hard_negative_weight
 
     def forward(self, student: Tensor, teacher: None, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            student: (v·n, d): the n texts, then their other views, then, with v = 3, their hard negatives.
+            teacher: None.
+            batch: `views`, the number v; `rows` (v·n,) int64, equal where two texts are equal.
+
+        Returns:
+            Scalar, at least 0.
+
+        Raises:
+            PotstillError: fewer than two texts, or one view: there is nothing to tell apart.
+        """
         views, rows = int(batch["views"]), batch["rows"]
         count = len(student) // views
         if views < 2 or count < 2:

@@ -13,11 +13,9 @@ from potstill.losses.base import Loss, one_of
 class LogitMSE(Loss):
     """L = 1/(n·C) · Σ_i ‖s_i - Φ·t_i‖².
 
-    Tang et al. 2019 train a BiLSTM so (Φ = 1); the limit of soft_target for T → ∞ but for the
-    rows' means, and what a regression uses, where a softmax of one logit says nothing.
-    Annealing-KD (Jafari et al. 2021) lets Φ rise to 1: Φ(T) = 1 - (T - 1)/T_max.
-
-    student, teacher: (b, C), or (b, l, C) of which real tokens count → scalar.
+    Sources: Tang et al. 2019, who train a BiLSTM with it (Φ = 1); Annealing-KD (Jafari et al. 2021), where Φ
+    rises to 1: Φ(T) = 1 - (T - 1)/T_max. Apart from the rows' means it is the limit of soft_target for T → ∞.
+    A regression uses it, since the softmax of a single logit is always 1.
 
     Args:
         reduction: "mean" over n·C; "sum" over C, mean over n.
@@ -32,6 +30,16 @@ class LogitMSE(Loss):
         self.teacher_scale = teacher_scale
 
     def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            student: (b, C), or (b, l, C) of which real tokens count.
+            teacher: likewise.
+            batch: `attention_mask` (b, l) is read of tokens' logits.
+
+        Returns:
+            Scalar, at least 0.
+        """
         if student.dim() == 3:
             real = batch["attention_mask"].bool()
             student, teacher = student[real], teacher[real]  # (n, C)

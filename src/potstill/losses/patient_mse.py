@@ -11,9 +11,9 @@ from potstill.losses.base import LayerLoss, one_of
 
 
 class PatientMSE(LayerLoss):
-    """‖ s/‖s‖ - t/‖t‖ ‖² of each text and pair of layers (Sun et al. 2019, L_PT), reduced in one of two ways.
+    """‖ s/‖s‖ - t/‖t‖ ‖² of each text and pair of layers, as a mean or a sum. Source: BERT-PKD (Sun et al. 2019), L_PT.
 
-    Normalised it equals 2 - 2·cos and leaves the lengths free. Each of a pair: (b, d) → scalar.
+    With normalised vectors a text's value is 2 - 2·cos, and the lengths are free.
 
     Args:
         normalize: False compares the vectors as they are (the better choice in some of the
@@ -31,6 +31,16 @@ class PatientMSE(LayerLoss):
         self.whole_batch = reduction == "sum"  # which is no mean over texts
 
     def layer(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one pair of layers.
+
+        Args:
+            student: (b, d).
+            teacher: (b, d).
+            batch: not read.
+
+        Returns:
+            Scalar, at least 0.
+        """
         if self.normalize:  # a vector of zeros stays one: the norm is taken as at least 1e-12
             student, teacher = normalize(student, dim=-1, eps=1e-12), normalize(teacher, dim=-1, eps=1e-12)
         squares = (student - teacher).square()  # (b, d)

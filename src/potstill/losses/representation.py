@@ -13,7 +13,7 @@ TINY = 1e-7  # Keras' epsilon
 
 
 class Representation(Loss):
-    """L = 1/b · Σ_i D(t_i, s_i) of the text representations in front of the output layers (Mukherjee & Awadallah 2019).
+    """L = 1/b · Σ_i D(t_i, s_i) of the texts' vectors that the output layers read. Source: Mukherjee & Awadallah 2019.
 
     | distance | D                                                                                |
     |----------|----------------------------------------------------------------------------------|
@@ -22,10 +22,11 @@ class Representation(Loss):
     | mse      | mean over the width of (t_j - s_j)²                                              |
     | cosine   | 1 - cos(t, s)                                                                    |
 
-    keras_kl is what the released code computes: of numbers that are no distribution, so it may be
-    negative, and a negative number, on either side, is 1e-7 and on the student's has no gradient.
+    keras_kl is what the released code computes: the inputs are not normalised, so the value may be negative;
+    negatives are clamped to 1e-7 and get no gradient on the student side.
 
-    student, teacher: (b, d) → scalar.
+    Args:
+        distance: a name in the table.
     """
 
     reads = "pooled"
@@ -35,6 +36,16 @@ class Representation(Loss):
         self.distance = one_of("distance", distance, ("kl", "keras_kl", "mse", "cosine"))
 
     def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            student: (b, d).
+            teacher: (b, d).
+            batch: not read.
+
+        Returns:
+            Scalar; at least 0 but with keras_kl.
+        """
         if self.distance == "mse":
             return mse_loss(student, teacher)
         if self.distance == "cosine":

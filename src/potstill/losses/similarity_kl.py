@@ -13,8 +13,8 @@ from potstill.losses.base import Loss
 class SimilarityKL(Loss):
     """L = 1/b · Σ_i KL( softmax_j(cos(t_i, t_j)/τ) ‖ softmax_j(cos(s_i, s_j)/τ) ) over other texts j.
 
-    Like similarity_mse, but a small τ turns the weight to each text's nearest neighbours, where
-    ranking is decided. No factor τ². student: (b, d_s), teacher: (b, d_t) → scalar.
+    Like similarity_mse, but a small τ puts the weight on each text's nearest neighbours, where
+    ranking is decided. There is no factor τ².
 
     Args:
         temperature: τ > 0.
@@ -34,6 +34,16 @@ class SimilarityKL(Loss):
         self.temperature = temperature
 
     def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            student: (b, d_s).
+            teacher: (b, d_t).
+            batch: `rows` (b,) is read: two places with the same row hold the same text.
+
+        Returns:
+            Scalar, at least 0.
+        """
         # Where a batch holds a text twice (SimCSE's views) the copy would take all of the softmax.
         same = batch["rows"][:, None] == batch["rows"]
         ours, theirs = self._neighbours(student, same), self._neighbours(teacher, same)

@@ -11,16 +11,15 @@ from potstill.losses.base import Loss, one_of
 
 
 class SoftLogit(Loss):
-    """L = 1/n · Σ_i ½ ‖ s_i - logit(p_i) ‖², p = softmax(t), logit(p) = log(p / (1 - p)) (Mukherjee & Awadallah 2019).
+    """L = 1/n · Σ_i ½ ‖ s_i - logit(p_i) ‖², p = softmax(t), logit(p) = log(p / (1 - p)).
 
-    logit(p) is not t: of two classes it is ± (t_0 - t_1), and of more each class against all others. It
-    is infinite where the teacher is certain, so p is kept within clip … 1 - clip.
-
-    student, teacher: (b, C), or (b, l, C) of which real tokens count → scalar.
+    Source: Mukherjee & Awadallah 2019. logit(p) is not t: with two classes it is ± (t_0 - t_1), and with more
+    it compares each class with all others. It is infinite where the teacher is certain, so p is clamped to
+    clip … 1 - clip.
 
     Args:
         reduction: "half_sum", as above (the paper); "mean" over n·C, without the half (the released code).
-        clip: least probability of a class; greatest 1 - clip.
+        clip: the smallest probability of a class; the greatest is 1 - clip.
 
     Raises:
         ValueError: a clip outside 0 … 0.5.
@@ -36,10 +35,34 @@ class SoftLogit(Loss):
         self.clip = clip
 
     def build(self, student_width: int, teacher_width: int, layers: int, rows: int) -> None:
+        """Check that there is more than one logit.
+
+        Args:
+            student_width: number of logits.
+            teacher_width: not read.
+            layers: not read.
+            rows: not read.
+
+        Raises:
+            PotstillError: there is one logit, whose softmax is always 1.
+        """
         if student_width == 1:
             raise PotstillError("soft_logit", "the head has one logit, whose softmax is 1 whatever it says", "use logit_mse for a score")
 
     def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one batch.
+
+        Args:
+            student: (b, C), or (b, l, C) of which real tokens count.
+            teacher: likewise.
+            batch: `attention_mask` (b, l) is read of tokens' logits; `labels`, where there are any, for their shape.
+
+        Returns:
+            Scalar, at least 0.
+
+        Raises:
+            PotstillError: the labels are several classes a text.
+        """
         if student.dim() == 3:
             real = batch["attention_mask"].bool()
             student, teacher = student[real], teacher[real]  # (n, C)

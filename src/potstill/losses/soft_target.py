@@ -12,18 +12,16 @@ from potstill.losses.base import Loss, one_of
 
 
 class SoftTarget(Loss):
-    """L = T² · 1/n · Σ_i KL( softmax(t_i/T) ‖ softmax(s_i/T) ) (Hinton, Vinyals & Dean 2015).
+    """L = T² · 1/n · Σ_i KL( softmax(t_i/T) ‖ softmax(s_i/T) ). Source: Hinton, Vinyals & Dean 2015.
 
-    The gradient of the KL falls like 1/T²; the factor T² restores it, so that a temperature (or
-    its schedule) does not also change the term's weight. A soft cross-entropy differs from the KL
-    only by the teacher's entropy and has the same gradient; the KL is 0 where both agree.
-
-    student, teacher: (b, classes), i runs over texts; or (b, l, classes or vocabulary), i runs
-    over the chosen tokens of the whole batch → scalar, 0 where no token is chosen.
+    i runs over the n texts, or over the n chosen tokens of the whole batch. The gradient of the KL falls like 1/T²;
+    the factor T² restores it, so that a temperature (or its schedule) does not also change the term's weight. A soft
+    cross-entropy differs from the KL only by the teacher's entropy and has the same gradient; the KL is 0 where both
+    agree.
 
     Args:
         temperature: T > 0; a schedule may set the attribute at every step.
-        scale_by_t2: False leaves T² out (LRC-BERT's paper, TinyBERT's code).
+        scale_by_t2: False leaves T² out, as LRC-BERT's paper and TinyBERT's code do.
         reduction: "batchmean" divides by n alone; "element" by n · classes too, as PKD's released
             code does. "element" at T = 1 has the gradient of TinyBERT's released soft cross-entropy.
         tokens: which tokens of (b, l, ...) count: "real", or only the "labelled" ones.
@@ -52,10 +50,36 @@ class SoftTarget(Loss):
         self.tokens = one_of("tokens", tokens, ("real", "labelled"))
 
     def build(self, student_width: int, teacher_width: int, layers: int, rows: int) -> None:
+        """Check that there is more than one logit, but for `multilabel`.
+
+        Args:
+            student_width: number of logits.
+            teacher_width: not read.
+            layers: not read.
+            rows: not read.
+
+        Raises:
+            PotstillError: there is one logit, whose softmax is always 1, and `multilabel` is not set.
+        """
         if student_width == 1 and not self.multilabel:
             raise PotstillError("soft_target", "the head has one logit, whose softmax is 1 whatever it says", "use logit_mse for a score")
 
     def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+        """The loss of one batch.
+
+        A PotstillError comes through where "labelled" tokens are asked for and the batch has no labels.
+
+        Args:
+            student: (b, classes), or (b, l, classes or vocabulary).
+            teacher: likewise.
+            batch: of tokens' logits `attention_mask` (b, l) is read, or with "labelled" `labels` (b, l).
+
+        Returns:
+            Scalar, at least 0; 0 where no token is chosen.
+
+        Raises:
+            PotstillError: the labels are several classes a text, and `multilabel` is not set.
+        """
         if student.dim() == 3:
             chosen = self._tokens(batch)
             student, teacher = student[chosen], teacher[chosen]  # (n, classes)
@@ -67,7 +91,11 @@ class SoftTarget(Loss):
         return total / max(1, student.numel() if self.reduction == "element" else len(student))
 
     def _tokens(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """(b, l) True where a token counts."""
+        """Which tokens count: (b, l), True where one does.
+
+        Raises:
+            PotstillError: "labelled" tokens, and the batch has no labels.
+        """
         if self.tokens == "real":
             return batch["attention_mask"].bool()
         if "labels" not in batch:

@@ -1,1 +1,1 @@
-"""What is trained: encoders, their pooling, and how students are made."""
+"""What is trained: text encoders, their pooling and heads, in folders that other libraries load too."""

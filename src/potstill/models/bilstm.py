@@ -1,7 +1,8 @@
-"""A BiLSTM student as a network of transformers' kind, so that all that takes one takes it (Tang et al. 2019; Mukherjee & Awadallah 2019).
+"""A BiLSTM student as a transformers model, so that everything that takes one takes it.
 
-Token table → dropout → BiLSTM layers; behind them a text's vector is the greatest value of each dimension
-over its tokens. A classifier of pairs is siamese: both texts go through the same layers, each by itself.
+Sources: Tang et al. 2019; Mukherjee & Awadallah 2019. Token table → dropout → BiLSTM layers; a text's vector is then
+the greatest value of each dimension over its tokens. A classifier of pairs is siamese: both texts go through the same
+layers, each by itself.
 """
 
 from __future__ import annotations
@@ -12,24 +13,34 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers import initialization as init
+from transformers.conversion_mapping import register_checkpoint_conversion_mapping
+from transformers.core_model_loading import WeightRenaming
 from transformers.modeling_outputs import BaseModelOutputWithPooling, SequenceClassifierOutput
 
 from potstill.models.pooling import max as max_pool
 
 ACTIVATIONS = {"relu": nn.ReLU, "gelu": nn.GELU}
-SPREAD = 0.2  # of a new table's numbers: as wide as word2vec's, which papers start from; BERT's 0.02 hardly moves a gate
+SPREAD = 0.2  # standard deviation of a new table: that of word2vec's, which papers start from; BERT's 0.02 hardly moves a gate
+# A direction's attribute in BiLSTMLayer → its name in files. Students were saved under these names before the attributes
+# got theirs; transformers writes and reads files under them, so that any version reads a folder of any other.
+SAVED_NAMES = {"forward_lstm": "ahead", "backward_lstm": "back"}
 
 
 class BiLSTMConfig(PretrainedConfig):
     """Sizes of a BiLSTM student.
 
     Args:
-        hidden_size: of a token's vector: both directions, so twice the width of one.
-        embedding_size: of the token table, and so of `hidden_states[0]`.
-        dense_size: of the layer between a text's features and the output.
-        dropout: behind the table, between layers and in front of the dense layer.
+        vocab_size: rows of the token table.
+        hidden_size: width of a token's vector: both directions, so twice the width of one.
+        num_hidden_layers: BiLSTM layers.
+        embedding_size: width of the token table, and so of `hidden_states[0]`.
+        dense_size: width of the layer between a text's features and the output.
+        activation: of that layer: a name of ACTIVATIONS.
+        dropout: probability behind the table, between layers and in front of the dense layer.
         siamese: whether texts come in pairs, told apart by token types.
-        shared_first: whether both texts of a pair begin with the row's first token ([CLS]): alone, each would.
+        shared_first: whether both texts of a pair begin with the row's first token ([CLS]), as each would alone.
+        pad_token_id: of the tokenizer.
+        **kwargs: as PretrainedConfig has them.
     """
 
     model_type = "potstill-bilstm"
@@ -66,46 +77,66 @@ class BiLSTMEmbeddings(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        """(b, l) → (b, l, e)."""
+        """Look up the tokens' vectors.
+
+        Args:
+            input_ids: (b, l).
+
+        Returns:
+            (b, l, embedding_size).
+        """
         return self.dropout(self.word_embeddings(input_ids))
 
 
 class BiLSTMLayer(nn.Module):
-    """One LSTM from the first token on, one from the last; padding has no part in either.
+    """One LSTM that reads from the first token on and one that reads from the last; neither reads padding before a token.
 
-    Packed sequences would do the same more slowly: the backward LSTM reads each text turned round within
-    its own length, so that it too meets the padding last.
+    The backward LSTM reads each text reversed within its own length, so that padding comes last for it too. Packed
+    sequences would give the same result more slowly.
 
     Args:
-        dropout: in front of it; None where something else has done it, and no later setting of all dropouts shall add one.
+        inputs: width of what it reads.
+        width: of each direction.
+        dropout: probability in front of the layer. None: the embedding already applies dropout, and set_dropout must not
+            add a second.
     """
 
     def __init__(self, inputs: int, width: int, dropout: float | None) -> None:
         super().__init__()
         self.dropout = nn.Identity() if dropout is None else nn.Dropout(dropout)
-        self.ahead = nn.LSTM(inputs, width, batch_first=True)
-        self.back = nn.LSTM(inputs, width, batch_first=True)
+        self.forward_lstm = nn.LSTM(inputs, width, batch_first=True)
+        self.backward_lstm = nn.LSTM(inputs, width, batch_first=True)
+        # A checkpoint of a training is read by torch, which transformers' registry below does not reach.
+        self.register_load_state_dict_pre_hook(_rename_saved)
 
     def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """states (b, l, d), lengths (b, 1) → (b, l, 2 · width), 0 at padding."""
+        """Run both directions.
+
+        Args:
+            states: (b, l, inputs), padding at the end.
+            lengths: (b, 1), tokens of each text.
+
+        Returns:
+            (b, l, 2 · width), the forward direction first; 0 at padding.
+        """
         states = self.dropout(states)
         positions = torch.arange(states.shape[1], device=states.device)[None]  # (1, l)
         real = (positions < lengths).unsqueeze(-1)
         if torch.onnx.is_in_onnx_export():
             return self._operator(states, lengths) * real
         turned = torch.where(positions < lengths, lengths - 1 - positions, positions)
-        ahead, _ = self.ahead(states)
-        back, _ = self.back(pick(states, turned))
-        return torch.cat([ahead, pick(back, turned)], dim=-1) * real
+        forwards, _ = self.forward_lstm(states)
+        backwards, _ = self.backward_lstm(pick(states, turned))
+        return torch.cat([forwards, pick(backwards, turned)], dim=-1) * real
 
     def _operator(self, states: Tensor, lengths: Tensor) -> Tensor:
-        """The same as ONNX's own operator, which knows lengths and both directions. torch.export cannot take an nn.LSTM of any length."""
-        both = (self.ahead, self.back)
+        """The same by ONNX's own operator, which knows lengths and both directions; torch.export cannot trace an nn.LSTM of any length."""
+        both = (self.forward_lstm, self.backward_lstm)
         inputs, recurrent, *biases = (
             torch.stack([_gates(getattr(one, name)) for one in both])  # (2, 4 · width, …)
             for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         )
-        rows, steps, width = states.shape[0], states.shape[1], self.ahead.hidden_size
+        rows, steps, width = states.shape[0], states.shape[1], self.forward_lstm.hidden_size
         found = torch.onnx.ops.symbolic_multi_out(
             "LSTM",
             (states.transpose(0, 1), inputs, recurrent, torch.cat(biases, dim=1), lengths.squeeze(1).to(torch.int32)),
@@ -116,7 +147,16 @@ class BiLSTMLayer(nn.Module):
         return found[0].permute(2, 0, 1, 3).flatten(2)
 
 
+def _rename_saved(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Give the tensors of a layer, saved before its attributes got their names, the names that they have now."""
+    for name, saved in SAVED_NAMES.items():
+        for key in [key for key in state if key.startswith(f"{prefix}{saved}.")]:
+            state[f"{prefix}{name}.{key.removeprefix(f'{prefix}{saved}.')}"] = state.pop(key)
+
+
 class BiLSTMPreTrainedModel(PreTrainedModel):
+    """What a BiLSTM with and without a head share: configuration, and how weights are drawn."""
+
     config_class = BiLSTMConfig
     base_model_prefix = "bilstm"
 
@@ -127,7 +167,10 @@ class BiLSTMPreTrainedModel(PreTrainedModel):
 
 
 class BiLSTMModel(BiLSTMPreTrainedModel):
-    """The stack without a head. Of a pair, tokens are in the row's order, each with the vector that its own text gives it."""
+    """The stack without a head.
+
+    The tokens of a pair are in the row's order, each with the vector that it has in its own text.
+    """
 
     def __init__(self, config: BiLSTMConfig) -> None:
         super().__init__(config)
@@ -140,9 +183,15 @@ class BiLSTMModel(BiLSTMPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token table."""
         return self.embeddings.word_embeddings
 
     def set_input_embeddings(self, value: Any) -> None:
+        """Replace the token table.
+
+        Args:
+            value: another one.
+        """
         self.embeddings.word_embeddings = value
 
     def forward(
@@ -153,11 +202,18 @@ class BiLSTMModel(BiLSTMPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> BaseModelOutputWithPooling:
-        """(b, l) ids, mask and types (1 in the second text of a pair); padding at the end.
+        """Compute the tokens' states and the texts' vectors.
+
+        Args:
+            input_ids: (b, l), padding at the end.
+            attention_mask: (b, l), 1 at real tokens.
+            token_type_ids: (b, l), 1 in the second text of a pair; read by a siamese network alone.
+            output_hidden_states: whether the embedding output and every layer's output are given too.
+            return_dict: not read; transformers passes it.
 
         Returns:
             last_hidden_state (b, l, hidden_size), and pooler_output: the greatest value of each dimension
-            over a text's tokens, (b, hidden_size), of a siamese network (b, 2 · hidden_size).
+            over a text's tokens, (b, hidden_size); of a siamese network (b, 2 · hidden_size).
         """
         embedded = self.embeddings(input_ids)
         if self.config.siamese:
@@ -182,9 +238,10 @@ class BiLSTMModel(BiLSTMPreTrainedModel):
 
 
 class BiLSTMForSequenceClassification(BiLSTMPreTrainedModel):
-    """[u], or of pairs [u; v; |u - v|; u ⊙ v] → dropout → dense → activation → output (Tang et al. 2019, section 3.2).
+    """[u], or of pairs [u; v; |u - v|; u ⊙ v] → dropout → dense → activation → output.
 
-    u and v: the greatest value of each dimension over the tokens of the first and of the second text.
+    u and v are the greatest values of each dimension over the tokens of the first and of the second text.
+    Source: Tang et al. 2019, section 3.2.
     """
 
     def __init__(self, config: BiLSTMConfig) -> None:
@@ -204,7 +261,18 @@ class BiLSTMForSequenceClassification(BiLSTMPreTrainedModel):
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput:
-        """As BiLSTMModel; logits (b, labels)."""
+        """Compute the logits.
+
+        Args:
+            input_ids: as BiLSTMModel has it, like the following ones.
+            attention_mask: (b, l).
+            token_type_ids: (b, l).
+            output_hidden_states: whether the states are given too.
+            return_dict: not read; transformers passes it.
+
+        Returns:
+            logits (b, labels), and hidden_states where they are asked for.
+        """
         output = self.bilstm(input_ids, attention_mask, token_type_ids, output_hidden_states)
         features = output.pooler_output
         if self.config.siamese:
@@ -219,7 +287,8 @@ class Sides:
     """The two texts of each row of pairs, each as a row by itself, and back.
 
     Args:
-        mask, types: (b, l) of the rows; all of the first text stands before the second.
+        mask: (b, l), 1 at the rows' real tokens.
+        types: (b, l), 0 in the first text and 1 in the second, which comes after all of the first.
         shared_first: whether the second text too begins with the row's first token.
     """
 
@@ -231,7 +300,14 @@ class Sides:
         self.lengths = torch.cat([first, second + self.more])  # (2b, 1)
 
     def apart(self, values: Tensor) -> Tensor:
-        """(b, l, d) → (2b, longest text, d): the first texts, then the second ones, `lengths` long; garbage behind."""
+        """Each text as a row by itself.
+
+        Args:
+            values: (b, l, d).
+
+        Returns:
+            (2b, longest text, d): the first texts, then the second ones. A row is valid up to its `lengths`.
+        """
         # An exported graph keeps l: its operator stops at the longest text by itself.
         longest = values.shape[1] if torch.onnx.is_in_onnx_export() else int(self.lengths.max())
         positions = torch.arange(longest, device=values.device)[None]
@@ -241,7 +317,14 @@ class Sides:
         return torch.cat([values[:, :longest], pick(values, places)])
 
     def together(self, values: Tensor) -> Tensor:
-        """(2b, longest text, d) → (b, l, d) in the rows' order."""
+        """The opposite of `apart`.
+
+        Args:
+            values: (2b, longest text, d).
+
+        Returns:
+            (b, l, d), in the rows' order.
+        """
         positions = torch.arange(self.types.shape[1], device=values.device)[None]
         second = (positions - self.first + self.more).clamp(min=0)
         rows = torch.arange(self.first.shape[0], device=values.device)[:, None]  # (b, 1)
@@ -254,12 +337,20 @@ class Sides:
 
 
 def pick(values: Tensor, places: Tensor) -> Tensor:
-    """values (b, l, d) at places (b, l) of their own row."""
+    """Take the values at other places of the same row.
+
+    Args:
+        values: (b, l, d).
+        places: (b, m) numbers below l.
+
+    Returns:
+        (b, m, d).
+    """
     return values.gather(1, places.unsqueeze(-1).expand(-1, -1, values.shape[-1]))
 
 
 def _gates(values: Tensor) -> Tensor:
-    """torch's order of the gates (input, forget, cell, output) → ONNX's (input, output, forget, cell), along axis 0."""
+    """Turn torch's order of the gates (input, forget, cell, output) into ONNX's (input, output, forget, cell), along axis 0."""
     order = torch.tensor([0, 3, 1, 2], device=values.device)
     return values.unflatten(0, (4, -1)).index_select(0, order).flatten(0, 1)
 
@@ -267,3 +358,6 @@ def _gates(values: Tensor) -> Tensor:
 AutoConfig.register(BiLSTMConfig.model_type, BiLSTMConfig)
 AutoModel.register(BiLSTMConfig, BiLSTMModel)
 AutoModelForSequenceClassification.register(BiLSTMConfig, BiLSTMForSequenceClassification)
+register_checkpoint_conversion_mapping(
+    BiLSTMConfig.model_type, [WeightRenaming(f".{saved}.", f".{name}.") for name, saved in SAVED_NAMES.items()]
+)

@@ -1,8 +1,8 @@
 """A BERT whose parts are smaller than BERT's own configuration can say, as a network of transformers' kind ("potstill-bert").
 
 Fewer attention heads than its width holds; a token table of few columns, and a matrix that widens them
-(as ALBERT and ELECTRA have it); feed-forward matrices that are products of two thin ones. models/head_pruning.py
-and models/low_rank.py fill it with a BERT's weights; all that takes a BERT takes it.
+(as ALBERT and ELECTRA have it); feed-forward matrices that are products of two thin ones. student/head_pruning.py
+and student/low_rank.py fill it with a BERT's weights; all that takes a BERT takes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ from transformers import (
 from transformers.models.bert.modeling_bert import BertEmbeddings, BertPredictionHeadTransform
 
 from potstill.errors import PotstillError
-from potstill.models.heads import kind_of, new_network
 
 
 class CompactConfig(BertConfig):
@@ -49,7 +48,13 @@ class CompactConfig(BertConfig):
 
 
 class LowRankLinear(nn.Module):
-    """x → up(down(x)): a matrix (outputs, inputs) as the product of (outputs, rank) and (rank, inputs)."""
+    """x → up(down(x)): a matrix (outputs, inputs) as the product of (outputs, rank) and (rank, inputs).
+
+    Args:
+        inputs: width of what it reads.
+        outputs: width of what it gives.
+        rank: width in between.
+    """
 
     def __init__(self, inputs: int, outputs: int, rank: int) -> None:
         super().__init__()
@@ -57,7 +62,14 @@ class LowRankLinear(nn.Module):
         self.up = nn.Linear(rank, outputs)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(…, inputs) → (…, outputs)."""
+        """Multiply by both matrices and add the bias of the second.
+
+        Args:
+            states: (…, inputs).
+
+        Returns:
+            (…, outputs).
+        """
         return self.up(self.down(states))
 
 
@@ -72,7 +84,16 @@ class FactoredEmbeddings(BertEmbeddings):
     def forward(  # type: ignore[override]  # by name, as BERT calls it
         self, input_ids: Tensor | None = None, inputs_embeds: Tensor | None = None, **others: Any
     ) -> Tensor:
-        """(b, l) ids, or vectors (b, l, hidden_size) in their place → (b, l, hidden_size)."""
+        """Look up and widen the tokens' vectors; the rest is BERT's own.
+
+        Args:
+            input_ids: (b, l).
+            inputs_embeds: (b, l, hidden_size), read in place of `input_ids` where given.
+            **others: as BertEmbeddings has them.
+
+        Returns:
+            (b, l, hidden_size).
+        """
         if inputs_embeds is None:
             inputs_embeds = self.word_projection(self.word_embeddings(input_ids))
         return super().forward(inputs_embeds=inputs_embeds, **others)
@@ -86,7 +107,14 @@ class NarrowTransform(BertPredictionHeadTransform):
         self.narrow = nn.Linear(config.hidden_size, config.embedding_size, bias=False)
 
     def forward(self, hidden_states: Tensor) -> Tensor:
-        """(…, hidden_size) → (…, embedding_size)."""
+        """Compute what the output matrix reads.
+
+        Args:
+            hidden_states: (…, hidden_size).
+
+        Returns:
+            (…, embedding_size).
+        """
         return self.narrow(super().forward(hidden_states))
 
 
@@ -141,26 +169,23 @@ def _shape(network: PreTrainedModel, config: CompactConfig) -> None:
 
 
 def compact_config(content: Mapping[str, Any], **sizes: int) -> CompactConfig:
-    """A BERT's configuration, as config.json has it, with other `sizes`; its heads stay as large as they are."""
+    """A BERT's configuration with other sizes; its heads stay as large as they are.
+
+    Args:
+        content: the configuration as config.json has it.
+        **sizes: fields of CompactConfig and their values.
+    """
     own = {key: value for key, value in content.items() if key != "model_type"}
     head_size = own.get("head_size") or own["hidden_size"] // own["num_attention_heads"]
     return CompactConfig.from_dict(own | {"head_size": head_size} | sizes)
 
 
-def reshaped(network: PreTrainedModel, weights: Mapping[str, Tensor], **sizes: int) -> PreTrainedModel:
-    """A copy of a BERT with other `sizes` (fields of CompactConfig).
-
-    Args:
-        weights: of the parts that are of another shape, by name; all others are the network's.
-    """
-    twin: Any = new_network(compact_config(network.config.to_dict(), **sizes), kind_of(network), seed=0)
-    own = network.state_dict()
-    twin.load_state_dict({name: weights[name] if name in weights else own[name] for name in twin.state_dict()})
-    return twin.to(network.device).train(network.training)
-
-
 def counted(config: CompactConfig) -> tuple[int, int]:
-    """(parameters of the embedding tables, all others) of a BERT without a head; nothing is made but shapes."""
+    """How many parameters a BERT without a head has; no weight is allocated.
+
+    Returns:
+        (parameters of the embedding tables, all others).
+    """
     with torch.device("meta"):
         network = CompactBertModel(config, add_pooling_layer=False)
     tables = sum(p.numel() for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters())
@@ -168,7 +193,15 @@ def counted(config: CompactConfig) -> tuple[int, int]:
 
 
 def require_bert(model_type: str, place: str) -> None:
-    """Raise a PotstillError for a network of another kind than those that this module makes smaller."""
+    """Check that a network is of a kind that this module makes smaller.
+
+    Args:
+        model_type: of its configuration.
+        place: what the error names.
+
+    Raises:
+        PotstillError: it is not.
+    """
     if model_type not in (BertConfig.model_type, CompactConfig.model_type):
         raise PotstillError(place, f"is for a BERT, and the source is a {model_type}", "name a BERT as student.model, or drop it")
 

@@ -11,22 +11,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from potstill.data.batches import TokenizedTexts, tokenize
-from potstill.data.labelled import Text
 from potstill.errors import PotstillError
-from potstill.files import write_aside
+from potstill.machine.files import write_aside
+from potstill.machine.progress import progress
 from potstill.models import heads, sentence_format
-from potstill.models.output import EMBEDDING, INSIDE, LOGITS, POOLED, EncoderOutput, Field
+from potstill.models.output import EMBEDDING, INSIDE, LOGITS, POOLED, STATES, EncoderOutput, Field
 from potstill.models.pooling import CLS_POOLER, WEIGHTED, mean, pooler_of, pooling_named
-from potstill.progress import progress
+from potstill.registry import EMBED, MLM
 from potstill.runtime.batching import length_batches
-from potstill.runtime.tokens import by_word
+from potstill.runtime.folder import TAGGING
+from potstill.runtime.tokens import Text, TokenizedTexts, by_word, tokenize
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 ONLY_EMBEDDING, ONLY_LOGITS = frozenset({EMBEDDING}), frozenset({LOGITS})
-STATES = frozenset({"hidden_states", "cls_states", "mean_states"})
 # What passes between layers should stay in the processor's cache: BERT-base in bf16 encodes three times as
 # fast with 1024 tokens a batch as with 16384. A GPU wants the opposite.
 CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 65536
@@ -36,7 +35,7 @@ class EncoderModel(nn.Module):
     """A text encoder: a transformers network with a pooling and a normalisation, or with a head.
 
     Args:
-        network: an AutoModel, or a model with a head that models/heads.py knows.
+        network: an AutoModel, or a model with a head of models/heads.py.
         hf_tokenizer: its fast tokenizer. `tokenizer` is a bare copy of it, without padding, truncating
             to `max_length`; it is what every text goes through, so that torch and the runtime agree.
         pooling: a name of models/pooling.py; of a model without a head, like the next two.
@@ -44,10 +43,10 @@ class EncoderModel(nn.Module):
         max_length: tokens a text is cut to, special tokens included.
         dense: layers between pooling and normalisation, as some sentence-transformers folders have.
         layer_weights: (layers + 1,) of the pooling "weighted"; default: all the same.
-        kind: "embed" for a network whose language-model head is for training alone; default: what the network is.
+        head: "embed" for a network whose language-model head is for training alone; default: what the network is.
 
     Attributes:
-        kind: "embed" without a head, else a name of heads.HEADS.
+        head: "embed" without one, else a name of heads.HEADS.
         labels: what the logits stand for, in their order; empty for "embed", "mlm" and "regression".
     """
 
@@ -61,14 +60,14 @@ class EncoderModel(nn.Module):
         max_length: int = 128,
         dense: Sequence[nn.Module] = (),
         layer_weights: Tensor | None = None,
-        kind: str | None = None,
+        head: str | None = None,
     ) -> None:
         super().__init__()
         from tokenizers import Tokenizer
 
         self.network = network
-        self.kind = kind or heads.kind_of(network)
-        self.labels = heads.labels_of(network, self.kind)
+        self.head = head or heads.kind_of(network)
+        self.labels = heads.labels_of(network, self.head)
         self.hf_tokenizer = hf_tokenizer
         self.tokenizer = Tokenizer.from_str(hf_tokenizer.backend_tokenizer.to_str())
         self.tokenizer.no_padding()
@@ -93,15 +92,15 @@ class EncoderModel(nn.Module):
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The stack of layers, from layer 1 on.
-
-        Raises:
-            PotstillError: the network has not exactly one.
-        """
+        """The stack of layers, from layer 1 on. A PotstillError from `stack_place` comes through."""
         return getattr(*self.stack_place())
 
     def stack_place(self) -> tuple[nn.Module, str]:
-        """The module that holds the stack of layers, and its name there."""
+        """The module that holds the stack of layers, and the stack's name in it.
+
+        Raises:
+            PotstillError: the network has no stack of that many layers of one kind, or several.
+        """
         total = int(self.backbone.config.num_hidden_layers)
         stacks = [
             (module, name) for module in self.backbone.modules() for name, child in module.named_children() if _is_stack(child, total)
@@ -130,12 +129,13 @@ class EncoderModel(nn.Module):
 
     @property
     def pad_id(self) -> int:
+        """Number of the padding piece."""
         return int(self.backbone.config.pad_token_id or 0)
 
     @property
     def reads_types(self) -> bool:
         """Whether an exported graph needs token types: those of pairs, which an encoder without a head is not given."""
-        return self.kind != "embed" and self._has_types
+        return self.head != EMBED and self._has_types
 
     @property
     def _has_types(self) -> bool:
@@ -147,7 +147,7 @@ class EncoderModel(nn.Module):
         attention_mask: Tensor,
         token_type_ids: Tensor | None = None,
         reads: Iterable[Field] | None = None,
-        answered: Tensor | None = None,
+        logit_mask: Tensor | None = None,
     ) -> EncoderOutput:
         """Run a padded batch; compute only what `reads` names.
 
@@ -155,10 +155,13 @@ class EncoderModel(nn.Module):
             input_ids: (b, l) piece numbers.
             attention_mask: (b, l) 1 at real tokens.
             token_type_ids: (b, l), passed on where the network has token types.
-            reads: default the embedding, or with a head the logits.
-            answered: (b, l) of a language model: at which tokens logits are wanted, (n, vocabulary); default all, (b, l, vocabulary).
+            reads: fields to compute; default the embedding, or with a head the logits.
+            logit_mask: (b, l) of a language model, True at the n tokens whose logits are computed; default all.
+
+        Returns:
+            The fields with the shapes that models/output.py gives; under a `logit_mask` the logits are (n, vocabulary).
         """
-        wanted = frozenset(reads) if reads is not None else (ONLY_EMBEDDING if self.kind == "embed" else ONLY_LOGITS)
+        wanted = frozenset(reads) if reads is not None else (ONLY_EMBEDDING if self.head == EMBED else ONLY_LOGITS)
         deep = EMBEDDING in wanted and self._pool.layers != "last"
         layered = deep or any(field.name in STATES for field in wanted)
         inside = [field for field in wanted if field.name in INSIDE]
@@ -168,7 +171,7 @@ class EncoderModel(nn.Module):
         values: dict[Field, Tensor] = {}
         with self._recording(inside) as found:
             if LOGITS in wanted or POOLED in wanted:
-                with heads.reading(self.network, POOLED in wanted) as pooled, heads.answering_at(self.network, answered):
+                with heads.reading(self.network, POOLED in wanted) as pooled, heads.logits_at(self.network, logit_mask):
                     output = self.network(**inputs, output_hidden_states=layered)
                 values |= dict(zip((LOGITS, POOLED), (output.logits, *pooled)))
             else:
@@ -194,46 +197,63 @@ class EncoderModel(nn.Module):
         Args:
             states: every hidden state (b, l, d), the embedding output first; the last one alone will
                 do for a pooling that reads no other.
+            mask: (b, l) 1 at real tokens.
+
+        Returns:
+            (b, dimension).
         """
         read = states[-1:] if self._pool.layers == "last" else [states[number] for number in self._pool.numbers(len(states) - 1)]
         vectors = self.dense(self._pool(read, mask, self.layer_weights))
         return nn.functional.normalize(vectors.float(), dim=-1) if self.normalize else vectors
 
     def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> np.ndarray:
-        """Vectors of `texts`, in their order: float32 (n, dimension).
+        """Compute the vectors of texts, in eval mode.
 
-        Texts are sorted by length and batched to at most `batch_tokens` padded tokens, in eval
-        mode. With a `title` a progress bar is shown.
+        Args:
+            texts: n texts; they are sorted by length and batched.
+            batch_tokens: padded tokens a batch at most; default by the device.
+            title: of a progress bar; none without one.
+
+        Returns:
+            float32 (n, dimension), in the order of the texts.
 
         Raises:
             PotstillError: the model has a head and gives no vectors.
         """
-        if self.kind != "embed":
-            raise PotstillError(f"model ({self.kind})", "has a head and gives no vectors", "predict with it, or encode with its backbone")
-        tokens = tokenize(self.tokenizer, texts, self.max_length)
+        if self.head != EMBED:
+            raise PotstillError(f"model ({self.head})", "has a head and gives no vectors", "predict with it, or encode with its backbone")
+        tokens = tokenize(self.tokenizer, texts, self.max_length, title and "tokenize")
         vectors = np.zeros((len(tokens), self.dimension), dtype=np.float32)
         for rows, output in self.run(tokens, ONLY_EMBEDDING, batch_tokens, title):
             vectors[rows] = output.embedding.float().cpu().numpy()
         return vectors
 
     def predict(self, texts: Sequence[Text], batch_tokens: int | None = None, title: str = "") -> np.ndarray | list[np.ndarray]:
-        """Logits of `texts` (or of pairs), in their order: float32 (n, classes); of words to be tagged a list of (words, tags).
+        """Compute the logits of texts, pairs or words to be tagged, in eval mode.
 
         A word's tag is read at its first piece; words beyond `max_length` are missing at the end.
+
+        Args:
+            texts: n of them.
+            batch_tokens: padded tokens a batch at most; default by the device.
+            title: of a progress bar; none without one.
+
+        Returns:
+            float32 (n, classes), in the order of the texts; of words to be tagged a list of (words, tags).
 
         Raises:
             PotstillError: the model has no head, or one of a language model.
         """
-        if self.kind in ("embed", "mlm"):
-            raise PotstillError(f"model ({self.kind})", "has no classification head", "fine-tune it on a task first")
-        tokens = tokenize(self.tokenizer, texts, self.max_length)
+        if self.head in (EMBED, MLM):
+            raise PotstillError(f"model ({self.head})", "has no classification head", "fine-tune it on a task first")
+        tokens = tokenize(self.tokenizer, texts, self.max_length, title and "tokenize")
         found: list[np.ndarray] = [np.zeros(0, dtype=np.float32)] * len(tokens)
         for rows, output in self.run(tokens, ONLY_LOGITS, batch_tokens, title):
             logits = output.logits.float().cpu().numpy()
             for row, own in zip(rows, logits):
                 words = None if tokens.words is None else tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]]
                 found[row] = own if words is None else by_word(words, own)
-        if self.kind == "tagging":
+        if self.head == TAGGING:
             return found
         return np.stack(found) if found else np.zeros((0, max(1, len(self.labels))), dtype=np.float32)
 
@@ -241,7 +261,17 @@ class EncoderModel(nn.Module):
     def run(
         self, tokens: TokenizedTexts, reads: Iterable[Field], batch_tokens: int | None = None, title: str = ""
     ) -> Iterator[tuple[np.ndarray, EncoderOutput]]:
-        """Yield (row numbers, output) of batches of like length, in eval mode; every row comes once."""
+        """Run texts in batches of like length, in eval mode and without gradients; every row comes once.
+
+        Args:
+            tokens: texts in the tokenizer's pieces.
+            reads: fields to compute.
+            batch_tokens: padded tokens a batch at most; default by the device.
+            title: of a progress bar; none without one.
+
+        Yields:
+            Row numbers (b,) and the output for them.
+        """
         batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS)
         was_training = self.training
         self.eval()
@@ -256,31 +286,40 @@ class EncoderModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where its parameters lie."""
         return next(self.parameters()).device
 
     def set_dropout(self, probability: float) -> None:
-        """Dropout of every layer while training; the configuration, which later training starts from, keeps its own."""
+        """Set the dropout of every layer in training; the configuration, which later training starts from, keeps its own."""
         for module in self.network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = probability
 
     def parameter_counts(self) -> tuple[int, int]:
-        """(parameters of the embedding tables, all others). BERT's own pooler is left out where no vector reads it."""
+        """How many parameters it has; BERT's own pooler is left out where no vector reads it.
+
+        Returns:
+            (parameters of the embedding tables, all others).
+        """
         tables = sum(p.numel() for module in self.modules() if isinstance(module, nn.Embedding) for p in module.parameters())
-        unread = "network.pooler." if self.kind == "embed" else " "
+        unread = "network.pooler." if self.head == EMBED else " "
         total = sum(p.numel() for name, p in self.named_parameters() if not name.startswith(unread))
         return tables, total - tables
 
     def save(self, folder: str | Path) -> None:
-        """Write a folder that potstill, transformers and sentence-transformers load, whole or not at all."""
+        """Write a folder that potstill, transformers and sentence-transformers load, whole or not at all.
+
+        A PotstillError from machine.files.write_aside comes through: the folder cannot be written.
+        """
         with write_aside(folder) as aside:
-            network = self.backbone if self.kind == "embed" else self.network
-            network.config.output_hidden_states = self.kind == "embed" and self._pool.layers != "last"  # sentence-transformers asks it
+            network = self.backbone if self.head == EMBED else self.network
+            network.config.output_hidden_states = self.head == EMBED and self._pool.layers != "last"  # sentence-transformers asks it
             network.save_pretrained(aside)
             self.hf_tokenizer.model_max_length = self.max_length
             self.hf_tokenizer.save_pretrained(aside)
-            if self.kind == "embed":
-                sentence_format.write(aside, self)
+            if self.head == EMBED:
+                layout = sentence_format.Layout(self.pooling, self.normalize, self.max_length, list(self.dense), self.layer_weights)
+                sentence_format.write(aside, layout, len(self.layers), self.width)
 
 
 def _state(tokens: Tensor, name: str, mask: Tensor) -> Tensor:
@@ -292,3 +331,22 @@ def _state(tokens: Tensor, name: str, mask: Tensor) -> Tensor:
 
 def _is_stack(module: nn.Module, total: int) -> bool:
     return isinstance(module, nn.ModuleList) and len(module) == total and len({type(layer) for layer in module}) <= 1
+
+
+def keep_layers(model: EncoderModel, layers: Sequence[int]) -> None:
+    """Drop every layer of a model but some, in place.
+
+    A PotstillError from `stack_place` comes through: the network has no one stack of layers.
+
+    Args:
+        model: its configuration is changed with it.
+        layers: numbers from 1 of those that stay, in the order in which they will stand.
+    """
+    parent, name = model.stack_place()
+    stack = getattr(parent, name)
+    setattr(parent, name, nn.ModuleList(stack[layer - 1] for layer in layers))
+    config = model.backbone.config  # the head's too: it is one object
+    config.num_hidden_layers = len(layers)
+    types = getattr(config, "layer_types", None)
+    if types:  # ModernBERT: which layers attend locally
+        config.layer_types = [types[layer - 1] for layer in layers]

@@ -10,73 +10,89 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from potstill.errors import PotstillError
-from potstill.files import read_json
+from potstill.machine.files import read_json
+from potstill.registry import EMBED, MLM
+from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 # Kind of a head → (transformers' class for it, what its configuration calls the problem).
 HEADS = {
-    "classification": ("AutoModelForSequenceClassification", "single_label_classification"),
-    "multilabel": ("AutoModelForSequenceClassification", "multi_label_classification"),
-    "regression": ("AutoModelForSequenceClassification", "regression"),
-    "tagging": ("AutoModelForTokenClassification", None),
-    "mlm": ("AutoModelForMaskedLM", None),
+    CLASSIFICATION: ("AutoModelForSequenceClassification", "single_label_classification"),
+    MULTILABEL: ("AutoModelForSequenceClassification", "multi_label_classification"),
+    REGRESSION: ("AutoModelForSequenceClassification", REGRESSION),
+    TAGGING: ("AutoModelForTokenClassification", None),
+    MLM: ("AutoModelForMaskedLM", None),
 }
-SUFFIXES = {"ForSequenceClassification": "classification", "ForTokenClassification": "tagging", "ForMaskedLM": "mlm"}
+SUFFIXES = {"ForSequenceClassification": CLASSIFICATION, "ForTokenClassification": TAGGING, "ForMaskedLM": MLM}
 
 
 def kind_of(network: PreTrainedModel) -> str:
-    """The kind of head that a network has, "embed" for none."""
+    """The kind of head that a network has: a name of HEADS, or "embed" for none."""
     kind = _kind(type(network).__name__)
-    return _problem(network.config.problem_type, network.config.num_labels) if kind == "classification" else kind
+    return _problem(network.config.problem_type, network.config.num_labels) if kind == CLASSIFICATION else kind
 
 
 def labels_of(network: PreTrainedModel, kind: str) -> list[str]:
-    """Names of the logits in their order."""
-    if kind in ("embed", "mlm", "regression"):
+    """Names of the logits in their order; none of "embed", "mlm" and "regression"."""
+    if kind in (EMBED, MLM, REGRESSION):
         return []
     return [str(name) for _, name in sorted(network.config.id2label.items())]  # type: ignore[union-attr]  # a head has labels
 
 
 def saved_kind(folder: Path) -> str:
-    """The kind of a folder's head; a language model's counts as none, since most pretrained encoders carry one."""
+    """The kind of a folder's head; a language model's counts as none, since most pretrained encoders carry one.
+
+    A PotstillError from read_json comes through: config.json cannot be read.
+    """
     kind = saved_head(folder)[0]
-    return "embed" if kind == "mlm" else kind
+    return EMBED if kind == MLM else kind
 
 
 def saved_head(folder: Path) -> tuple[str, list[str]]:
-    """The kind of a folder's head, "embed" for none, and the names of its logits, read without loading anything."""
+    """What a folder's configuration says of its head; no network is loaded.
+
+    A PotstillError from read_json comes through: config.json cannot be read.
+
+    Returns:
+        The head's kind, "embed" for none, and the names of its logits in their order.
+    """
     config = read_json(folder / "config.json")
     config = config if isinstance(config, dict) else {}
     kind = _kind(str((config.get("architectures") or [""])[0]))
     # A configuration without names is one of two labels to transformers.
     names = [str(name) for _, name in sorted((config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}).items(), key=_number)]
-    if kind == "classification":
+    if kind == CLASSIFICATION:
         kind = _problem(config.get("problem_type"), len(names))
-    return kind, [] if kind in ("embed", "mlm", "regression") else names
+    return kind, [] if kind in (EMBED, MLM, REGRESSION) else names
 
 
 def load_network(folder: Path, kind: str, labels: Sequence[str] = (), seed: int = 0) -> PreTrainedModel:
-    """Load a network with a head of `kind`, in fp32; a head (or a vocabulary's decoder) that the folder lacks is drawn with `seed`.
+    """Load a network with a head, in fp32.
+
+    Errors of transformers come through; models/loading.py puts them into one line.
 
     Args:
+        folder: of a transformers model.
+        kind: a name of HEADS, or "embed" for no head.
         labels: of a head made anew; where the folder's head has the same, it is kept. Without any, the folder's.
+        seed: what a head, a decoder or a pooler that the folder lacks is drawn with.
     """
     import transformers
 
-    import potstill.models.bilstm
-    import potstill.models.compact
+    import potstill.models.bilstm  # noqa: F401
+    import potstill.models.compact  # noqa: F401
     import potstill.models.static  # noqa: F401  # these tell transformers of themselves
 
     transformers.logging.set_verbosity_error()  # a head made anew is no news to whoever asked for it
-    if kind == "embed":
+    if kind == EMBED:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)  # of a pooler that the folder lacks
             return transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     before = [str(name).casefold() for _, name in sorted(config.id2label.items())]
-    if labels or kind == "regression":
+    if labels or kind == REGRESSION:
         name_labels(config, kind, labels)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -90,17 +106,29 @@ def load_network(folder: Path, kind: str, labels: Sequence[str] = (), seed: int 
 
 
 def new_network(config: PretrainedConfig, kind: str, seed: int) -> PreTrainedModel:
-    """A network with random weights, drawn with `seed`."""
+    """A network with random weights, in fp32; torch's generator stays as it was.
+
+    Args:
+        config: its sizes, and the labels of its head.
+        kind: a name of HEADS, or "embed" for no head.
+        seed: what the weights are drawn with.
+    """
     import transformers
 
-    name = "AutoModel" if kind == "embed" else HEADS[kind][0]
+    name = "AutoModel" if kind == EMBED else HEADS[kind][0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return getattr(transformers, name).from_config(config, dtype=torch.float32)
 
 
 def name_labels(config: PretrainedConfig, kind: str, labels: Sequence[str]) -> None:
-    """Write into a configuration what its head tells apart."""
+    """Write into a configuration what its head tells apart.
+
+    Args:
+        config: it is changed in place.
+        kind: a name of HEADS.
+        labels: in the order of the logits; none of a regression, whose one logit is called "score".
+    """
     config.problem_type = HEADS[kind][1]  # type: ignore[assignment]
     names = list(labels) or ["score"]
     config.id2label = dict(enumerate(names))
@@ -123,7 +151,17 @@ def output_layer(network: PreTrainedModel) -> torch.nn.Linear:
 
 @contextmanager
 def reading(network: PreTrainedModel, wanted: bool = True) -> Iterator[list[torch.Tensor]]:
-    """Within the block a forward pass fills the list with what the layer that gives the logits reads, where that is `wanted`."""
+    """Within the block a forward pass adds to a list what the layer that gives the logits reads.
+
+    A PotstillError from `output_layer` comes through.
+
+    Args:
+        network: with a head.
+        wanted: False leaves the list empty.
+
+    Yields:
+        The list: a tensor (b, …, d) for each forward pass.
+    """
     found: list[torch.Tensor] = []
     if not wanted:
         yield found
@@ -136,18 +174,22 @@ def reading(network: PreTrainedModel, wanted: bool = True) -> Iterator[list[torc
 
 
 @contextmanager
-def answering_at(network: PreTrainedModel, chosen: torch.Tensor | None) -> Iterator[None]:
-    """Within the block the head of a language model sees the chosen tokens alone, (b, l) → logits (n, vocabulary); None: all of them.
+def logits_at(network: PreTrainedModel, mask: torch.Tensor | None) -> Iterator[None]:
+    """Within the block a language model computes the logits of some tokens alone.
 
-    A vocabulary is the widest layer of a small network: with 15 % of the tokens masked the whole of it costs seven times what is read.
+    A vocabulary is the widest layer of a small network: with 15 % of the tokens masked the logits of all cost seven times what is read.
+
+    Args:
+        network: with a language model's head.
+        mask: (b, l) True at n tokens, whose logits are then (n, vocabulary); None for all, (b, l, vocabulary).
     """
-    if chosen is None:
+    if mask is None:
         yield
         return
     base = network.base_model
     # The first part of the head: a stack of layers in BERT and MPNet, the first of three layers in DistilBERT.
     head = next(child for child in network.children() if child is not base and any(True for _ in child.parameters()))
-    hook = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][chosen], *inputs[1:]))
+    hook = head.register_forward_pre_hook(lambda module, inputs: (inputs[0][mask], *inputs[1:]))
     try:
         yield
     finally:
@@ -155,10 +197,16 @@ def answering_at(network: PreTrainedModel, chosen: torch.Tensor | None) -> Itera
 
 
 @contextmanager
-def undecoded(network: PreTrainedModel) -> Iterator[torch.nn.Linear]:
-    """Within the block a language model's logits are what its decoder reads, (…, d); gives the decoder, (vocabulary, d).
+def without_decoder(network: PreTrainedModel) -> Iterator[torch.nn.Linear]:
+    """Within the block a language model gives in place of its logits what its decoder reads, (…, d).
 
     For whoever wants logits of a part of the vocabulary, which differs from token to token.
+
+    Args:
+        network: with a language model's head.
+
+    Yields:
+        The decoder, whose weight is (vocabulary, d).
     """
     decoder: Any = network.get_output_embeddings()
     decoder.forward = lambda hidden: hidden
@@ -177,13 +225,13 @@ def _draw_output(network: PreTrainedModel) -> None:
 
 
 def _kind(architecture: str) -> str:
-    return next((kind for suffix, kind in SUFFIXES.items() if architecture.endswith(suffix)), "embed")
+    return next((kind for suffix, kind in SUFFIXES.items() if architecture.endswith(suffix)), EMBED)
 
 
 def _problem(problem_type: str | None, labels: int | None) -> str:
     """What a head for sequences is for; transformers leaves the type empty until it has trained."""
     known = {name: kind for kind, (_, name) in HEADS.items() if name}
-    return known.get(problem_type or "", "regression" if labels == 1 else "classification")
+    return known.get(problem_type or "", REGRESSION if labels == 1 else CLASSIFICATION)
 
 
 def _number(item: tuple[str, str]) -> int:

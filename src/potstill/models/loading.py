@@ -12,6 +12,7 @@ from potstill.errors import PotstillError
 from potstill.models import heads, sentence_format
 from potstill.models.encoder import EncoderModel
 from potstill.models.source import model_folder
+from potstill.registry import EMBED, MLM
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -23,7 +24,7 @@ def load_encoder(
     pooling: str | None = None,
     normalize: bool | None = None,
     max_length: int | None = None,
-    kind: str | None = None,
+    head: str | None = None,
     labels: Sequence[str] = (),
     seed: int = 0,
     lm_head: bool = False,
@@ -32,16 +33,19 @@ def load_encoder(
 
     Args:
         name: a transformers or sentence-transformers folder, a run folder, or a hub name.
-        pooling, normalize, max_length: instead of what the folder says. A plain transformers
-            folder says nothing: mean, normalised; the tokenizer's length, else 128.
-        kind: the head to load: a name of heads.HEADS, or "embed" for none; default: the head for
+        pooling: a name of models/pooling.py; default what the folder says, mean where it says nothing.
+        normalize: whether vectors are scaled to unit length; default what the folder says, yes where it says nothing.
+        max_length: tokens a text is cut to; default what the folder says, else what its tokenizer says, else 128. Never
+            more than the network has positions for.
+        head: the one to load: a name of heads.HEADS, or "embed" for none; default: the head for
             classification or tagging that the folder has. A head that the folder lacks is made anew.
-        labels: with `kind`, what a head that is made anew is to tell apart.
+        labels: with `head`, what a head that is made anew is to tell apart.
         seed: of a head that is made anew.
         lm_head: an encoder without a head that gets a language model's for its training; it is never saved.
 
     Raises:
-        PotstillError: see models/source.py; or a part that this package does not know.
+        PotstillError: no model folder of that name (models/source.py says why); files that cannot be read; a module,
+            pooling or activation that this package does not know; no fast tokenizer.
     """
     from transformers import AutoTokenizer
     from transformers.utils import logging
@@ -50,7 +54,7 @@ def load_encoder(
     layout = sentence_format.read(folder)
     logging.disable_progress_bar()
     try:
-        network = heads.load_network(folder, "mlm" if lm_head else kind or heads.saved_kind(folder), labels, seed)
+        network = heads.load_network(folder, MLM if lm_head else head or heads.saved_kind(folder), labels, seed)
         hf_tokenizer = AutoTokenizer.from_pretrained(folder, use_fast=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError, RuntimeError, SafetensorError) as error:
         raise PotstillError(name, f"cannot be loaded: {str(error).splitlines()[0]}", "check that it is an encoder, saved whole") from error
@@ -64,7 +68,7 @@ def load_encoder(
         max_length=min(max_length or layout.max_length or _own_length(hf_tokenizer) or 128, position_limit(network)),
         dense=layout.dense,
         layer_weights=layout.layer_weights,
-        kind="embed" if lm_head else None,
+        head=EMBED if lm_head else None,
     )
     return model.eval()
 

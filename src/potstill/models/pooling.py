@@ -7,29 +7,53 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
-
 from potstill.errors import PotstillError, did_you_mean
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
 
 def mean(tokens: Tensor, mask: Tensor) -> Tensor:
-    """Mean over real tokens. tokens (b, l, d), mask (b, l) → (b, d)."""
+    """Mean over real tokens.
+
+    Args:
+        tokens: (b, l, d).
+        mask: (b, l) 1 at real tokens.
+
+    Returns:
+        (b, d); zeros for a text without a real token.
+    """
     weights = mask.unsqueeze(-1).to(tokens.dtype)  # (b, l, 1)
     # A row without a real token would divide by zero; it gets the zero vector.
     return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
 
 def cls(tokens: Tensor, mask: Tensor) -> Tensor:
-    """The first token's vector. tokens (b, l, d) → (b, d)."""
+    """The first token's vector.
+
+    Args:
+        tokens: (b, l, d).
+        mask: not read; every pooling of tokens is called alike.
+
+    Returns:
+        (b, d).
+    """
     return tokens[:, 0]
 
 
 def max(tokens: Tensor, mask: Tensor) -> Tensor:  # named as the field names it
-    """Greatest value of each dimension over real tokens. tokens (b, l, d), mask (b, l) → (b, d)."""
+    """Greatest value of each dimension over real tokens.
+
+    Args:
+        tokens: (b, l, d).
+        mask: (b, l) 1 at real tokens.
+
+    Returns:
+        (b, d).
+    """
+    import torch
+
     # Padding must lose against every real value, negative ones too: the type's lowest, not 0.
     return tokens.masked_fill(mask.unsqueeze(-1) == 0, torch.finfo(tokens.dtype).min).amax(1)
 
@@ -65,9 +89,11 @@ class Pooling:
 
     @property
     def name(self) -> str:
+        """What recipes call it."""
         return self.reduce if self.layers == "last" or self.reduce == WEIGHTED else f"{self.reduce}_{self.layers}"
 
     def describe(self) -> str:
+        """What it computes, for listing."""
         how = {
             "mean": "mean over real tokens of",
             "max": "greatest value over real tokens of",
@@ -78,7 +104,14 @@ class Pooling:
         return f"{how[self.reduce]} {LAYERS[self.layers][1]}"
 
     def numbers(self, total: int, place: str = "pooling") -> list[int]:
-        """Which hidden states of a model of `total` layers are read.
+        """Which hidden states are read.
+
+        Args:
+            total: layers of the model.
+            place: what an error names.
+
+        Returns:
+            Numbers of hidden states in rising order: 0 is the embedding output, `total` the last layer's output.
 
         Raises:
             PotstillError: the model has fewer layers than the name says.
@@ -95,11 +128,18 @@ class Pooling:
         return width * (len(LAYERS[self.layers][0](9)) if self.reduce == "concat" else 1)
 
     def __call__(self, states: Sequence[Tensor], mask: Tensor, weights: Tensor | None = None) -> Tensor:
-        """(b, l, d) of each layer of `numbers`, mask (b, l) → (b, d), in fp32; concat: (b, layers · d).
+        """Pool in fp32.
 
         Args:
-            weights: (layers,) of "weighted".
+            states: (b, l, d) of each layer of `numbers`.
+            mask: (b, l) 1 at real tokens.
+            weights: (layers,) of "weighted"; None weighs all the same.
+
+        Returns:
+            (b, d); of "concat" (b, layers · d).
         """
+        import torch
+
         found = [state.float() for state in states]
         if self.reduce == "cls":
             return cls(found[-1], mask)
@@ -128,14 +168,27 @@ CLS_POOLER = "cls_pooler"  # not one more pooling, but cls with the network's ow
 
 
 def pooling_named(name: str, place: str = "pooling") -> Pooling:
-    """The pooling of that name, or a PotstillError that names the known ones."""
+    """The pooling of that name.
+
+    Raises:
+        PotstillError: there is none.
+    """
     if name not in POOLINGS:
         raise PotstillError(place, f"unknown pooling {name!r}", did_you_mean(name, [*POOLINGS, CLS_POOLER]))
     return POOLINGS[name]
 
 
 def check_pooling(name: str, total: int | None, place: str = "pooling") -> None:
-    """Raise a PotstillError where no pooling has that name, or a model of `total` layers (None: unknown) cannot give it."""
+    """Check that a model can be pooled so.
+
+    A PotstillError from `pooling_named` or Pooling.numbers comes through: no pooling has that name, or the model has
+    too few layers for it.
+
+    Args:
+        name: of a pooling, or CLS_POOLER.
+        total: layers of the model; None where that is unknown.
+        place: what an error names.
+    """
     if name != CLS_POOLER:
         pooling = pooling_named(name, place)
         if total is not None:
@@ -149,7 +202,13 @@ def describe() -> dict[str, str]:
 
 
 def pooler_of(network: PreTrainedModel) -> Sequence[nn.Module]:
-    """The dense layer and tanh that a BERT puts behind its first token, of CLS_POOLER; a PotstillError where there is none."""
+    """Copies of the dense layer and the tanh that a BERT puts behind its first token, for CLS_POOLER.
+
+    Raises:
+        PotstillError: the network has no such layer.
+    """
+    from torch import nn
+
     dense = getattr(getattr(network.base_model, "pooler", None), "dense", None)
     if not isinstance(dense, nn.Linear):
         raise PotstillError("pooling", f"a {network.config.model_type} has no pooler", "choose cls")

@@ -11,28 +11,34 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from potstill.errors import PotstillError
-from potstill.files import read_json
+from potstill.machine.files import read_json
 from potstill.models.pooling import POOLINGS, WEIGHTED
-
-if TYPE_CHECKING:
-    from potstill.models.encoder import EncoderModel
 
 # The activations that a Dense module may name, by class name; nothing is imported by a name out of a file.
 ACTIVATIONS = {"Identity": nn.Identity, "Tanh": nn.Tanh, "GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
 TYPES = "sentence_transformers.models"
+Module = tuple[str, dict[str, Any], dict[str, Tensor]]  # the library's class, its configuration, its weights
 MODES = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls", "pooling_mode_max_tokens": "max"}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a folder says about the way from token vectors to a text's vector; None where it is silent."""
+    """The way from token vectors to a text's vector, as a folder says it.
+
+    Attributes:
+        pooling: a name of models/pooling.py; None where the folder is silent.
+        normalize: whether vectors are scaled to unit length.
+        max_length: tokens a text is cut to; None where the folder is silent.
+        dense: layers between pooling and normalisation, each linear one with its activation behind it.
+        layer_weights: (layers + 1,) of the pooling "weighted"; None of another.
+    """
 
     pooling: str | None = None
     normalize: bool = True
@@ -45,7 +51,8 @@ def read(folder: Path) -> Layout:
     """Read modules.json and what it names; an empty Layout for a plain transformers folder.
 
     Raises:
-        PotstillError: a module, a pooling or an activation that this package does not know.
+        PotstillError: a module, a pooling or an activation that this package does not know; a file that cannot be read;
+            weights that are not in safetensors.
     """
     if not (folder / "modules.json").is_file():
         return Layout()
@@ -77,34 +84,20 @@ def read(folder: Path) -> Layout:
     return Layout(pooling, normalize, int(length) if length and length < 1 << 20 else None, dense, weights)
 
 
-def write(folder: Path, model: EncoderModel) -> None:
+def write(folder: Path, layout: Layout, layers: int, width: int) -> None:
     """Add sentence-transformers' files to a folder that holds a transformers model.
 
-    Means of several layers, and one layer that is not the last, are its WeightedLayerPooling. What
-    its own modules cannot say (the greatest value of several layers, layers one after the other) is
-    a LayerPooling, for which this package must be installed where the folder is loaded.
+    Args:
+        folder: of the model.
+        layout: with a pooling and a `max_length`.
+        layers: of the network; one without any is written as a StaticEmbedding.
+        width: of its hidden states.
     """
-    pooling, total = POOLINGS[model.pooling], len(model.layers)
-    numbers = pooling.numbers(total)
-    dimension = pooling.width(model.width)
-    modules: list[tuple[str, dict[str, Any], dict[str, Tensor]]] = []
-    first = "Transformer" if total else "StaticEmbedding"
-    if not total:
-        pass  # its pooling is its own
-    elif pooling.reduce == "concat" or (pooling.reduce == "max" and len(numbers) > 1):
-        modules.append(("LayerPooling", {"pooling": model.pooling, "embedding_dimension": dimension}, {}))
-    else:
-        if pooling.layers != "last":
-            weights = torch.tensor([float(number in numbers) for number in range(total + 1)])
-            own = weights if model.layer_weights is None else model.layer_weights.detach().cpu()
-            settings = {"word_embedding_dimension": model.width, "layer_start": 0, "num_hidden_layers": total}
-            modules.append(("WeightedLayerPooling", settings, {"layer_weights": own.contiguous()}))
-        reduce = "mean" if pooling.reduce == WEIGHTED else pooling.reduce
-        modes = {key: mode == reduce for key, mode in MODES.items()}
-        modules.append(("Pooling", {"word_embedding_dimension": dimension} | modes, {}))
-    modules += [_dense_module(layer, activation) for layer, activation in _dense_pairs(model.dense)]
-    if model.normalize:
+    modules = _pooling_modules(layout, layers, width) if layers else []  # a StaticEmbedding's pooling is its own
+    modules += [_dense_module(layer, activation) for layer, activation in _dense_pairs(layout.dense)]
+    if layout.normalize:
         modules.append(("Normalize", {}, {}))
+    first = "Transformer" if layers else "StaticEmbedding"
     rows = [{"idx": 0, "name": "0", "path": "", "type": f"{TYPES}.{first}"}]
     for number, (kind, settings, tensors) in enumerate(modules, start=1):
         place = folder / f"{number}_{kind}"
@@ -116,8 +109,31 @@ def write(folder: Path, model: EncoderModel) -> None:
         types = f"{__package__}.layer_pooling" if kind == "LayerPooling" else TYPES
         rows.append({"idx": number, "name": str(number), "path": place.name, "type": f"{types}.{kind}"})
     _write(folder / "modules.json", rows)
-    if total:
-        _write(folder / "sentence_bert_config.json", {"max_seq_length": model.max_length, "do_lower_case": False})
+    if layers:
+        _write(folder / "sentence_bert_config.json", {"max_seq_length": layout.max_length, "do_lower_case": False})
+
+
+def _pooling_modules(layout: Layout, layers: int, width: int) -> list[Module]:
+    """The modules that pool hidden states as the layout says.
+
+    Means of several layers, and one layer that is not the last, are a WeightedLayerPooling before the Pooling. What the
+    library's own modules cannot say (the greatest value of several layers, layers one after the other) is a
+    LayerPooling, for which this package must be installed where the folder is loaded.
+    """
+    assert layout.pooling is not None
+    pooling = POOLINGS[layout.pooling]
+    numbers, dimension = pooling.numbers(layers), pooling.width(width)
+    if pooling.reduce == "concat" or (pooling.reduce == "max" and len(numbers) > 1):
+        return [("LayerPooling", {"pooling": layout.pooling, "embedding_dimension": dimension}, {})]
+    modules: list[Module] = []
+    if pooling.layers != "last":
+        weights = torch.tensor([float(number in numbers) for number in range(layers + 1)])
+        own = weights if layout.layer_weights is None else layout.layer_weights.detach().cpu()
+        settings = {"word_embedding_dimension": width, "layer_start": 0, "num_hidden_layers": layers}
+        modules.append(("WeightedLayerPooling", settings, {"layer_weights": own.contiguous()}))
+    reduce = "mean" if pooling.reduce == WEIGHTED else pooling.reduce
+    modes = {key: mode == reduce for key, mode in MODES.items()}
+    return [*modules, ("Pooling", {"word_embedding_dimension": dimension} | modes, {})]
 
 
 def _dense_pairs(dense: Iterable[nn.Module]) -> list[tuple[nn.Linear, nn.Module]]:
@@ -130,7 +146,7 @@ def _dense_pairs(dense: Iterable[nn.Module]) -> list[tuple[nn.Linear, nn.Module]
     ]
 
 
-def _dense_module(layer: nn.Linear, activation: nn.Module) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+def _dense_module(layer: nn.Linear, activation: nn.Module) -> Module:
     kind = type(activation)
     module = "torch.nn.modules.linear" if kind is nn.Identity else "torch.nn.modules.activation"
     settings = {
@@ -143,7 +159,11 @@ def _dense_module(layer: nn.Linear, activation: nn.Module) -> tuple[str, dict[st
 
 
 def _layers_named(folder: Path, reduce: str | None, weights: Tensor) -> str:
-    """The pooling that a WeightedLayerPooling and the Pooling behind it make together."""
+    """The pooling that a WeightedLayerPooling and the Pooling behind it make together.
+
+    Raises:
+        PotstillError: they make none that this package has.
+    """
     chosen = torch.nonzero(weights).flatten().tolist()
     if bool((weights[chosen] == weights[chosen[0]]).all()):
         for name in (name for name, pooling in POOLINGS.items() if pooling.reduce == reduce):
@@ -158,7 +178,11 @@ def _layers_named(folder: Path, reduce: str | None, weights: Tensor) -> str:
 
 
 def _layer_weights(folder: Path) -> Tensor:
-    """(layers + 1,) of a WeightedLayerPooling, 0 for the layers below its first."""
+    """(layers + 1,) of a WeightedLayerPooling, 0 for the layers below its first.
+
+    Raises:
+        PotstillError: its weights are not in safetensors.
+    """
     config, file = read_json(folder / "config.json"), folder / "model.safetensors"
     if not file.is_file():
         raise PotstillError(folder, "has no model.safetensors", "save the module with safetensors")

@@ -14,6 +14,9 @@ NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model", "*/config.json", "*/*.s
 def model_folder(name: str) -> Path:
     """The local folder of a model: `name` itself, the student of a run folder, or the hub's snapshot.
 
+    Args:
+        name: a folder, relative to the working folder, or a name on the hub.
+
     Raises:
         PotstillError: no such folder and no such model in reach; no configuration; no tokenizer;
             or only pickled weights (which can run code when they are opened, so they are refused).

@@ -14,7 +14,14 @@ from transformers.modeling_outputs import BaseModelOutput
 
 
 class StaticConfig(PretrainedConfig):
-    """Sizes of a static student; its layers are 0, always."""
+    """Sizes of a static student; its layers are 0, always.
+
+    Args:
+        vocab_size: rows of the token table.
+        hidden_size: width of a token's vector.
+        pad_token_id: of the tokenizer.
+        **kwargs: as PretrainedConfig has them.
+    """
 
     model_type = "potstill-static"
 
@@ -26,7 +33,7 @@ class StaticConfig(PretrainedConfig):
 
 
 class StaticModel(PreTrainedModel):
-    """The table."""
+    """The token table as a network without layers."""
 
     config_class = StaticConfig
     base_model_prefix = "static"
@@ -43,15 +50,31 @@ class StaticModel(PreTrainedModel):
         return self.embedding
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token table."""
         return self.embedding
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the token table.
+
+        Args:
+            value: another one.
+        """
         self.embedding = value  # type: ignore[assignment]
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, output_hidden_states: bool | None = None, return_dict: bool | None = None
     ) -> BaseModelOutput:
-        """(b, l) ids → vectors (b, l, hidden_size); the mask is the pooling's business."""
+        """Look up the tokens' vectors.
+
+        Args:
+            input_ids: (b, l).
+            attention_mask: not read: padding is the pooling's business.
+            output_hidden_states: whether the vectors are given as `hidden_states[0]` too.
+            return_dict: not read; transformers passes it.
+
+        Returns:
+            last_hidden_state (b, l, hidden_size).
+        """
         tokens = self.embedding(input_ids)
         return BaseModelOutput(last_hidden_state=tokens, hidden_states=(tokens,) if output_hidden_states else None)
 

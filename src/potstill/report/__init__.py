@@ -1,4 +1,4 @@
-"""Records → one HTML page and one terminal table; never torch."""
+"""One run's records as an HTML page and as a terminal table; torch is never imported."""
 
 from potstill.report.page import write_report
 from potstill.report.rows import model_rows

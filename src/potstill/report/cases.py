@@ -31,12 +31,15 @@ class CaseRow:
     smallest: list[bool]
     """Whether a cell is the smallest angle of its layer on this text, where there are several."""
     answers: list[tuple[str, bool]]
-    """What each side of the table's `sides` says of the text, and whether it is another label than the gold one."""
+    """For each of the table's `sides`: what it says of the text, and whether that is another label than the gold one."""
 
 
 @dataclass(frozen=True)
 class Case:
+    """One text, with a row for each term of each run that measured it."""
+
     text: str
+    """Cut to `LENGTH` characters."""
     whole: str
     """The text uncut."""
     rows: list[CaseRow]
@@ -44,8 +47,10 @@ class Case:
 
 @dataclass(frozen=True)
 class CaseTable:
+    """The table of chosen texts: columns of answers, then a column for each pair of layers."""
+
     sides: list[str]
-    """Headings of the columns of answers, before those of the layers; none of a task without labels."""
+    """Headings of the columns of answers; none for a task without labels."""
     layers: list[str]
     """Heading of each column: the student's layer → the teacher's."""
     cases: list[Case]
@@ -59,7 +64,12 @@ class CaseTable:
 
 
 def case_table(runs: Sequence[Run], names: Sequence[str]) -> CaseTable | None:
-    """The table of one run, or of several on the texts that at least two of them share; None where there is nothing to show."""
+    """The case table of one run or of several; None where there is nothing to show.
+
+    Args:
+        runs: of several, only the texts that at least two of them share are shown.
+        names: what the table calls each run.
+    """
     texts: dict[str, dict[tuple[str, str], Angles]] = {}
     said: dict[tuple[str, str], Answers] = {}
     for name, run in zip(names, runs):

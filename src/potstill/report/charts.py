@@ -11,8 +11,9 @@ from potstill.report.headline import shipped_row
 from potstill.report.labels import Placed, place_labels
 from potstill.report.numbers import fixed, significant
 from potstill.report.rows import ModelRow
+from potstill.results import Role
 
-MARKS = {
+MARKS: dict[Role, tuple[str, int]] = {
     "teacher": ("square", 12),
     "undistilled": ("circle-open", 11),
     "student": ("circle", 15),
@@ -21,30 +22,36 @@ MARKS = {
     "torch-int8": ("diamond-open", 11),
     "model": ("circle", 12),
 }
-"""Symbol and size in pixels by role. ONNX often lies exactly on the student: smaller, so that both show."""
+"""Symbol and size in pixels by role. An ONNX file often lies exactly on the student: it is smaller, so that both show."""
 
 WIDE = 3.0
 """Ratio of largest to smallest from which an axis is logarithmic."""
 
 
 @dataclass(frozen=True)
-class Against:
-    """What quality is set against."""
+class CostAxis:
+    """A cost that quality is set against: the axis' title, the figure of a row, and how it is written."""
 
     title: str
     value: Callable[[ModelRow], float | None]
     form: Callable[[float], str]
 
 
-SIZE = Against("weights on disk, MB", lambda row: row.megabytes, fixed(1))
-SPEED = Against("sentences a second", lambda row: row.sentences_per_second, significant)
+SIZE = CostAxis("weights on disk, MB", lambda row: row.megabytes, fixed(1))
+SPEED = CostAxis("sentences a second", lambda row: row.sentences_per_second, significant)
+LATENCY = CostAxis("p50 of one sentence, ms", lambda row: row.p50_ms, significant)
 
 
-def quality_chart(rows: Sequence[ModelRow], against: Against, score_title: str) -> Figure | None:
-    """A point a model, coloured by role; None when no model has both figures.
+def quality_chart(rows: Sequence[ModelRow], against: CostAxis, score_title: str) -> Figure | None:
+    """One point for each model, coloured by role; None where no model has both figures.
 
-    One run: every point is labelled with its role. Several: the file that ships of each run
-    carries the run's name, the other points are named on hover.
+    Of one run, every point is labelled with its role. Of several, the file that each run ships carries the run's name,
+    and the other points are named on hover.
+
+    Args:
+        rows: of all runs.
+        against: the cost on the horizontal axis.
+        score_title: of the vertical axis.
     """
     points = [(row, x, row.score) for row in rows if row.score is not None and (x := against.value(row)) is not None and x > 0]
     if not points:
@@ -78,7 +85,7 @@ def _labels(rows: Sequence[ModelRow]) -> list[str]:
     return [row.run if row is shipped[row.run] else "teacher" if row.role == "teacher" else "" for row in rows]
 
 
-def _trace(row: ModelRow, x: float, y: float, label: Placed, against: Against, score_title: str) -> Figure:
+def _trace(row: ModelRow, x: float, y: float, label: Placed, against: CostAxis, score_title: str) -> Figure:
     symbol, size = MARKS[row.role]
     colour = f"var(--{row.role})"
     figures = f"{plain(score_title)} {y:.2f}<br>{against.title} {against.form(x)}"

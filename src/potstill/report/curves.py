@@ -15,22 +15,28 @@ Points = list[tuple[float, float | None]]
 
 @dataclass
 class Curves:
-    """What metrics.jsonl says, as lines: (step, value) pairs; a None value breaks the line."""
+    """What metrics.jsonl says, as curves of (step, value) points; a None value breaks the line.
+
+    Attributes:
+        loss: the total.
+        terms: each term's own loss, by its name.
+        rate: the learning rate.
+        dev: development scores, by metric.
+        stages: the first step of each stage, and the stage's name.
+    """
 
     loss: Points = field(default_factory=list)
     terms: dict[str, Points] = field(default_factory=dict)
     rate: Points = field(default_factory=list)
     dev: dict[str, Points] = field(default_factory=dict)
     stages: list[tuple[float, str]] = field(default_factory=list)
-    """The first step of each stage and the stage's name."""
 
 
 def read_curves(lines: Sequence[Mapping[str, Any]]) -> Curves:
     """Sort the lines of metrics.jsonl into curves.
 
-    A stage that counts its steps from 0 again continues where the last one ended. Every line
-    breaks between stages: another table of terms makes another sum, and a term that a stage leaves
-    out has no value there.
+    A stage that counts its steps from 0 again continues where the last one ended. Every curve breaks between stages:
+    other terms make another sum, and a term that a stage leaves out has no value there.
     """
     curves = Curves()
     stage, offset, last = None, 0.0, 0.0
@@ -59,7 +65,13 @@ def read_curves(lines: Sequence[Mapping[str, Any]]) -> Curves:
 
 
 def training_chart(runs: Mapping[str, Curves]) -> Figure | None:
-    """Curves of one run, loss by term, or the total losses of several runs over each other; None when nothing was logged."""
+    """Losses, development scores and learning rates over the steps; None where nothing was logged.
+
+    Of one run the loss is drawn term by term; of several, their total losses are drawn over each other.
+
+    Args:
+        runs: each run's curves, by its name.
+    """
     runs = {name: curves for name, curves in runs.items() if curves.loss or curves.dev}
     if not runs:
         return None
@@ -107,6 +119,8 @@ def _values(points: Points) -> list[float]:
 
 @dataclass(frozen=True)
 class Pen:
+    """How a curve is drawn; the width is in pixels."""
+
     colour: str
     dash: str = "solid"
     width: float = 1.4
@@ -194,62 +208,39 @@ def _layout(titles: Mapping[str, str], losses: Sequence[float], devs: Sequence[f
     height, domains = 600, {"y": [0.51, 0.92], "y2": [0.21, 0.43], "y3": [0.0, 0.13]}
     if not devs:
         height, domains = 460, {"y": [0.31, 0.9], "y3": [0.0, 0.17]}
-    notes = [
-        {
-            "text": plain(text),
-            "xref": "paper",
-            "yref": "paper",
-            "x": 0,
-            "y": domains[name][1],
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "font": {"size": 12, "color": MUTED},
-        }
-        for name, text in titles.items()
-        if text
-    ]
-    notes += [
-        {
-            "text": plain(mark.name),
-            "x": mark.step,
-            "xshift": 4 if mark.step else 0,
-            "yref": "paper",
-            "y": 1.0,
-            "yshift": -14 * mark.row,
-            "xanchor": "left",
-            "yanchor": "top",
-            "font": {"size": 12, "color": mark.colour},
-        }
-        for mark in marks
-    ]
-    shapes = [
-        {
-            "type": "line",
-            "x0": mark.step,
-            "x1": mark.step,
-            "yref": "paper",
-            "y0": 0,
-            "y1": 1,
-            "line": {"color": mark.colour, "width": 1, "dash": "dot"},
-        }
-        for mark in marks
-        if mark.step
-    ]
     spread = max(devs) - min(devs) or 1.0 if devs else 1.0
     dev_range = [min(devs) - 0.1 * spread, max(devs) + 0.4 * spread] if devs else None  # room for the best one's label
-    for note in notes:
-        note["showarrow"] = False
+    headings = [_heading(text, domains[name][1]) for name, text in titles.items() if text]
     return layout(
         height=height,
         xaxis=axis(title="step", anchor="y3", showgrid=False, showline=True, ticks="outside", tickformat=",d", rangemode="tozero"),
         yaxis=axis(domain=domains["y"], **({"type": "log", **log_ticks(min(losses) / 2, max(losses) * 2)} if logarithmic else {})),
         **({"yaxis2": axis(domain=domains["y2"], nticks=4, range=dev_range)} if devs else {}),
         yaxis3=axis(domain=domains["y3"], nticks=3, exponentformat="e", rangemode="tozero"),
-        annotations=notes,
-        shapes=shapes,
+        annotations=[*headings, *map(_stage_name, marks)],
+        shapes=[_stage_line(mark) for mark in marks if mark.step],
         showlegend=True,
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "font": {"size": 12, "color": INK}},
         hovermode="x unified",
         hoversubplots="axis",
         spikedistance=-1,
     )
+
+
+def _heading(text: str, top: float) -> Figure:
+    """A panel's heading, above its upper edge at `top` of the whole height."""
+    place = {"xref": "paper", "yref": "paper", "x": 0, "y": top, "xanchor": "left", "yanchor": "bottom"}
+    return {"text": plain(text), **place, "font": {"size": 12, "color": MUTED}, "showarrow": False}
+
+
+def _stage_name(mark: Mark) -> Figure:
+    """A stage's name at the top of the chart, just right of its line."""
+    place = {"x": mark.step, "xshift": 4 if mark.step else 0, "yref": "paper", "y": 1.0, "yshift": -14 * mark.row}
+    font = {"size": 12, "color": mark.colour}
+    return {"text": plain(mark.name), **place, "xanchor": "left", "yanchor": "top", "font": font, "showarrow": False}
+
+
+def _stage_line(mark: Mark) -> Figure:
+    """The dotted line through all panels where a stage begins."""
+    line = {"color": mark.colour, "width": 1, "dash": "dot"}
+    return {"type": "line", "x0": mark.step, "x1": mark.step, "yref": "paper", "y0": 0, "y1": 1, "line": line}

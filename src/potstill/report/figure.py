@@ -1,8 +1,7 @@
-"""What every chart has in common: a plain look, and colours by name.
+"""What all charts have in common: axes, layout, colours by name.
 
-Charts are plain dicts in plotly's own form. Colours are written as CSS variables
-(`var(--int8)`), which plotly cannot read: the page replaces them just before drawing, so that one
-chart serves the light and the dark page.
+A chart is a plain dict in plotly's own form. Its colours are CSS variables (`var(--int8)`), which plotly cannot read:
+the page puts the colours in just before drawing, so that one chart serves the light and the dark page.
 """
 
 from __future__ import annotations
@@ -19,12 +18,16 @@ SERIES = [f"var(--series-{number})" for number in range(1, 9)]
 
 
 def plain(text: str) -> str:
-    """Text from a record as plotly must get it: plotly reads tags in labels."""
+    """Text from a record, escaped: plotly reads tags in labels."""
     return html.escape(text, quote=False)
 
 
 def axis(**more: Any) -> dict[str, Any]:
-    """An axis with hairline grid and no box; drag and zoom are off so that a finger scrolls the page."""
+    """An axis with a hairline grid and no box. Drag and zoom are off, so that a finger scrolls the page.
+
+    Args:
+        more: plotly's own settings, which win over these. `title` is plain text.
+    """
     base = {
         "gridcolor": RULE,
         "linecolor": MUTED,
@@ -42,7 +45,11 @@ def axis(**more: Any) -> dict[str, Any]:
 
 
 def layout(**more: Any) -> dict[str, Any]:
-    """A transparent page with the document's own font."""
+    """A layout with transparent background in the document's own font.
+
+    Args:
+        more: plotly's own settings, which win over these.
+    """
     base = {
         "font": {"family": "inherit", "size": 12, "color": INK},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -56,9 +63,10 @@ def layout(**more: Any) -> dict[str, Any]:
 
 
 def log_ticks(low: float, high: float) -> dict[str, Any]:
-    """The axis settings that tick 1, 2, 5, 10 … from `low` to `high`, both positive; 1, 3, 10 … beyond two decades, tens beyond four.
+    """Tick settings of a logarithmic axis from `low` to `high`, both positive.
 
-    plotly's own would write 0.05 as a bare 5.
+    Ticks stand at 1, 2, 5, 10 …; over two decades or more at 1, 3, 10 …, over four or more at 1, 10, 100 …. plotly's
+    own would write 0.05 as a bare 5.
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     width = math.log10(high / low)

@@ -23,7 +23,7 @@ FIGURES: list[tuple[str, str, str, Callable[[float], str]]] = [
     ("speedup", "speed-up", "×", fixed(2)),
     ("bytes", "weights", "MB", lambda value: f"{value / 1e6:.1f}"),
 ]
-"""Key in a gate row, heading, unit, form. Vectors, labels and numbers are each judged by figures of their own."""
+"""Key in a gate row, heading, unit, form. Embeddings, labels and regression scores are each judged by figures of their own."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class GateRow:
 
 @dataclass(frozen=True)
 class GateTable:
+    """Every setting that the gate measured, as text."""
+
     columns: list[tuple[str, str]]
     """Heading and unit."""
     rows: list[GateRow]
@@ -47,9 +49,12 @@ class GateTable:
 
 
 def gate_table(gate: Sequence[Mapping[str, Any]]) -> GateTable:
-    """The rows as text, with the columns that any row fills.
+    """The gate's rows as text, in the columns that any row fills.
 
-    What failed is marked in its cell where the reason names a figure, and told in words.
+    A figure that failed is marked in its cell, and the reasons are told in words.
+
+    Args:
+        gate: results.Run.gate.
     """
     figures = [figure for figure in FIGURES if any(finite(row.get(figure[0])) is not None for row in gate)]
     rows = []

@@ -29,33 +29,36 @@ class Group:
     name: str
     runs: list[Run]
     folders: list[Path | None]
-    """Where each run lies; None for a model by itself."""
+    """Where each run lies; None for a model that belongs to no run."""
     rows: list[ModelRow]
-    """A model's figures, medians over the runs, in the order of the first run's records."""
+    """A row for each model, medians over the runs, in the order of the first run's records."""
     scores: list[list[float]]
-    """Of each row the score of every run that has one."""
+    """For each row the scores of the runs that have one."""
 
     @property
     def title(self) -> str:
+        """The name, and of how many runs the figures are medians."""
         return self.name if len(self.runs) == 1 else f"{self.name}, median of {len(self.runs)} runs"
 
     @property
     def seeds(self) -> str:
+        """The runs' seeds, in their order: "13, 14"."""
         return ", ".join(str(run.seed) for run in self.runs)
 
     @property
     def teacher(self) -> ModelRow | None:
+        """The teacher's row; None of runs that scored none."""
         return next((row for row in self.rows if row.role == "teacher"), None)
 
     @property
     def taught_by(self) -> str:
-        """Where its teacher lies, a folder by its whole path, since recipes write one in several ways; "" where it has none."""
+        """Where the teacher lies; "" where there is none. A folder is named by its whole path: recipes write one in several ways."""
         named = next((record.model for run in self.runs for record in run.records if record.role == "teacher"), "")
         return str(place_of(named)) if named and Path(named).expanduser().is_dir() else named
 
     @property
     def distilled(self) -> bool:
-        """Whether a teacher taught it; a run that does not say had one."""
+        """Whether a teacher taught it; a run without a recipe is taken to have had one."""
         return not self.runs[0].recipe or self.runs[0].recipe.get("teacher") is not None or bool(self.taught_by)
 
     def at(self, folder: Path) -> bool:
@@ -64,17 +67,21 @@ class Group:
 
 
 def place_of(folder: str | Path | None) -> Path | None:
-    """The whole path of a model, a run's for its student, so that one model has one name however a recipe writes it."""
+    """The whole path of a model, so that it has one name however a recipe writes it; a run's folder stands for its student."""
     path = None if folder is None else Path(folder).expanduser().resolve()
     return path.parent if path is not None and path.name == "student" else path
 
 
 def group_runs(runs: Sequence[Run], folders: Sequence[Path | None]) -> list[Group]:
-    """Runs by recipe, the seed apart, in order of first sight. A seed that is there twice is no second seed: it is a row of its own.
+    """Runs of one recipe that differ only in the seed as one group, in order of first sight.
 
-    Width, layers and parameters come out of the folders where no cost was measured. What is set against a teacher
-    (share of its score, compression, speed-up) is set against the run's own; of runs without one, labels only, against
-    the teacher of all the others where they have but one.
+    A second run of a seed is no second seed: it becomes a group of its own. Width, layers and parameters come out of
+    the folders where no cost was measured. Share of the teacher's score, compression and speed-up are against the
+    run's own teacher; of runs without one (labels only), against the teacher of all the others where they have but one.
+
+    Args:
+        runs: their records.
+        folders: where each lies; None for a model that belongs to no run.
     """
     members: dict[str, list[int]] = {}
     seeds: Counter[tuple[str, int]] = Counter()
@@ -84,7 +91,7 @@ def group_runs(runs: Sequence[Run], folders: Sequence[Path | None]) -> list[Grou
         seeds[key, run.seed] += 1
         members.setdefault(f"{key} {seeds[key, run.seed]}", []).append(number)
     rows = iter(model_rows(runs))
-    own_rows = [[next(rows) for _ in run.records] for run in runs]
+    rows_of = [[next(rows) for _ in run.records] for run in runs]
     firsts = [runs[numbers[0]] for numbers in members.values()]
     called = {place_of(record.model): record.name for run in runs for record in run.records if record.role == "teacher"}
     own = [[called[at] for number in numbers if (at := place_of(folders[number])) in called] for numbers in members.values()]
@@ -93,9 +100,7 @@ def group_runs(runs: Sequence[Run], folders: Sequence[Path | None]) -> list[Grou
         [name[0] if name else run.name for name, run in zip(own, firsts)], [{**run.recipe, "training": _seedless(run)} for run in firsts]
     )
     groups = [
-        _group(
-            name, [runs[number] for number in numbers], [folders[number] for number in numbers], [own_rows[number] for number in numbers]
-        )
+        _group(name, [runs[number] for number in numbers], [folders[number] for number in numbers], [rows_of[number] for number in numbers])
         for name, numbers in zip(names, members.values())
     ]
     return [_against(group, _teacher_of(group, groups)) for group in groups]
@@ -148,7 +153,10 @@ def _shaped(row: ModelRow, shape: Shape) -> ModelRow:
 
 
 def _teacher_of(group: Group, groups: Sequence[Group]) -> ModelRow | None:
-    """The teacher's row; of a group that has none that of all others, where it is one. What it cost may stand in its own run."""
+    """The teacher's row; of a group that has none that of all others, where it is one and the same.
+
+    Where the teacher is itself a run among the groups, what it cost is taken from there.
+    """
     source = group if group.teacher is not None else None
     if source is None:
         taught = {other.taught_by: other for other in groups if other.teacher is not None}
@@ -161,7 +169,7 @@ def _teacher_of(group: Group, groups: Sequence[Group]) -> ModelRow | None:
 
 
 def _filled(row: ModelRow, known: ModelRow) -> ModelRow:
-    """What the row lacks of cost, out of another one of the same model."""
+    """The row, with the costs that it lacks out of another row of the same model."""
     costs = [field.name for field in fields(ModelRow) if field.name not in ("run", "role", "name", "scores", "measures", "score")]
     return replace(row, **{key: getattr(known, key) for key in costs if getattr(row, key) is None})
 

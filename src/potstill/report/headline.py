@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from potstill.report.numbers import fixed, significant
 from potstill.report.rows import ModelRow
 from potstill.report.scores import metric_title, summed_up, task_metrics
-from potstill.results import Run
-
-SHIPPED = ("int8", "onnx", "student", "model")
-"""Roles in the order in which they claim to be what ships."""
+from potstill.results import SHIPPED, Run
 
 
 @dataclass(frozen=True)
@@ -26,18 +23,26 @@ class Fact:
 
 @dataclass(frozen=True)
 class Headline:
+    """The top of a page: the run's name, what it made in a sentence, and its big figures."""
+
     run: str
     sentence: str
     facts: list[Fact]
 
 
 def shipped_row(rows: Sequence[ModelRow]) -> ModelRow | None:
-    """The row of the file that ships: int8 when the gate let one through, else the best that was made."""
+    """The row of the file that ships, the first of `SHIPPED` that there is; None where nothing was made."""
     return next((row for role in SHIPPED for row in rows if row.role == role), None)
 
 
 def headline(run: Run, name: str, rows: Sequence[ModelRow]) -> Headline:
-    """Sum up one run; `rows` are its own rows. Whatever was not measured is left out, never guessed."""
+    """One run in a sentence and a few figures; what was not measured is left out.
+
+    Args:
+        run: its record.
+        name: what the page calls it.
+        rows: its own rows.
+    """
     row = shipped_row(rows)
     teacher = next((row for row in rows if row.role == "teacher"), None)
     if row is None:

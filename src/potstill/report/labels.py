@@ -30,7 +30,7 @@ POSITIONS = {
 
 @dataclass(frozen=True)
 class Placed:
-    """A label and where plotly is to put it; empty when another point of the same spot carries it."""
+    """A label and plotly's textposition for it. The text is empty where another point of the same spot carries it."""
 
     text: str
     position: str
@@ -42,11 +42,16 @@ def place_labels(
     lines: Sequence[float] = (),
     bars: Sequence[tuple[float, float, float]] = (),
 ) -> list[Placed]:
-    """Choose a position for each text; points are fractions (across, up) of the plot area.
+    """Choose a position for the label of each point.
 
-    `lines` are heights, fractions too, at which a line crosses the whole plot; `bars` are error bars:
-    (across, from, to). Points on one spot share one label, "student, ONNX fp32". Each label takes the
-    first position at which it covers nothing and stays inside; where there is none, the least bad one.
+    Points on one spot share one label, "student, ONNX fp32". Each label takes the first position at which it covers
+    nothing and stays inside the plot; where there is none, the one that covers least.
+
+    Args:
+        points: (across, up), each a fraction of the plot area.
+        texts: the points' labels; "" for none.
+        lines: heights at which a line crosses the whole plot, fractions of it.
+        bars: error bars, (across, from, to), fractions of the plot.
     """
     pixels = [(x * WIDTH, y * HEIGHT) for x, y in points]
     shared = _share(pixels, texts)

@@ -1,4 +1,4 @@
-"""What runs are called: by their recipe's name, and by what differs where two have the same."""
+"""What runs are called: their recipe's name, and where two have the same one, the settings that differ."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def key_title(key: str) -> str:
 
 
 def key_names(keys: Sequence[str]) -> dict[str, str]:
-    """Each key's title; its whole path where another key has the same."""
+    """Each key → its title; → its whole path where another key has the same title."""
     titles = [key_title(key) for key in keys]
     return {key: title if titles.count(title) == 1 else key for key, title in zip(keys, titles)}
 
 
 def value_title(value: Any) -> str:
-    """A setting as a person writes it."""
+    """A setting's value as a person writes it: 1e-4, 0.25, true."""
     if isinstance(value, float) and value and not 1e-3 <= abs(value) < 1e5:
         mantissa, _, power = f"{value:.2e}".partition("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
@@ -36,7 +36,7 @@ def value_title(value: Any) -> str:
 
 
 def flat(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's settings by dotted path, stages and terms by their names; what is not set (null) is left out."""
+    """A recipe's settings by dotted path; stages and terms stand in it by their names. What is not set (null) is left out."""
     return dict(_flat(recipe, ""))
 
 
@@ -52,9 +52,15 @@ def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 
 def told_apart(names: Sequence[str], recipes: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names; where one occurs again, with what is set otherwise than in the first of that name, else with a number.
+    """A name for each run, no two alike.
 
-    Two runs of one recipe, the second with `--set training.epochs=5`, are "kd-mrpc" and "kd-mrpc, epochs 5".
+    Where a name occurs again, the settings are added that differ from those of the first of that name. Where these are
+    the same too, a number is added. Two runs of one recipe, the second with `--set training.epochs=5`, are "kd-mrpc"
+    and "kd-mrpc, epochs 5".
+
+    Args:
+        names: of the recipes.
+        recipes: each run's recipe as results.Run has it.
     """
     titles = list(names)
     for name in (name for name, count in Counter(names).items() if count > 1):

@@ -8,7 +8,7 @@ MISSING = "–"
 
 
 def fixed(digits: int) -> Callable[[float], str]:
-    """A form with so many digits after the point and commas between thousands."""
+    """How to write a number with so many digits after the point, and commas between thousands."""
     return lambda value: f"{value:,.{digits}f}"
 
 
@@ -20,5 +20,5 @@ def significant(value: float) -> str:
 
 
 def shown_number(value: float | None, form: Callable[[float], str]) -> str:
-    """The number in its form, or a dash."""
+    """The number in its form; a dash for None."""
     return MISSING if value is None else form(value)

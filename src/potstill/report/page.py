@@ -8,102 +8,75 @@ from typing import Any
 
 import yaml
 
-from potstill.errors import PotstillError
-from potstill.files import write_text
+from potstill.machine.files import write_text
 from potstill.report.cases import case_table
 from potstill.report.charts import SIZE, SPEED, quality_chart
-from potstill.report.comparable import require_one_task
 from potstill.report.curves import read_curves, training_chart
-from potstill.report.fronts import LATENCY, NAMED, compress_chart, cost_chart, series_key
-from potstill.report.fronts import SIZE as MEGABYTES
 from potstill.report.gate import gate_table
 from potstill.report.grouped import Group, group_runs
 from potstill.report.headline import headline, shipped_row
-from potstill.report.like import LikeTable
 from potstill.report.numbers import MISSING, significant
 from potstill.report.scores import finite, summed_up, task_metrics, task_title
-from potstill.report.sheet import sheet_columns
-from potstill.report.summary import summary
 from potstill.report.table import columns
 from potstill.report.template import fill
-from potstill.report.versus import Comparison, compare_groups
 from potstill.results import Record, read_metrics, read_run
 
-TEMPLATE = "page.html.j2"
+TEMPLATE = Path(__file__).parent / "page.html.j2"
 
 
-def write_report(folders: Sequence[Path], html: Path, like: LikeTable | None = None, comparison: Comparison | None = None) -> None:
-    """Write the report of one run, or the comparison of several, to the file `html`.
+def write_report(folder: Path, html: Path) -> None:
+    """Write the report of one run to the file `html`.
 
     Args:
-        like: a publication's table; with it no run need be named.
-        comparison: of the runs in `folders`; made here where there are several and none is given.
+        folder: the run's, with its results.json. Training curves are drawn where it has a metrics.jsonl too.
+        html: the file to write.
 
-    Raises:
-        PotstillError: nothing named, a folder without a record, runs of different tasks, `html` cannot
-            be written, or jinja2 and plotly are not installed.
+    A PotstillError comes through where the folder has no record, `html` cannot be written, or jinja2 or plotly is not installed.
     """
-    if not folders and like is None:
-        raise PotstillError("report", "no run is named", "name at least one run folder")
-    html = Path(html)
-    if html.is_dir():
-        raise PotstillError(html, "is a folder", f"name a file, for example {html / 'report.html'}")
-    runs = [read_run(folder) for folder in folders]
-    require_one_task(runs, folders)
-    if comparison is None and len(runs) > 1:
-        comparison = compare_groups(group_runs(runs, folders))
-    groups = comparison.groups if comparison is not None else group_runs(runs, folders)
-    # Of runs that differ only in the seed the first shows its curves.
-    metrics = [read_metrics(group.folders[0]) if group.folders[0] is not None else [] for group in groups]
-    write_text(html, render(groups, metrics, like, comparison))
+    groups = group_runs([read_run(folder)], [folder])
+    write_text(html, render(groups, [read_metrics(folder)]))
 
 
-def render(
-    groups: Sequence[Group],
-    metrics: Sequence[Sequence[dict[str, Any]]],
-    like: LikeTable | None = None,
-    comparison: Comparison | None = None,
-) -> str:
-    """The page as text; `metrics` holds the lines of metrics.jsonl of each group's first run."""
+def render(groups: Sequence[Group], metrics: Sequence[Sequence[dict[str, Any]]], template: Path = TEMPLATE, **more: Any) -> str:
+    """The page as text.
+
+    Args:
+        groups: runs, seeds as one; a page of one run has one.
+        metrics: the lines of metrics.jsonl of each group's first run.
+        template: one that extends this folder's page, or that page.
+        more: values for `template`, and further `figures` by name; a figure that is None is not shown.
+
+    A PotstillError of `fill` comes through where jinja2 or plotly is not installed.
+    """
     names = [group.name for group in groups]
     runs = [group.runs[0] for group in groups]
     rows = [row for group in groups for row in group.rows]
-    shipped = [shipped_row(group.rows) for group in groups]
     shown = columns(runs, rows)
     score_title, _ = summed_up(task_metrics(record for run in runs for record in run.records))
     score_title = "mean score" if score_title == "mean" else score_title
-    sheet = sheet_columns(comparison) if comparison is not None else []
-    figures = {"training": training_chart({name: read_curves(lines) for name, lines in zip(names, metrics)})}
-    if comparison is None:
-        figures |= {"size": quality_chart(rows, SIZE, score_title), "speed": quality_chart(rows, SPEED, score_title)}
-    else:
-        figures |= {"size": cost_chart(comparison, MEGABYTES), "latency": cost_chart(comparison, LATENCY)}
-        figures |= {"compress": compress_chart(comparison)}
+    figures = {
+        "training": training_chart({name: read_curves(lines) for name, lines in zip(names, metrics)}),
+        "size": quality_chart(rows, SIZE, score_title),
+        "speed": quality_chart(rows, SPEED, score_title),
+    } | more.pop("figures", {})
     return fill(
-        TEMPLATE,
-        like=like,
+        template,
         headlines=[headline(run, group.name, group.rows) for run, group in zip(runs, groups)],
-        comparison=comparison,
-        summary=summary(comparison) if comparison is not None else None,
-        sheet=sheet,
-        sheet_groups=_groups([column.group for column in sheet]),
-        sheet_best=[column.best(comparison.entries) for column in sheet] if comparison is not None else [],
-        named=NAMED,
-        key=series_key([figures.get(name) for name in ("size", "latency", "compress")]) if comparison is not None else [],
-        groups=_groups([column.group for column in shown]),
+        groups=spans([column.group for column in shown]),
         columns=shown,
         best=[column.best(rows) for column in shown],
-        tables=[(group.title, group.rows, file) for group, file in zip(groups, shipped)],
+        tables=[(group.title, group.rows, shipped_row(group.rows)) for group in groups],
         score_title=score_title,
         figures={name: figure for name, figure in figures.items() if figure is not None},
         cases=case_table(runs, names),
         gates=[(name, gate_table(run.gate)) for name, run in zip(names, runs) if run.gate],
         making=[_making(group) for group in groups],
+        **more,
     )
 
 
-def _groups(names: Sequence[str]) -> list[tuple[str, int]]:
-    """Neighbours of one name → the name and how many: the upper row of a table's head."""
+def spans(names: Sequence[str]) -> list[tuple[str, int]]:
+    """Runs of equal neighbours as (name, how many): the upper row of a table's head."""
     groups: list[tuple[str, int]] = []
     for name in names:
         if groups and groups[-1][0] == name:

@@ -9,18 +9,7 @@ from typing import Any
 
 from potstill.report.names import told_apart
 from potstill.report.scores import finite, further_measures, mean_over, primary_score, summed_up, task_metrics
-from potstill.results import Cost, Record, Run
-
-ROLES = {
-    "teacher": "teacher",
-    "undistilled": "undistilled cut",
-    "student": "student",
-    "onnx": "ONNX fp32",
-    "int8": "ONNX int8",
-    "torch-int8": "torch int8",
-    "model": "model",
-}
-"""What a record's role is called on the page."""
+from potstill.results import ROLES, Cost, Record, Role, Run
 
 
 @dataclass(frozen=True)
@@ -28,16 +17,16 @@ class ModelRow:
     """One model in plain numbers; None where something was not measured."""
 
     run: str
-    role: str
+    role: Role
     name: str
     scores: dict[str, float | None]
-    """Primary score ×100 of every task that any row has."""
+    """Primary score × 100 of every task that any row has; None for a task that this one was not scored on."""
     measures: dict[str, float | None]
     """The other measures of a task that stands alone, see `further_measures`."""
     score: float | None
-    """The one number for quality, see `summed_up`."""
+    """The one number for quality: the mean over the tasks that `summed_up` names."""
     of_teacher: float | None
-    """Per cent of the score of the teacher in the same run."""
+    """Share of the teacher's score in the same run, in per cent."""
     embedding_parameters: float | None = None
     encoder_parameters: float | None = None
     parameters: float | None = None
@@ -51,22 +40,23 @@ class ModelRow:
     width: int | None = None
     layers: int | None = None
     compress: float | None = None
-    """The teacher's parameters over the model's own."""
+    """The teacher's parameters divided by the model's own."""
     speed_up: float | None = None
-    """Sentences a second over the teacher's, with as many threads."""
+    """Sentences a second divided by the teacher's, measured with as many threads."""
 
     @property
     def title(self) -> str:
+        """What a table calls the row: by its role, and a model of no run by its name."""
         return self.name if self.role == "model" else ROLES[self.role]
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """The runs' names, told apart by their settings where two are the same."""
+    """The runs' names; where two are the same, the settings that differ are added."""
     return told_apart([run.name for run in runs], [run.recipe for run in runs])
 
 
 def model_rows(runs: Sequence[Run]) -> list[ModelRow]:
-    """One row a record, in the order of the runs and of their records."""
+    """One row for each record, in the order of the runs and of their records."""
     records = [record for run in runs for record in run.records]
     tasks, further = task_metrics(records), further_measures(records)
     _, summary = summed_up(tasks)

@@ -1,4 +1,4 @@
-"""What a record's scores come down to: one number a task, one number a model."""
+"""From a record's scores to one number for each task, and one number for the model."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from potstill.registry import DEV
 from potstill.results import Record
 
 STS = "sts/"
-DEV = "-dev"
 _TITLES = {
     "sts": {"stsb": "STS-B", "sickr": "SICK-R"},
     "glue": {
@@ -31,7 +31,7 @@ def finite(value: object) -> float | None:
 
 
 def primary_metric(scores: Mapping[str, Any]) -> str | None:
-    """Name of the metric that stands for a task: the one that it names as "primary", else its first number."""
+    """Name of the metric that stands for a task: the one that `scores` names as "primary", else its first number."""
     named = scores.get("primary")
     if isinstance(named, str):
         return named
@@ -39,13 +39,13 @@ def primary_metric(scores: Mapping[str, Any]) -> str | None:
 
 
 def primary_score(scores: Mapping[str, Any]) -> float | None:
-    """Value of the primary metric; None when it is absent or no finite number."""
+    """Value of the primary metric; None where it is absent or not a finite number."""
     metric = primary_metric(scores)
     return None if metric is None else finite(scores.get(metric))
 
 
 def task_title(name: str) -> str:
-    """A task's name as a column shows it: `sts/12` → STS12, `glue/mrpc-dev` → MRPC dev, of own data (`tagging/streets`) its name."""
+    """A task's name as a column shows it: `sts/12` → STS12, `glue/mrpc-dev` → MRPC dev, of own data `tagging/streets` → streets."""
     family, _, short = name.rpartition("/")
     stem, dev = (short[: -len(DEV)], " dev") if short.endswith(DEV) else (short, "")
     if name.startswith(STS) and stem.isdigit():
@@ -54,18 +54,18 @@ def task_title(name: str) -> str:
 
 
 def better(metric: str) -> int:
-    """Which way a metric is better: 1 up, -1 down."""
+    """1 for a metric of which more is better, -1 for one of which less is better."""
     return -1 if metric == "rmse" else 1
 
 
 def metric_title(metric: str) -> str:
-    """`spearman` stays, `mrr@10` → MRR@10."""
+    """A metric's name as a column shows it: `spearman` → Spearman, `mrr@10` → MRR@10."""
     stem, mark, cut = metric.partition("@")
     return f"{_METRICS.get(stem, stem)}{mark}{cut}".replace("_", " ")
 
 
 def task_metrics(records: Iterable[Record]) -> dict[str, str]:
-    """Every task of the records in order of first sight → the name of its primary metric."""
+    """Every task of the records, in order of first sight → the name of its primary metric."""
     tasks: dict[str, str] = {}
     for record in records:
         for task, scores in record.scores.items():
@@ -76,7 +76,7 @@ def task_metrics(records: Iterable[Record]) -> dict[str, str]:
 
 
 def further_measures(records: Iterable[Record]) -> list[str]:
-    """Measures beside the primary, where one task alone is scored and there is room: MRR@10 and then recall@1.
+    """Names of the measures beside the primary one, such as recall@1 beside MRR@10; none where several tasks were scored.
 
     Tasks give measures as floats and counts as integers, so integers are left out.
     """
@@ -90,12 +90,13 @@ def further_measures(records: Iterable[Record]) -> list[str]:
 
 
 def summed_up(tasks: Mapping[str, str]) -> tuple[str, list[str]]:
-    """What one number says how good a model is: its title and the tasks that it is the mean of.
+    """The one number that says how good a model is: its title, and the tasks that it is the mean of.
 
-    `tasks` is what `task_metrics` gives.
+    Of several STS test sets it is their mean. Else it is the mean of all tasks, or the score of the only one.
+    Development sets count only where there is nothing else: a checkpoint may have been chosen by them.
 
-    Several STS test sets: their mean. Else the mean of all tasks, or the only one. Development
-    sets count only where there is nothing else: a checkpoint may have been chosen by them.
+    Args:
+        tasks: what `task_metrics` gives.
     """
     tests = [task for task in tasks if not task.endswith(DEV)] or list(tasks)
     sts = [task for task in tests if task.startswith(STS)]
@@ -107,7 +108,7 @@ def summed_up(tasks: Mapping[str, str]) -> tuple[str, list[str]]:
 
 
 def mean_over(tasks: list[str], scores: Mapping[str, float | None]) -> float | None:
-    """Mean of the tasks' scores; None unless every one is there, since means over different sets do not compare."""
+    """Mean of the tasks' scores; None unless all are there, since means over different sets do not compare."""
     values = [scores.get(task) for task in tasks]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None

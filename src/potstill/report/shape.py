@@ -1,4 +1,4 @@
-"""A model's width, depth and parameters out of its folder, where no cost was measured: two headers are read, no weights."""
+"""A model's width, depth and parameters out of its folder, where no cost was measured: headers are read, no weights."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from potstill.results import Run
+from potstill.runtime.architecture import layers_of, width_of
 from potstill.runtime.folder import STUDENT
-
-WIDTHS = ("hidden_size", "dim", "d_model")
-DEPTHS = ("num_hidden_layers", "n_layers", "num_layers")
-HEADER_LIMIT = 100_000_000  # bytes; the format's own
 
 
 @dataclass(frozen=True)
 class Shape:
-    """None where it is not known."""
+    """What is known of a model's size; None where it is not known.
+
+    Attributes:
+        width: of a hidden state.
+        layers: their number, 0 of a static model.
+        parameters: floating-point numbers in the weight files.
+    """
 
     width: int | None = None
     layers: int | None = None
@@ -28,7 +31,7 @@ class Shape:
 def model_shape(folder: Path | None) -> Shape:
     """The shape of a model folder, or of the student in a run folder; nothing known where it is gone.
 
-    A figure beside others: what cannot be read costs the table a dash, never the table.
+    The figures stand beside others in a table: what cannot be read becomes a dash there, and is no error.
     """
     if folder is None:
         return Shape()
@@ -38,38 +41,41 @@ def model_shape(folder: Path | None) -> Shape:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return Shape()
-    return Shape(_number(config, WIDTHS), _number(config, DEPTHS), _parameters(folder))
+    width = width_of(config) if isinstance(config, dict) else 0
+    # A configuration that names its width names its layers: 0 of them is a static model's.
+    return Shape(width or None, layers_of(config) if width else None, _parameters(folder))
 
 
 def student_shape(run: Run, folder: Path | None) -> Shape:
-    """The shape of a run's student: of its folder, else what its recipe says."""
+    """The shape of a run's student: of its folder, and what that does not say of its recipe."""
     shape = model_shape(folder / STUDENT if folder is not None else None)
     student = run.recipe.get("student")
     student = student if isinstance(student, dict) else {}
     layers = student.get("layers")
-    told = Shape(_number(student, ("width",)), len(layers) if isinstance(layers, list) else _number(student, ("layers",)))
     return Shape(
-        told.width if shape.width is None else shape.width,
-        told.layers if shape.layers is None else shape.layers,  # a static student has 0
+        _whole(student.get("width")) if shape.width is None else shape.width,
+        # 0 layers, a static student's, are known ones.
+        (len(layers) if isinstance(layers, list) else _whole(layers)) if shape.layers is None else shape.layers,
         shape.parameters,
     )
 
 
-def _number(said: Any, keys: tuple[str, ...]) -> int | None:
-    found = (said.get(key) for key in keys) if isinstance(said, dict) else ()
-    return next((value for value in found if isinstance(value, int) and not isinstance(value, bool)), None)
+def _whole(value: Any) -> int | None:
+    return value if type(value) is int else None
 
 
 def _parameters(folder: Path) -> int | None:
     """Numbers in the weight files but for BERT's pooler, which stays in the folder of an encoder and is read by no vector."""
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ModuleNotFoundError:  # the runtime alone is installed
+        return None
     total = 0
     try:
         for path in sorted(folder.glob("*.safetensors")):
-            with path.open("rb") as stream:
-                length = int.from_bytes(stream.read(8), "little")
-                header = json.loads(stream.read(length)) if length <= HEADER_LIMIT else {}
-            tensors = {name: entry for name, entry in header.items() if name != "__metadata__" and not name.startswith("pooler.")}
-            total += sum(math.prod(entry["shape"]) for entry in tensors.values() if str(entry["dtype"]).startswith(("F", "BF")))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            with safe_open(path, framework="numpy") as weights:
+                tensors = [weights.get_slice(name) for name in weights.keys() if not name.startswith("pooler.")]
+                total += sum(math.prod(tensor.get_shape()) for tensor in tensors if tensor.get_dtype().startswith(("F", "BF")))
+    except (OSError, SafetensorError):
         return None
     return total or None

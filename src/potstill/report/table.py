@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Column:
-    """One figure of every row: its heading, and which way is better (1 up, -1 down, 0 neither)."""
+    """One column of the table of models.
+
+    Attributes:
+        group: heading of the neighbouring columns that belong together.
+        title: the column's own heading.
+        unit: below the heading; may be "".
+        value: the figure of a row.
+        form: how the figure is written.
+        better: 1 where more is better, -1 where less is, 0 where neither is.
+        key: whether the column is among the few that a terminal has room for.
+    """
 
     group: str
     title: str
@@ -29,13 +39,13 @@ class Column:
     form: Callable[[float], str]
     better: int = 0
     key: bool = False
-    """Belongs to the few columns that a terminal has room for."""
 
     def text(self, row: ModelRow) -> str:
+        """The row's figure as text; a dash where it has none."""
         return shown_number(self.value(row), self.form)
 
     def best(self, rows: Sequence[ModelRow]) -> str | None:
-        """The best value as text, teachers left out: they are the mark to reach. None with fewer than two models."""
+        """The best value as text; None with fewer than two models. Teachers do not count: they are the mark to reach."""
         values = [value for row in rows if row.role != "teacher" and (value := self.value(row)) is not None]
         if not self.better or len(values) < 2:
             return None
@@ -95,7 +105,7 @@ def _speed_title(rows: Sequence[ModelRow]) -> str:
 
 
 def print_table(runs: Sequence[Run], console: Console) -> None:
-    """Show the key columns on a terminal of 80 columns or more."""
+    """Print the table's key columns; they fit a terminal of 80 columns."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table

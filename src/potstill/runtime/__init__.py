@@ -1,1 +1,1 @@
-"""Encoding with an exported model: numpy, tokenizers and onnxruntime, never torch."""
+"""Running an exported model with numpy, tokenizers and onnxruntime; torch is never imported."""

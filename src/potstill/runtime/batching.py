@@ -1,4 +1,4 @@
-"""Which texts go through the model together."""
+"""Which texts are run through the model together."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 def length_batches(lengths: Sequence[int] | NDArray[np.integer], batch_tokens: int, max_rows: int = 1024) -> list[NDArray[np.int64]]:
     """Group rows of like length, so that little of a batch is padding.
 
-    The longest come first: what the largest batch needs is asked for at the start, and the time
-    left that a progress bar shows falls faster than promised instead of slower.
+    The longest rows come first. So the largest batch asks for its memory at the start, and the time left that a
+    progress bar shows is too long at first, never too short.
 
     Args:
         lengths: tokens of each row.

@@ -1,4 +1,4 @@
-"""What logits say, in words."""
+"""From logits to labels, tags and scores."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ THRESHOLD = 0.5  # probability from which a label of several counts as given
 def answers(
     kind: str, labels: Sequence[str], logits: NDArray[np.floating] | Sequence[NDArray[np.floating]], texts: Sequence[Any]
 ) -> list[dict[str, Any]]:
-    """One mapping a text, in order, ready for JSON.
+    """The answers that logits stand for: one mapping for each text, in order, ready for JSON.
 
     Args:
-        kind: "classification", "multilabel", "regression" or "tagging".
+        kind: the head: "classification", "multilabel", "regression" or "tagging".
         labels: names in the order of the logits.
         logits: (n, classes); for tagging n arrays (words, tags), at most as many words as the text has.
         texts: for tagging each the list of its words; else only their number counts.
 
     Returns:
-        classification: {"label", "score": its probability}; multilabel: {"labels", "scores"}, those
-        with a probability of one half at least, in the order of `labels`; regression: {"score"};
-        tagging: {"tags"}, one a word, None for a word beyond the model's length.
+        classification: {"label", "score"}, the score is the label's probability.
+        multilabel: {"labels", "scores"}, the labels of probability 0.5 or more, in the order of `labels`.
+        regression: {"score"}.
+        tagging: {"tags"}, one for each word, None for a word beyond the model's length.
 
     Raises:
-        PotstillError: a NaN or an infinity among the logits, which would pass into an answer unseen.
+        PotstillError: the logits hold NaN or infinity, which an answer would hide.
     """
     broken = sum(not np.isfinite(rows).all() for rows in logits)
     if broken:
@@ -62,7 +63,7 @@ def _tags(labels: Sequence[str], rows: NDArray[np.floating], words: int) -> dict
 
 
 def _softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """(n, classes) → probabilities; the greatest is taken off first, or exp overflows."""
+    """(n, classes) logits → probabilities. A row's greatest logit is subtracted first: exp would overflow."""
     powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     return np.asarray(powers / powers.sum(1, keepdims=True))
 

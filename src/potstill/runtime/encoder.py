@@ -1,4 +1,4 @@
-"""Texts to vectors, or to a head's logits, with an exported model."""
+"""From texts to sentence embeddings, or to a head's logits, with an exported model."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError, shown
-from potstill.progress import progress
+from potstill.machine.hardware import usable_cores
+from potstill.machine.progress import progress
 from potstill.runtime.batching import length_batches
 from potstill.runtime.decode import answers
-from potstill.runtime.folder import EMBED, TAGGING, TOKENIZER, exported_folder, model_file, read_card
-from potstill.runtime.session import open_session, output_name, require_graph, usable_cores
-from potstill.runtime.tokens import Text, Tokens, by_word, load_tokenizer, tokenize
+from potstill.runtime.folder import EMBED, INPUT_IDS, TAGGING, TOKENIZER, exported_folder, model_file, read_config
+from potstill.runtime.session import open_session, output_name, require_graph
+from potstill.runtime.tokens import Text, TokenizedTexts, by_word, load_tokenizer, tokenize
 
 Vectors = NDArray[np.float32]
 Logits = NDArray[np.float32] | list[NDArray[np.float32]]
@@ -29,83 +30,103 @@ class Encoder:
 
     Args:
         path: an exported folder, or a run folder (then its onnx/).
-        precision: "int8", "fp32", or "auto": int8 where there is one.
-        threads: threads of one call into the model; default all cores that the process may use.
+        precision: "int8", "fp32", or "auto": int8 where there is such a file.
+        threads: of one call into the model; default all cores that the process may use.
 
     Attributes:
-        kind: "embed" (it encodes), or "classification", "multilabel", "regression", "tagging" (it
-            predicts).
+        head: "embed" for a model without one, which encodes; "classification", "multilabel", "regression" or "tagging"
+            for one that predicts.
         labels: names in the order of the logits; none for "embed" and "regression".
+        max_length: tokens that a text is cut to, special tokens included.
+        dimension: width of a sentence embedding, or of what the head reads.
+        file: the .onnx file.
+        threads: of one call into the model.
 
     Raises:
-        PotstillError: the folder, its description, its tokenizer or its model is missing or broken.
+        PotstillError: the folder, its potstill.json, its tokenizer or its model is missing or broken.
     """
 
     def __init__(self, path: str | Path, *, precision: Literal["auto", "fp32", "int8"] = "auto", threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise PotstillError("threads", f"must be at least 1, got {shown(threads)}", "leave it out to use all cores")
         folder = exported_folder(path)
-        card = read_card(folder)
-        self.kind, self.labels = card.task, card.labels
-        self.max_length, self.dimension, self._pad_id = card.max_length, card.dimension, card.pad_id
+        config = read_config(folder)
+        self.head, self.labels = config.head, config.labels
+        self.max_length, self.dimension, self._pad_id = config.max_length, config.dimension, config.pad_id
         self.file = model_file(folder, precision)
-        self._tokenizer = load_tokenizer(folder / TOKENIZER, card.max_length)
+        self._tokenizer = load_tokenizer(folder / TOKENIZER, config.max_length)
         self.threads = threads or usable_cores()
         self._session = open_session(self.file, self.threads)
-        require_graph(self._session, self.file, card)
+        require_graph(self._session, self.file, config)
         self._inputs = {entry.name for entry in self._session.get_inputs()}
-        self._output, self._width = output_name(card), card.outputs
+        self._output, self._width = output_name(config), config.outputs
 
     def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> Vectors:
-        """Vectors of `texts`, in their order: float32 (n, dimension).
+        """Sentence embeddings of `texts`, in their order.
 
         Args:
-            texts: any number of them; longer ones are cut to `max_length` tokens.
-            batch_tokens: padded tokens that go through the model together, at most; default 512 a thread.
-            title: of a progress bar; none without it.
+            texts: any number of them. Longer ones are cut to `max_length` tokens.
+            batch_tokens: how many padded tokens may go through the model together; default 512 for each thread.
+            title: of a progress bar; no bar without it.
+
+        Returns:
+            float32 (n, dimension).
 
         Raises:
             PotstillError: the model has a head and gives no vectors.
         """
-        if self.kind != EMBED:
-            raise PotstillError(self.file, f"is a {self.kind} model and gives no vectors", "call predict, or export an encoder")
+        if self.head != EMBED:
+            raise PotstillError(self.file, f"is a {self.head} model and gives no vectors", "call predict, or export an encoder")
         return cast("Vectors", self.run(texts, batch_tokens, title))
 
     def predict(self, texts: Sequence[Text], batch_tokens: int | None = None, title: str = "") -> Logits:
-        """What the head gives for `texts`, in their order.
+        """The head's logits for `texts`, in their order.
 
         Args:
             texts: each a text, a pair (first, second), or for tagging the list of its words.
-            batch_tokens, title: as `encode` has them.
+            batch_tokens: see `encode`.
+            title: of a progress bar; no bar without it.
 
         Returns:
-            float32 (n, classes), (n, 1) of a regression; for tagging a list of float32 (words, tags),
-            in which words beyond `max_length` tokens are missing at the end.
+            float32 (n, classes), of a regression (n, 1). For tagging a list of float32 (words, tags): words beyond
+            `max_length` tokens are missing at the end.
 
         Raises:
             PotstillError: the model has no head.
         """
-        if self.kind == EMBED:
+        if self.head == EMBED:
             raise PotstillError(self.file, "gives vectors and has no head to predict with", "call encode, or export a model with a head")
         return self.run(texts, batch_tokens, title)
 
     def classify(self, texts: Sequence[Text]) -> list[dict[str, Any]]:
-        """What `predict` says of each text, in words: see `potstill.runtime.decode.answers`."""
-        return answers(self.kind, self.labels, self.predict(texts), texts)
+        """The head's answer to each text, a label, tags or a score: see `potstill.runtime.decode.answers`.
+
+        A PotstillError comes through where the model has no head, or its logits hold NaN or infinity.
+        """
+        return answers(self.head, self.labels, self.predict(texts), texts)
 
     def run(self, texts: Sequence[Text], batch_tokens: int | None = None, title: str = "") -> Logits:
-        """What the graph gives, vectors or logits: for callers that treat every kind of model alike."""
+        """Sentence embeddings or logits, whichever the graph gives: for callers that treat every kind of model alike.
+
+        Args:
+            texts: as `encode` or `predict` takes them.
+            batch_tokens: see `encode`.
+            title: of a progress bar; no bar without it.
+
+        Raises:
+            TypeError: `texts` is a single text, or a tagging model is given texts that are no lists of words.
+        """
         if isinstance(texts, str):
             raise TypeError("a list of texts is needed, and one text was given: encode([text])")
-        tagging = self.kind == TAGGING
+        tagging = self.head == TAGGING
         if tagging and not all(isinstance(text, list) for text in texts):
             raise TypeError("a tagging model reads lists of words: predict([text.split()])")
         rows_found: list[NDArray[np.float32]] = [np.zeros((0, self._width), dtype=np.float32)] * (len(texts) if tagging else 0)
         found = np.zeros((0 if tagging else len(texts), self._width), dtype=np.float32)
         with progress(title, len(texts)) as advance:
-            tokens = tokenize(self._tokenizer, texts, words=tagging)
+            tokens = self._tokenize(texts)
             for rows, output in self._batches(tokens, batch_tokens):
-                if tagging:
+                if tokens.words is not None:
                     for row, values in zip(rows, output, strict=True):
                         rows_found[row] = by_word(tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]], values)
                 else:
@@ -114,11 +135,19 @@ class Encoder:
         return rows_found if tagging else found
 
     def feeds(self, texts: Sequence[Text]) -> dict[str, NDArray[np.int64]]:
-        """What the graph is fed for `texts` as one padded batch in their order: each (b, l) int64."""
-        return self._feeds(tokenize(self._tokenizer, texts, words=self.kind == TAGGING), np.arange(len(texts)))
+        """The graph's inputs for `texts` as one padded batch, in their order: by name, each (b, l) int64."""
+        return self._feeds(self._tokenize(texts), np.arange(len(texts)))
 
     def similarity(self, a: Sequence[str] | Vectors, b: Sequence[str] | Vectors) -> Vectors:
-        """Cosine of each of `a` with each of `b`, texts or vectors: float32 (n, m)."""
+        """Cosine of each of `a` with each of `b`.
+
+        Args:
+            a: n texts or vectors.
+            b: m texts or vectors.
+
+        Returns:
+            float32 (n, m).
+        """
         return self._unit(a) @ self._unit(b).T
 
     def _unit(self, side: Sequence[str] | Vectors) -> Vectors:
@@ -128,11 +157,18 @@ class Encoder:
             vectors = self.encode(cast("Sequence[str]", side))
         return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
-    def _batches(self, tokens: Tokens, batch_tokens: int | None) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    def _tokenize(self, texts: Sequence[Text]) -> TokenizedTexts:
+        if self.head != TAGGING:  # JSON has no tuples: a pair may come as a list, which would be taken for words
+            texts = [tuple(text) if isinstance(text, list) else text for text in texts]  # type: ignore[misc]
+        return tokenize(self._tokenizer, texts, self.max_length)
+
+    def _batches(self, tokens: TokenizedTexts, batch_tokens: int | None) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Row numbers of a batch, and what the graph gives for them: (b, width), or (b, l, width) for tagging."""
         for rows in length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD * self.threads):
             (output,) = self._session.run([self._output], self._feeds(tokens, rows))
             yield rows, output
 
-    def _feeds(self, tokens: Tokens, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
-        return {name: values for name, values in tokens.pad(rows, self._pad_id).items() if name in self._inputs}
+    def _feeds(self, tokens: TokenizedTexts, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        found = tokens.pad(rows, self._pad_id)
+        # A graph that tells a pair's texts apart reads single texts too: they are all first ones.
+        return {name: found[name] if name in found else np.zeros_like(found[INPUT_IDS]) for name in self._inputs}

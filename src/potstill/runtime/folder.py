@@ -1,4 +1,4 @@
-"""What lies in an exported folder, and reading its description with every value checked."""
+"""The files of an exported folder, and its configuration, potstill.json, read with every value checked."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from potstill.errors import PotstillError, did_you_mean, shown
-from potstill.files import write_text
+from potstill.machine.files import write_text
+from potstill.registry import EMBED as EMBED
 
 MODEL = "model.onnx"
 QUANTIZED = "model_quantized.onnx"
 TOKENIZER = "tokenizer.json"
-CARD = "potstill.json"
+CONFIG = "potstill.json"
 README = "README.md"
 ONNX, STUDENT = "onnx", "student"  # a run folder's exported folder, and its torch model
 
@@ -21,7 +22,6 @@ INPUT_IDS, ATTENTION_MASK, TOKEN_TYPES = "input_ids", "attention_mask", "token_t
 OUTPUT = "sentence_embedding"
 LOGITS = "logits"  # the output of a model with a head
 
-EMBED = "embed"
 CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING = "classification", "multilabel", "regression", "tagging"
 HEADS = (CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING)
 
@@ -31,18 +31,19 @@ AGAIN = "export the model again"
 
 
 @dataclass(frozen=True)
-class Card:
-    """The content of potstill.json: what nobody can see in the graph.
+class ExportConfig:
+    """The content of potstill.json: what the graph does not say.
 
     Attributes:
-        max_length: tokens a text is cut to, special tokens included.
-        dimension: width of a vector, or of what a head reads.
-        parameters: all, of which `embedding_parameters` are in the embedding tables.
-        task: EMBED, or one of HEADS.
+        max_length: tokens that a text is cut to, special tokens included.
+        dimension: width of a sentence embedding, or of what a head reads.
+        parameters: of the whole model.
+        embedding_parameters: those of them in the embedding tables.
+        head: EMBED for none, or one of HEADS. In the file it is called `task`.
         labels: names in the order of the logits; none for EMBED and REGRESSION.
-        pooling: inside the graph already; told for the reader. Of EMBED only.
+        pooling: for the reader: it is inside the graph. Of EMBED only.
         normalize: likewise.
-        pad_id: piece number of padding. MPNet and RoBERTa count positions by it, so it must be right.
+        pad_id: token id of padding. MPNet and RoBERTa count positions by it, so it must be right.
         teacher: name of the model that taught this one, if any.
     """
 
@@ -50,7 +51,7 @@ class Card:
     dimension: int
     parameters: int
     embedding_parameters: int
-    task: str = EMBED
+    head: str = EMBED
     labels: list[str] = field(default_factory=list)
     pooling: str = ""
     normalize: bool = False
@@ -59,15 +60,17 @@ class Card:
 
     @property
     def outputs(self) -> int:
-        """Numbers that the graph gives for a text (for a token, of TAGGING)."""
-        return self.dimension if self.task == EMBED else len(self.labels) or 1
+        """Numbers that the graph gives for a text, or for a token where the head is TAGGING."""
+        return self.dimension if self.head == EMBED else len(self.labels) or 1
 
     def write(self, folder: Path) -> None:
+        """Write `folder`/potstill.json, whole or not at all."""
         content = {"format": FORMAT, **asdict(self)}
-        unsaid = {"pooling", "normalize"} if self.task != EMBED else {"labels"}
+        content["task"] = content.pop("head")
+        unsaid = {"pooling", "normalize"} if self.head != EMBED else {"labels"}
         if self.teacher is None:
             unsaid.add("teacher")
-        write_text(folder / CARD, json.dumps({key: value for key, value in content.items() if key not in unsaid}, indent=2) + "\n")
+        write_text(folder / CONFIG, json.dumps({key: value for key, value in content.items() if key not in unsaid}, indent=2) + "\n")
 
 
 # Field of potstill.json → (its type, the least it can be).
@@ -82,17 +85,17 @@ EMBED_FIELDS: dict[str, tuple[type, int]] = {"pooling": (str, 0), "normalize": (
 
 
 def exported_folder(path: str | Path) -> Path:
-    """`path` when it is an exported folder, its onnx/ when it is a run folder.
+    """`path` where it is an exported folder, its onnx/ where it is a run folder.
 
     Raises:
-        PotstillError: neither.
+        PotstillError: it is neither.
     """
     folder = Path(path).expanduser()
     if not folder.is_dir():
         problem = "is a file" if folder.exists() else "no such folder"
         raise PotstillError(path, problem, "name a folder that `potstill export` or `potstill train` wrote")
     for place in (folder, folder / ONNX):
-        if any((place / file).is_file() for file in (CARD, MODEL, QUANTIZED)):
+        if any((place / file).is_file() for file in (CONFIG, MODEL, QUANTIZED)):
             return place
     raise PotstillError(
         path, f"holds neither {MODEL} nor a run's {ONNX}/", "name a folder that `potstill export` or `potstill train` wrote"
@@ -100,10 +103,14 @@ def exported_folder(path: str | Path) -> Path:
 
 
 def model_file(folder: Path, precision: str = "auto") -> Path:
-    """The .onnx file to load: "fp32", "int8", or "auto", which is int8 where there is one.
+    """The .onnx file to load.
+
+    Args:
+        folder: an exported one.
+        precision: "fp32", "int8", or "auto", which is int8 where there is such a file.
 
     Raises:
-        PotstillError: unknown precision, or the folder has no such file.
+        PotstillError: the precision is unknown, or the folder has no such file.
     """
     if precision not in FILES:
         raise PotstillError("precision", f"unknown value {shown(precision)}", did_you_mean(str(precision), FILES))
@@ -115,13 +122,13 @@ def model_file(folder: Path, precision: str = "auto") -> Path:
     raise PotstillError(folder, f"has no {' or '.join(FILES[precision])}", remedy)
 
 
-def read_card(path: str | Path) -> Card:
-    """The description of an exported folder (or of a run's).
+def read_config(path: str | Path) -> ExportConfig:
+    """Read potstill.json of an exported folder, or of a run's.
 
     Raises:
-        PotstillError: no such folder or file, or a value in it that is not what it must be.
+        PotstillError: there is no such folder or file, or a value in it is not what it must be.
     """
-    file = exported_folder(path) / CARD
+    file = exported_folder(path) / CONFIG
     if not file.is_file():
         raise PotstillError(file, "no such file", AGAIN)
     try:
@@ -133,7 +140,7 @@ def read_card(path: str | Path) -> Card:
     _require(file, content, "format", content.get("format") == FORMAT, f"must be {FORMAT}")
     task = content.get("task")
     _require(file, content, "task", task in (EMBED, *HEADS), f"must be one of {', '.join((EMBED, *HEADS))}")
-    values: dict[str, Any] = {"task": task, "labels": _labels(file, content)}
+    values: dict[str, Any] = {"head": task, "labels": _labels(file, content)}
     for name, (kind, least) in (FIELDS | (EMBED_FIELDS if task == EMBED else {})).items():
         value: Any = content.get(name)
         # type() and not isinstance: True is an int to Python.
@@ -143,7 +150,7 @@ def read_card(path: str | Path) -> Card:
         values[name] = value
     teacher = content.get("teacher")
     _require(file, content, "teacher", teacher is None or isinstance(teacher, str), "must be text")
-    return Card(**values, teacher=teacher)
+    return ExportConfig(**values, teacher=teacher)
 
 
 def _labels(file: Path, content: dict[str, Any]) -> list[str]:

@@ -1,1 +1,1 @@
-"""Benchmarks: a task is its data and its score."""
+"""Benchmarks: a task is its data and the score of a model on it; each family of tasks is one file."""

@@ -1,4 +1,4 @@
-"""What a benchmark is, and how a name such as `sts/stsb` leads to one."""
+"""What a benchmark is, and how one is found by a name such as `sts/stsb`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill import registry
-from potstill.errors import PotstillError, did_you_mean
+from potstill.errors import PotstillError, collect, did_you_mean, refuse
+from potstill.registry import COST
 
 Vectors = NDArray[np.floating]
 Encode = Callable[[Sequence[str]], Vectors]
@@ -20,33 +21,33 @@ Encode = Callable[[Sequence[str]], Vectors]
 
 @dataclass(frozen=True)
 class Predictor:
-    """A model with a head, as a labelled task asks it.
+    """A model with a head, as a labelled task uses it.
 
     Attributes:
-        labels: names in the order of the logits; LABEL_0, LABEL_1, ... where the model was given
-            none. Of a regression they say nothing.
-        kind: of data.labelled.KINDS.
-        logits: n texts (strings, pairs, or lists of words) → (n, C) in the same order, before any
-            softmax or sigmoid; a regression gives (n, 1). Tagging: n arrays, each (words, tags);
-            words at the end of a sentence that the model cannot see have no row.
+        labels: names in the order of the logits; LABEL_0, LABEL_1, ... where the model has none. Of a
+            regression they are not read.
+        head: of runtime.folder.HEADS.
+        logits: n texts (strings, pairs, or lists of words) → (n, C) logits in the same order, before any
+            softmax or sigmoid. A regression gives (n, 1). Tagging gives n arrays (words, tags), without
+            rows for words at the end of a sentence that were cut off.
     """
 
     labels: list[str]
-    kind: str
+    head: str
     logits: Callable[[Sequence[Any]], Any]
 
 
 class NoScore(PotstillError):
-    """What the model answers has no score: all the same where an order is asked."""
+    """A model's answers have no score: they are all equal, and the measure is a correlation."""
 
 
 class Task(ABC):
-    """One benchmark, its data in memory. A family of tasks is one file of this package.
+    """One benchmark, with its data in memory. A family of tasks is one file of this package.
 
     Attributes:
         name: `<family>/<variant>`, as recipes and `--tasks` write it.
-        primary: the key of `evaluate`'s answer that stands for the task in a table.
-        needs: what `evaluate` asks of a model: "embedding" (Encode) or "logits" (Predictor).
+        primary: the key of `evaluate`'s result that a table shows for the task.
+        needs: what `evaluate` takes: "embedding" (an Encode) or "logits" (a Predictor).
     """
 
     primary: str
@@ -58,39 +59,48 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def variants(cls) -> dict[str, str]:
-        """What may stand behind `<family>/` → what it is. Lists names: reads no data, imports nothing heavy."""
+        """What may stand behind `<family>/` in a name → one line about it. It reads no data and imports nothing heavy."""
 
     @classmethod
     @abstractmethod
     def open(cls, variant: str, folder: Path) -> Task:
-        """Read the task's data under `folder`, the folder that holds senteval/, glue/ and retrieval/.
+        """Read the task's data.
 
-        Raises:
-            PotstillError: no such variant; a file is missing or malformed.
+        A PotstillError is raised where there is no such variant, or a file is missing or malformed.
+
+        Args:
+            variant: what stands behind `<family>/` in the task's name.
+            folder: holds senteval/, glue/, retrieval/ and the folders of own data.
         """
 
     @abstractmethod
     def texts(self) -> list[Any]:
-        """Every text that `evaluate` will ask about; repeats are allowed."""
+        """Every text that `evaluate` gives the model; a text may be among them more than once."""
 
     @abstractmethod
     def evaluate(self, model: Any) -> dict[str, Any]:
-        """Score a model: measures ×100, counts as they are, parts of the data under "subsets".
+        """Score a model.
+
+        A PotstillError is raised where the model's answers allow no score.
 
         Args:
             model: what `needs` says: an Encode (n texts → (n, d) vectors in the same order) or a Predictor.
 
-        Raises:
-            PotstillError: what the model gives allows no score.
+        Returns:
+            Measures ×100 and counts by name; the scores of parts of the data under "subsets".
         """
 
     def choice(self, scores: Mapping[str, Any]) -> float:
-        """The number that checkpoints are chosen by, out of `evaluate`'s answer: the primary measure."""
+        """The number that checkpoints are compared by, higher is better: by default the primary measure.
+
+        Args:
+            scores: a result of `evaluate`.
+        """
         return float(scores[self.primary])
 
 
 def task_names() -> dict[str, str]:
-    """Name of every task → one line about it."""
+    """The name of every task → one line about it."""
     return {f"{family}/{variant}": line for family in registry.names("tasks") for variant, line in family_of(family).variants().items()}
 
 
@@ -111,14 +121,16 @@ def load_task(name: str, folder: str | Path) -> Task:
 
 
 def unit_rows(vectors: Vectors, name: str) -> NDArray[np.float64]:
-    """Rows scaled to length 1, in double precision; a row of zeros stays zeros, so that its cosines are 0.
+    """Rows scaled to Euclidean length 1, (n, d) in double precision.
+
+    A row of zeros stays zeros, so that its cosines are 0.
 
     Args:
         vectors: (n, d).
-        name: the task, for the error.
+        name: of the task, for the error.
 
     Raises:
-        PotstillError: a NaN or an infinity among them, which would pass into the score unseen.
+        PotstillError: a vector holds NaN or infinity.
     """
     rows = np.asarray(vectors, dtype=np.float64)
     broken = int(np.count_nonzero(~np.isfinite(rows).all(axis=1)))
@@ -133,5 +145,31 @@ def unit_rows(vectors: Vectors, name: str) -> NDArray[np.float64]:
 
 
 def family_of(family: str) -> type[Task]:
-    """The class behind what stands before the slash of a task's name. Raises PotstillError for an unknown one."""
+    """The class of a family, by what stands before the slash of a task's name.
+
+    A PotstillError comes through for an unknown family.
+    """
     return registry.load("tasks", family, Task, "tasks")
+
+
+def load_tasks(names: Sequence[str], folder: str | Path, opened: Mapping[str, Callable[[], Task]] | None = None) -> list[Task]:
+    """Load every task but `cost`, each once.
+
+    Args:
+        names: of tasks; COST may be among them.
+        folder: as in `load_task`.
+        opened: name → what makes that task, of those whose data is open already (LabelledSet.tasks).
+
+    Raises:
+        PotstillErrors: everything wrong with any of them, at once.
+    """
+    tasks = []
+    with collect() as attempt:
+        for name in dict.fromkeys(names):
+            if name == COST:
+                continue
+            if "/" not in name:
+                attempt(refuse, "tasks", f"unknown task {name!r}", did_you_mean(name, [*task_names(), COST]))
+            else:
+                tasks.append(attempt(opened[name]) if opened and name in opened else attempt(load_task, name, folder))
+    return tasks

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from potstill.runtime.folder import CLASSIFICATION
 from potstill.tasks.labelled import OwnTask
 
 
 class Classification(OwnTask):
-    """Accuracy, and F1 averaged over the labels, which a rare label moves as much as a common one."""
+    """Accuracy, and macro F1, in which a rare label counts as much as a common one."""
 
-    kind = "classification"
+    kind = CLASSIFICATION
     measures = ("accuracy", "macro_f1")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from potstill.runtime.folder import MULTILABEL
 from potstill.tasks.labelled import OwnTask
 
 
 class Multilabel(OwnTask):
-    """F1 over all labels together, and averaged over the labels; a label is given where its probability is one half at least."""
+    """Micro F1 and macro F1; a label is predicted where its probability is at least one half."""
 
-    kind = "multilabel"
+    kind = MULTILABEL
     measures = ("micro_f1", "macro_f1")

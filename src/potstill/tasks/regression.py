@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from potstill.runtime.folder import REGRESSION
 from potstill.tasks.labelled import OwnTask
 
 
 class Regression(OwnTask):
-    """Both correlations, and the root of the mean squared error in the unit of the scores."""
+    """Spearman and Pearson correlation, and the root mean squared error in the unit of the scores."""
 
-    kind = "regression"
+    kind = REGRESSION
     measures = ("spearman", "pearson", "rmse")

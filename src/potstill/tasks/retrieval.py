@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.data.jsonl import read_jsonl_rows
+from potstill.data.files.jsonl import read_jsonl_rows
 from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.tasks.base import Encode, Task, unit_rows
 
@@ -18,6 +18,8 @@ BLOCK = 512  # queries scored together: with 10,000 documents 20 MB of cosines
 
 
 class Row(NamedTuple):
+    """A row of the file: a query, its document, and whether the query is asked."""
+
     query: str
     document: str
     asked: bool
@@ -26,11 +28,11 @@ class Row(NamedTuple):
 class Retrieval(Task):
     """MRR@10 and recall@1 over rows of query and document, in FOLDER/retrieval/<variant>.jsonl.
 
-    Each row is {"query", "document"}, and may have "held_out": then only the rows where it is
-    true are asked, among the documents of all rows. Equal documents are one document, and equal
-    queries one query with several right answers, of which the best counts: neither is a mistake
-    of the model. Ties count against the model (a wrong document with the right one's cosine
-    stands before it), so that a model that gives every text one vector scores about 0.
+    Each row is {"query", "document"} and may have "held_out". Then only the queries of the rows where
+    it is true are asked, among the documents of all rows. Equal documents are one document. Equal
+    queries are one query with several right documents, of which the best ranked one counts. Ties
+    count against the model: a wrong document with the same cosine as the right one is ranked before
+    it. So a model that gives every text the same vector scores about 0.
     """
 
     primary = f"mrr@{CUT}"
@@ -46,10 +48,16 @@ class Retrieval(Task):
 
     @classmethod
     def variants(cls) -> dict[str, str]:
+        """Any file of the folder, by its name."""
         return {"<name>": "rows of retrieval/<name>.jsonl: find each query's document among all"}
 
     @classmethod
     def open(cls, variant: str, folder: Path) -> Retrieval:
+        """Read FOLDER/retrieval/<variant>.jsonl.
+
+        Raises:
+            PotstillError: `variant` is not a file's name, or the file is missing or malformed.
+        """
         name = f"retrieval/{variant}"
         if not re.fullmatch(r"\w[\w.-]*", variant):
             raise PotstillError("tasks", f"{name!r} does not name a file", "write retrieval/<name> for the file retrieval/<name>.jsonl")
@@ -60,13 +68,16 @@ class Retrieval(Task):
         return cls(name, _read(path))
 
     def texts(self) -> list[str]:
+        """The distinct queries, then the distinct documents."""
         return self.queries + self.documents
 
     def evaluate(self, encode: Encode) -> dict[str, Any]:
-        """MRR@10 and recall@1 ×100 over the distinct queries.
+        """MRR@10 and recall@1 ×100 over the distinct queries, and the numbers of queries and documents.
 
-        Raises:
-            PotstillError: the vectors are not finite.
+        A PotstillError comes through where a vector is not finite.
+
+        Args:
+            encode: n texts → (n, d) vectors in the same order.
         """
         unit = unit_rows(encode(self.texts()), self.name).astype(np.float32)  # (queries + documents, d)
         ranks = self._ranks(unit[: len(self.queries)], unit[len(self.queries) :])
@@ -78,7 +89,7 @@ class Retrieval(Task):
         }
 
     def _ranks(self, queries: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.int64]:
-        """(q,) rank from 1 of each query's best right document: 1 + wrong documents with at least its cosine."""
+        """(q,) rank from 1 of each query's best right document: 1 + the number of wrong documents with at least its cosine."""
         ranks = np.empty(len(queries), dtype=np.int64)
         for start in range(0, len(queries), BLOCK):
             cosines = queries[start : start + BLOCK] @ documents.T  # (b, documents)

@@ -8,24 +8,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.data.senteval import ScoredPairs, read_sts_benchmark, read_sts_folder
+from potstill.data.files.senteval import ScoredPairs, read_sts_benchmark, read_sts_folder
 from potstill.errors import PotstillError, did_you_mean
+from potstill.registry import DEV
 from potstill.tasks.base import Encode, Task, unit_rows
 
 STS = Path("senteval") / "STS"
 YEARS = {str(year): STS / f"STS{year}-en-test" for year in range(12, 17)}
-BENCHMARK = {"stsb": STS / "STSBenchmark" / "sts-test.csv", "stsb-dev": STS / "STSBenchmark" / "sts-dev.csv"}
+BENCHMARK = {"stsb": STS / "STSBenchmark" / "sts-test.csv", f"stsb{DEV}": STS / "STSBenchmark" / "sts-dev.csv"}
 
 # Cosines of fp32 vectors differ by less than this when nothing but rounding sets them apart.
 ROUNDING = 1e-6
 
 
 class Sts(Task):
-    """SimCSE's "all" protocol: the pairs of every subset in one list, one Spearman over it.
+    """SimCSE's "all" protocol: one Spearman correlation over the pairs of all subsets together.
 
-    A mean of the subsets' Spearmans is another number, and published tables mix the two: only the
-    pooled list asks that a cosine mean the same in every subset. Nothing is fitted on top of the
-    cosine. Source: Gao et al. 2021, SimCSE, section 6 and appendix B, and its modified SentEval.
+    The mean of the subsets' correlations is another number, and published tables mix the two. Only
+    the pooled list demands that a cosine mean the same in every subset. Nothing is fitted on top of
+    the cosine. Source: Gao et al. 2021, SimCSE, section 6 and appendix B, and its modified SentEval.
     """
 
     primary = "spearman"
@@ -36,11 +37,17 @@ class Sts(Task):
 
     @classmethod
     def variants(cls) -> dict[str, str]:
+        """The years of SemEval, and the two splits of the STS benchmark."""
         years = {year: f"SemEval STS 20{year}, test" for year in YEARS}
-        return years | {"stsb": "STS benchmark, test: for reporting", "stsb-dev": "STS benchmark, dev: for choosing"}
+        return years | {"stsb": "STS benchmark, test: for reporting", f"stsb{DEV}": "STS benchmark, dev: for choosing"}
 
     @classmethod
     def open(cls, variant: str, folder: Path) -> Sts:
+        """Read FOLDER/senteval/STS/STS<year>-en-test, or a file of FOLDER/senteval/STS/STSBenchmark.
+
+        Raises:
+            PotstillError: there is no such variant, or a file is missing or malformed.
+        """
         name = f"sts/{variant}"
         if variant in YEARS:
             return cls(name, read_sts_folder(folder / YEARS[variant]))
@@ -49,16 +56,21 @@ class Sts(Task):
         raise PotstillError("tasks", f"unknown task {name!r}", did_you_mean(name, [f"sts/{known}" for known in cls.variants()]))
 
     def texts(self) -> list[str]:
+        """Of each subset the first sentences, then the second ones."""
         return [text for pairs in self.subsets for side in (pairs.first, pairs.second) for text in side]
 
     def evaluate(self, encode: Encode) -> dict[str, Any]:
-        """Spearman and Pearson ×100 over all pairs, and Spearman of each subset.
+        """Spearman and Pearson correlation ×100 over all pairs, and Spearman of each subset.
 
-        A subset whose Spearman is undefined (all its scores equal) gives None.
+        A subset whose Spearman correlation is undefined, because its scores or cosines are all equal,
+        gives None.
+
+        Args:
+            encode: n texts → (n, d) vectors in the same order.
 
         Raises:
-            PotstillError: the vectors are not finite, or all pairs have the same cosine: a model
-                that says the same of everything has no Spearman, and NaN would hide that.
+            PotstillError: a vector is not finite, or all pairs have the same gold score or the same
+                cosine, so that there is no correlation.
         """
         unit = unit_rows(encode(self.texts()), self.name)  # in the order of texts(): each subset's firsts, then its seconds
         cosines, start = [], 0
@@ -90,7 +102,7 @@ class Sts(Task):
 
 
 def _spearman(predicted: NDArray[np.float64], gold: NDArray[np.float64]) -> float | None:
-    """Spearman ×100 with average ranks for ties; None where it does not exist."""
+    """Spearman correlation ×100, with average ranks for ties; None where it is undefined."""
     from scipy.stats import spearmanr
 
     if np.ptp(predicted) <= ROUNDING or np.ptp(gold) == 0:

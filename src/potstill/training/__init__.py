@@ -1,1 +1,1 @@
-"""How a student is trained: the objective, the teacher's answers, the loop."""
+"""How a stage trains a student: its loop, what the loop minimises, its checkpoints and its log."""

@@ -23,7 +23,7 @@ class Agreement:
         teacher: (n, d_t) the teacher's vectors of them.
 
     Raises:
-        PotstillError: fewer than 3 texts, whose pairs have no order; here or when called, a side that gives every text the same vector.
+        PotstillError: fewer than 3 texts, whose pairs have no order; or a teacher that gives every text the same vector.
     """
 
     def __init__(self, texts: Sequence[str], teacher: np.ndarray) -> None:
@@ -35,6 +35,13 @@ class Agreement:
         _require_order(self.teacher, "teacher", "choose another teacher")
 
     def __call__(self, encode: Encode) -> float:
+        """Score a student, 100 at most.
+
+        A PotstillError comes through: it gives every text the same vector.
+
+        Args:
+            encode: texts → its vectors, (n, d).
+        """
         from scipy.stats import spearmanr
 
         student = _pair_cosines(encode(self.texts))
@@ -43,6 +50,11 @@ class Agreement:
 
 
 def _require_order(cosines: np.ndarray, side: str, remedy: str) -> None:
+    """Check that there are different cosines to rank.
+
+    Raises:
+        PotstillError: all are the same but for rounding.
+    """
     if np.ptp(cosines) <= ROUNDING:
         problem = f"all {len(cosines)} pairs of held-out texts have the same cosine to the {side} ({cosines[0]:.4f}), so no Spearman exists"
         raise PotstillError("agreement", problem, remedy)

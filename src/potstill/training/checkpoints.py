@@ -1,4 +1,4 @@
-"""Where a stage that was stopped goes on."""
+"""Checkpoints of a stage: which one a run that was stopped goes on from."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import json
 import shutil
 from pathlib import Path
 
-from potstill.files import write_text
+from potstill.machine.files import write_text
 
 STATE = "trainer_state.json"  # Trainer writes it last into a checkpoint
 
 
 def checkpoint_to_resume(folder: Path, resume: bool) -> Path | None:
-    """Where to go on; without such a checkpoint the folder is emptied."""
+    """The checkpoint to go on from; without one the folder is removed.
+
+    Args:
+        folder: of the stage's checkpoints; it need not exist.
+        resume: whether to go on at all.
+    """
     checkpoint = newest_checkpoint(folder) if resume else None
     if checkpoint is None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -20,7 +25,11 @@ def checkpoint_to_resume(folder: Path, resume: bool) -> Path | None:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written whole; younger halves (a killed run's) are removed."""
+    """The newest checkpoint that was written whole; newer ones that were not (a killed run's) are removed.
+
+    Args:
+        folder: of the stage's checkpoints; it need not exist.
+    """
     for path in sorted(folder.glob("checkpoint-*"), key=step_of, reverse=True):
         try:
             state = json.loads((path / STATE).read_text(encoding="utf-8"))
@@ -34,5 +43,5 @@ def newest_checkpoint(folder: Path) -> Path | None:
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step after which it was written."""
+    """The step of the optimizer after which a checkpoint was written."""
     return int(checkpoint.name.rpartition("-")[2])

@@ -1,4 +1,4 @@
-"""Student and objective in one module."""
+"""A student and its objective in one module."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from potstill.machine.distributed import SHARE
+from potstill.machine.processes import count
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import LOGITS, EncoderOutput, Field
-from potstill.processes import count
-from potstill.training.aligned import by_segment
-from potstill.training.objective import Objective
+from potstill.objective.objective import Objective
+from potstill.teacher.aligned import by_segment
 from potstill.training.perturbation import Perturbation, embedding_module
-from potstill.training.processes import SHARE
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -24,10 +24,13 @@ class Distillation(nn.Module):
     """What the optimizer and the checkpoints see: the student, and the projections that are taught with it.
 
     Args:
-        cached_tokens: padded tokens that the student's activations are kept of. A batch with more is
-            run in pieces whose activations are dropped and made again, with the same dropout, when
-            the gradient comes: memory stays as it is, whatever the batch (Gao et al. 2021, "Scaling
-            deep contrastive learning batch size under memory limited setup": gradient caching).
+        student: to be trained.
+        objective: what it minimises, with its projections.
+        perturbation: of the embedding output in training; None for none.
+        cached_tokens: padded tokens whose activations are kept for the backward pass; None for all. A larger batch is run
+            in pieces whose activations are dropped and computed again, with the same dropout, in the backward pass, so
+            that memory does not grow with the batch (Gao et al. 2021, "Scaling deep contrastive learning batch size under
+            memory limited setup": gradient caching).
     """
 
     def __init__(
@@ -43,24 +46,31 @@ class Distillation(nn.Module):
         negatives: tuple[EncoderOutput, dict[str, Tensor]] | None = None,
         scale: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective's loss, never scaled, and its parts.
+        """Compute the loss of a batch.
 
         Args:
+            batch: as TrainingSet.batch gives it, in tensors.
+            teacher: its output for the same texts; None where no term needs one.
+            negatives: the teacher's output for other texts, and their rows and labels; None where no term needs them.
             scale: what the caller will multiply the loss by before its backward pass; a perturbation's own needs the same.
+
+        Returns:
+            The objective's loss, not scaled, and its parts by the terms' names.
         """
         inputs = {key: value for key, value in batch.items() if key in INPUTS}
         reads = self.objective.student_reads
-        answered = self._answered(batch)
+        logit_mask = self._logit_mask(batch)
+        masked = {} if logit_mask is None else {"logit_mask": logit_mask}
 
         def compute(counts: bool) -> tuple[Tensor, dict[str, Tensor]]:
             # A loss with a memory must not learn the same batch twice.
             self.objective.train(counts and self.training)
             if "masked_ids" not in batch or LOGITS not in reads:
-                return self._compare(self._read({**inputs, **answered}, reads), teacher, batch, negatives, answered)
+                return self._compare(self._read({**inputs, **masked}, reads), teacher, batch, negatives, logit_mask)
             # The vectors are of the texts as they are, the guesses of the texts with holes.
             plain = self._read(inputs, reads - {LOGITS}) if reads - {LOGITS} else EncoderOutput(inputs["attention_mask"], {})
-            guesses = self._read({**inputs, **answered, "input_ids": batch["masked_ids"]}, frozenset({LOGITS}))
-            return self._compare(EncoderOutput(plain.mask, {**plain.values, **guesses.values}), teacher, batch, negatives, answered)
+            guesses = self._read({**inputs, **masked, "input_ids": batch["masked_ids"]}, frozenset({LOGITS}))
+            return self._compare(EncoderOutput(plain.mask, {**plain.values, **guesses.values}), teacher, batch, negatives, logit_mask)
 
         if self.perturbation is None or not self.training:
             return compute(True)
@@ -74,25 +84,25 @@ class Distillation(nn.Module):
         teacher: EncoderOutput | None,
         batch: dict[str, Tensor],
         negatives: tuple[EncoderOutput, dict[str, Tensor]] | None,
-        answered: dict[str, Tensor],
+        logit_mask: Tensor | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The objective of both sides; of a teacher with other tokens by the segments that both share."""
+        """The objective's loss and parts; with different vocabularies, both sides are averaged over shared segments first."""
         if "segments" in batch:
             student = by_segment(student, batch["segments"])
             assert student.mask is not None
             batch = {**batch, "attention_mask": student.mask}
-        if answered:  # the labelled tokens of all texts, as one text of theirs
+        if logit_mask is not None:  # the labelled tokens of all texts, as one text of theirs
             student = EncoderOutput(student.mask, {**student.values, LOGITS: student.logits[None]})
-            batch = {**batch, "labels": batch["labels"][answered["answered"]][None]}
+            batch = {**batch, "labels": batch["labels"][logit_mask][None]}
         return self.objective(student, teacher, batch, negatives)
 
-    def _answered(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Where no term reads logits of other tokens than the labelled ones, these; a batch shared with other processes stays whole."""
+    def _logit_mask(self, batch: dict[str, Tensor]) -> Tensor | None:
+        """(b, l) mask of the labelled tokens where no term reads other logits; None for a batch shared between processes."""
         readers = [term.loss for term in self.objective.terms if Field(term.loss.reads) == LOGITS]
         shared = SHARE in batch and any(term.loss.whole_batch for term in self.objective.terms)
         if not readers or shared or "labels" not in batch or not all(loss.labelled_tokens for loss in readers):
-            return {}
-        return {"answered": batch["labels"] != -100}
+            return None
+        return batch["labels"] != -100
 
     def _read(self, inputs: dict[str, Tensor], reads: frozenset[Field]) -> EncoderOutput:
         """What is read of the student, in pieces where the batch is large."""
@@ -114,11 +124,26 @@ class Distillation(nn.Module):
         return EncoderOutput(mask, {field: torch.cat(parts) for field, parts in zip(fields, zip(*found, strict=True), strict=True)})
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Each tensor under its first name alone: safetensors refuses one memory under two names (a tied head, a shared projection)."""
+        """Each tensor under its first name alone: safetensors refuses one memory under two names (a tied head, a shared projection).
+
+        Args:
+            *args: as nn.Module has them.
+            **kwargs: likewise.
+        """
         first = self._first_names()
         return {name: value for name, value in super().state_dict(*args, **kwargs).items() if first.get(name, name) == name}
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load what `state_dict` gave.
+
+        Args:
+            state_dict: each tensor under its first name.
+            strict: as nn.Module has it.
+            assign: likewise.
+
+        Returns:
+            Names that are missing, and names that nothing has.
+        """
         # Under all its names again: Trainer takes a name that is missing for a broken checkpoint.
         again = {name: state_dict[first] for name, first in self._first_names().items() if first in state_dict}
         return super().load_state_dict({**state_dict, **again}, strict, assign)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from potstill.models.encoder import EncoderModel
-from potstill.models.heads import undecoded
+from potstill.models.heads import without_decoder
 from potstill.models.output import EncoderOutput
+from potstill.objective.objective import Objective
 from potstill.training.distillation import Distillation
-from potstill.training.objective import Objective
 from potstill.training.shared_projection import SharedProjection
 
 MIXED = ("mixed_ids", "mixed_mask", "mixed_labels")
@@ -25,7 +25,7 @@ class DualTraining(Distillation):
     Args:
         student: as Distillation has it, a language model.
         objective: the student's own terms, its masked words among them.
-        teacher: a language model over the joint vocabulary (models/vocabulary.py).
+        teacher: a language model over the joint vocabulary (student/vocabulary.py).
         own_pieces: the teacher's, which come first in it: the two vocabularies have a softmax each.
         direction: what SharedProjection projects; None for dual training alone.
         weight: w.
@@ -45,10 +45,22 @@ class DualTraining(Distillation):
         negatives: tuple[EncoderOutput, dict[str, Tensor]] | None = None,
         scale: float = 1.0,
     ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute L of a batch.
+
+        Args:
+            batch: as TrainingSet.batch gives it, in tensors; with MIXED, what the teacher that is trained reads.
+            teacher: as Distillation.forward has it, like the following ones: the student's own terms may have a teacher too.
+            negatives: likewise.
+            scale: likewise.
+
+        Returns:
+            L, and its parts by name: the student's terms, "mlm-teacher", and where weights are projected
+            "shared_projection" (before w) and "teacher_norm", the length of all the teacher's layers' weights.
+        """
         loss, parts = super().forward({key: value for key, value in batch.items() if key not in MIXED}, teacher, negatives, scale)
         masked = batch["mixed_labels"] >= 0
-        with undecoded(self.teacher.network) as decoder:
-            read = self.teacher(batch["mixed_ids"], batch["mixed_mask"], answered=masked).logits
+        with without_decoder(self.teacher.network) as decoder:
+            read = self.teacher(batch["mixed_ids"], batch["mixed_mask"], logit_mask=masked).logits
         guessed = two_softmaxes(read, batch["mixed_labels"][masked], decoder, self.own_pieces)
         loss, parts = loss + guessed, {**parts, "mlm-teacher": guessed.detach()}
         if self.projection is not None:
@@ -60,12 +72,16 @@ class DualTraining(Distillation):
 
 
 def two_softmaxes(read: Tensor, labels: Tensor, decoder: nn.Linear, own_pieces: int) -> Tensor:
-    """Cross-entropy of masked pieces, each among those of its own vocabulary; the mean over all of them.
+    """Mean cross-entropy of masked pieces, each over the pieces of its own vocabulary alone.
 
     Args:
         read: (n, d) what the decoder reads at the masked pieces.
         labels: (n,) their numbers in the joint vocabulary.
-        decoder: (V + v, d), the first vocabulary's V = `own_pieces` first. No piece is held against the other's.
+        decoder: with weights (V + v, d), the first vocabulary's V rows first.
+        own_pieces: V.
+
+    Returns:
+        A scalar in fp32; 0 without a masked piece.
     """
     sizes = [own_pieces, decoder.out_features - own_pieces]
     second = labels >= own_pieces

@@ -13,22 +13,28 @@ from typing import Any
 import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from potstill.files import write_text
-from potstill.processes import count, is_main
+from potstill.machine.distributed import any_of
+from potstill.machine.files import write_text
+from potstill.machine.processes import count, is_main
 from potstill.results import read_metrics
-from potstill.training.processes import any_of
 
 METRIC = "dev"  # Trainer's name for the score that chooses the best checkpoint
 
 
-class Flow(TrainerCallback):
+class StageCallback(TrainerCallback):
     """When to score and to save, what a line of metrics.jsonl says, and what Ctrl-C does.
 
     Args:
-        texts: of each step of the optimizer, whatever the batches it is made of.
+        stage: its name in the log and on the progress bar.
+        texts: how many each step of the optimizer takes, whatever the batches it is made of.
         every: steps from one checkpoint to the next.
-        metrics: the log.
+        metrics: the log; its lines after step `done` of this stage are dropped.
         done: steps of an earlier process that this one goes on after.
+        dev_name: of the score that chooses the best checkpoint; None for no scoring.
+        advance: of the progress bar, as machine.progress.progress gives it.
+
+    Attributes:
+        interrupted: set by a signal; the stage then ends after a checkpoint.
     """
 
     def __init__(
@@ -48,11 +54,13 @@ class Flow(TrainerCallback):
         self.interrupted = False
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Start the clock, and put the progress bar where a resumed stage goes on."""
         self.started = time.perf_counter()
         if state.global_step:
             self.advance(int(self.texts_done[state.global_step - 1]))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ask for scoring, saving and logging where they are due."""
         step = state.global_step
         self.interrupted = any_of(self.interrupted)  # a signal may reach one process a step earlier than another
         last = step >= state.max_steps
@@ -63,6 +71,7 @@ class Flow(TrainerCallback):
         control.should_log = control.should_log or last
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Stop an interrupted stage now that its checkpoint is there."""
         # Not before the save: the checkpoint would remember that it was told to stop.
         if self.interrupted:
             control.should_training_stop = True
@@ -70,6 +79,7 @@ class Flow(TrainerCallback):
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any
     ) -> None:
+        """Append a line to the log: the loss and its parts, or a score; other logs of Trainer are left out."""
         logs = logs or {}
         line: dict[str, Any] = {"step": state.global_step, "stage": self.stage}
         if "terms" in logs:
@@ -101,9 +111,15 @@ def _forget_after(metrics: Path, stage: str, step: int) -> float:
 
 
 class interruptible:
-    """Within the block the first Ctrl-C or SIGTERM asks `flow` for a checkpoint; a second one stops at once, of several processes not."""
+    """Within the block the first Ctrl-C or SIGTERM asks for a checkpoint, after which the stage ends.
 
-    def __init__(self, flow: Flow) -> None:
+    A second one raises a KeyboardInterrupt at once; where several processes train together it is ignored.
+
+    Args:
+        flow: the stage's callback, which is told.
+    """
+
+    def __init__(self, flow: StageCallback) -> None:
         self.flow = flow
         self.previous: dict[int, Any] = {}
 

@@ -1,4 +1,4 @@
-"""A gradient step on the student's embedding output before the step that counts (LRC-BERT)."""
+"""Gradient perturbation: a gradient step on the student's embedding output before the step that counts (LRC-BERT)."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Computed = tuple[Tensor, dict[str, Tensor]]
 class Perturbation:
     """emb' = emb + ε · ∂L/∂emb, then the loss at emb' (Fu et al. 2021, LRC-BERT: gradient perturbation).
 
-    The gradient is a constant to the second pass; both passes draw the same dropout, and share
-    what the teacher said. Of a mean over the batch it shrinks with the batch; neither a gradient
-    scaler's factor nor the number of batches that are added up to a step is in it.
+    The gradient is a constant to the second pass. Both passes draw the same dropout and compare with the same teacher
+    output. The gradient of a mean over the batch shrinks as the batch grows; neither a gradient scaler's factor nor the
+    number of batches that are accumulated to a step changes it.
 
     Attributes:
         epsilon: ε.
@@ -33,15 +33,18 @@ class Perturbation:
     def __call__(
         self, embeddings: nn.Module, mask: Tensor, compute: Callable[[bool], Computed], scale: float = 1.0, parts: int = 1
     ) -> Computed:
-        """The loss at the perturbed embedding output.
+        """Compute the loss at the perturbed embedding output.
 
         Args:
             embeddings: the student's module whose output (b, l, d) is perturbed.
             mask: (b, l) 1 at real tokens; padding is left alone.
             compute: one pass of the student and the objective; told whether it is the one that counts.
-            scale: the loss is multiplied by it on the gradient's way through half precision, where
-                small ones would become 0, and the gradient divided by it at the end.
-            parts: the loss is that many times the batch's own.
+            scale: the loss is multiplied by it before the backward pass, in which small gradients would become 0 in half
+                precision, and the gradient divided by it afterwards.
+            parts: factor by which the given loss exceeds the batch loss.
+
+        Returns:
+            What the second `compute` gives: the loss and its parts. The loss is not multiplied by `scale`.
         """
         seen: list[Tensor] = []
 
@@ -76,6 +79,10 @@ class Perturbation:
 
 def embedding_module(student: EncoderModel, place: str = "perturb") -> nn.Module:
     """The module that gives the embedding output, after its normalisation and dropout.
+
+    Args:
+        student: any encoder.
+        place: what the error names.
 
     Raises:
         PotstillError: the model keeps it elsewhere.

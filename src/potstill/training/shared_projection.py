@@ -1,4 +1,4 @@
-"""A student's weights held to its teacher's, layer by layer, through projections that all layers share."""
+"""A student's weights compared with its teacher's, layer by layer, through projections that all layers share."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ class SharedProjection(nn.Module):
         down: ‖U_d θ_t V_d − θ_s‖²     up: ‖θ_t − U_u θ_s V_u‖²
 
     summed over all matrices and vectors of all pairs of layers, and divided by how many numbers that
-    are. One U and one V for every axis of the hidden states, another pair for the feed-forward's
+    are. One U and one V serve every axis of the hidden states, another pair the feed-forward's
     inner axis; a vector (bias, normalisation) is projected on its one axis. `nn.Linear` keeps (out,
     in): U acts on what goes out. Gradients reach both sides and the projections.
 
     Args:
-        student, teacher: their layers, pair by pair of one architecture.
-        direction: what is projected: "down" the teacher's weights, "up" the student's.
+        student: its layers.
+        teacher: its layers, as many as the student's and of the same architecture.
+        direction: a name of DIRECTIONS: "down" projects the teacher's weights, "up" the student's.
 
     Raises:
-        PotstillError: other numbers of layers, or layers with other parts.
+        PotstillError: other numbers of layers; or layers with other parts.
     """
 
     def __init__(self, student: Sequence[nn.Module], teacher: Sequence[nn.Module], direction: str) -> None:
@@ -48,7 +49,15 @@ class SharedProjection(nn.Module):
                     place[key] = nn.Parameter(nn.init.orthogonal_(torch.empty(size if place is self.left else size[::-1])))
 
     def forward(self, student: Sequence[nn.Module], teacher: Sequence[nn.Module]) -> Tensor:
-        """The scalar, in fp32."""
+        """Compute the distance; the arguments are the layers that the class was made with, with their weights of now.
+
+        Args:
+            student: its layers.
+            teacher: its layers.
+
+        Returns:
+            A scalar in fp32.
+        """
         total, count = torch.zeros((), device=next(student[0].parameters()).device), 0
         with torch.autocast(total.device.type, enabled=False):
             for _, ours, theirs in _pairs(student, teacher):
@@ -68,7 +77,11 @@ def _key(own: int, other: int) -> str:
 
 
 def _pairs(student: Sequence[nn.Module], teacher: Sequence[nn.Module]) -> list[tuple[str, Tensor, Tensor]]:
-    """Every parameter of every pair of layers."""
+    """(name, the student's, the teacher's) of every parameter of every pair of layers.
+
+    Raises:
+        PotstillError: a layer of the teacher lacks a part of the student's.
+    """
     found: list[tuple[str, Tensor, Tensor]] = []
     for ours, theirs in zip(student, teacher, strict=True):
         parameters = dict(theirs.named_parameters())

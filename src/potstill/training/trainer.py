@@ -15,21 +15,22 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from potstill.errors import PotstillError
+from potstill.machine import distributed
+from potstill.machine.precision import autocast
+from potstill.machine.processes import count, number
+from potstill.machine.progress import progress
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput
-from potstill.processes import count, number
-from potstill.progress import progress
+from potstill.models.recording import prepare_inside
+from potstill.objective.objective import Objective
+from potstill.objective.schedule import progress_of
 from potstill.results import METRICS_FILE
-from potstill.training import processes
+from potstill.runtime.folder import REGRESSION
+from potstill.teacher.answers import Teacher
 from potstill.training.checkpoints import checkpoint_to_resume, step_of
 from potstill.training.distillation import INPUTS, Distillation
 from potstill.training.dual import DualTraining
-from potstill.training.flow import METRIC, Flow, interruptible
-from potstill.training.objective import Objective
-from potstill.training.perturbation import Perturbation
-from potstill.training.precision import autocast
-from potstill.training.schedule import progress_of
-from potstill.training.teacher import Teacher, prepare_inside
+from potstill.training.flow import METRIC, StageCallback, interruptible
 from potstill.training.training_set import TrainingSet
 
 
@@ -38,10 +39,16 @@ class Settings:
     """How a stage is trained.
 
     Attributes:
+        learning_rate: the highest one, at the end of the warm-up.
+        warmup: part of the stage's steps in which the learning rate rises from 0.
+        schedule: transformers' name of what the learning rate does afterwards.
+        weight_decay: of AdamW.
+        max_grad_norm: length to which a longer gradient is cut.
+        seed: of dropout, and of the negatives and masks that are drawn.
         precision: what to autocast to; float32 is not at all, float16 comes with a gradient scaler.
+        device: that the stage runs on.
         evaluations: how often in the stage a checkpoint is scored and kept.
         accumulate: batches of the plan that an optimizer's step takes the mean of; each counts the same, whatever its rows.
-        cached_tokens: as Distillation has it.
     """
 
     learning_rate: float
@@ -54,14 +61,15 @@ class Settings:
     device: torch.device
     evaluations: int
     accumulate: int = 1
-    cached_tokens: int | None = None
 
 
 @dataclass(frozen=True)
-class Dev:
-    """What chooses the best checkpoint: a name and a score of a model, torch or exported; higher is better.
+class CheckpointScore:
+    """What chooses the best checkpoint: a score of a model, torch or exported.
 
     Attributes:
+        name: of the score, for the log.
+        score: the model → its score; higher is better.
         watch: gets the student, the step and the score after each scoring in training; what it raises ends the training.
     """
 
@@ -75,15 +83,24 @@ class StageTrainer(Trainer):
 
     The whole stage is one epoch to it: the plan lists every batch, so that a resumed run skips
     exactly those that are done.
+
+    Args:
+        model: the student with what it minimises.
+        plan: every batch of the stage, rows of `data`.
+        data: what the batches are made of.
+        teacher: None where no term needs one.
+        dev: None where the last checkpoint is taken.
+        precision: that `dev` scores in.
+        **kwargs: Trainer's own.
     """
 
     def __init__(
         self,
-        model: Distillation,
+        model: Distillation | DualTraining,
         plan: Sequence[np.ndarray],
         data: TrainingSet,
         teacher: Teacher | None,
-        dev: Dev | None,
+        dev: CheckpointScore | None,
         precision: torch.dtype,
         **kwargs: Any,
     ) -> None:
@@ -99,19 +116,35 @@ class StageTrainer(Trainer):
         self.parts_steps = 0.0
 
     def get_train_dataloader(self) -> DataLoader:
-        data, pad_id, seed = self.data, self.student.pad_id, self.args.seed  # not self: the cycle would keep all of it beyond the stage
+        """A loader whose items are the plan's batches, this process's rows of each."""
+        # not self: the cycle would keep all of it beyond the stage
+        plan, data, pad_id, seed = self.plan, self.data, self.student.pad_id, self.args.seed
 
-        def collate(rows: list[int]) -> dict[str, Any]:
-            own, share = processes.own_rows(rows)
-            batch = data.batch(np.array(own, dtype=np.int64), pad_id, seed)
-            if processes.together():
-                batch[processes.SHARE] = np.array(share, dtype=np.float32)
+        def collate(batches: list[int]) -> dict[str, Any]:
+            (place,) = batches
+            own, share = distributed.shard_rows(plan[place].tolist())
+            batch = data.batch(np.array(own, dtype=np.int64), pad_id, seed, place)
+            if distributed.together():
+                batch[distributed.SHARE] = np.array(share, dtype=np.float32)
             return {key: torch.from_numpy(value) for key, value in batch.items()}
 
-        # Not through accelerate, which would give whole batches to each process in turn.
-        return DataLoader(self.train_dataset, batch_sampler=[rows.tolist() for rows in self.plan], collate_fn=collate)  # type: ignore[arg-type]
+        # An item is a batch of the plan by its number. Not through accelerate, which would give whole batches to each process in turn.
+        return DataLoader(range(len(plan)), batch_size=1, collate_fn=collate)  # type: ignore[arg-type]
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+        """Compute the mean loss of a batch; what its terms add to it is kept for the log.
+
+        A PotstillError comes through: the loss is NaN or infinite.
+
+        Args:
+            model: the student with what it minimises, maybe wrapped for several processes.
+            inputs: the batch, on the device.
+            return_outputs: not read; Trainer passes it.
+            num_items_in_batch: likewise.
+
+        Returns:
+            The scalar, which Trainer divides by the batches of the step.
+        """
         step = self.state.global_step
         self.batch_of_step = (step, self.batch_of_step[1] + 1 if step == self.batch_of_step[0] else 0)
         self.objective.set_progress(progress_of(step, self.state.max_steps))
@@ -120,7 +153,8 @@ class StageTrainer(Trainer):
         scaler = self.accelerator.scaler
         scale = share * scaler.get_scale() if scaler is not None else 1.0
         rows = inputs["rows"].cpu().numpy()
-        seen = {key: inputs[key] for key in INPUTS if key in inputs} if self.data.masking is not None and not self.data.beside else None
+        masks = self.data.masking is not None and not self.data.masked_beside  # the teacher must see the same masks
+        seen = {key: inputs[key] for key in INPUTS if key in inputs} if masks else None
         teacher = self.teacher(rows, self.args.device, seen) if self.teacher is not None else None
         loss, parts = model(inputs, teacher, self._negatives(rows), scale)
         for name, value in parts.items():
@@ -131,7 +165,10 @@ class StageTrainer(Trainer):
         return loss
 
     def _negatives(self, rows: np.ndarray) -> tuple[EncoderOutput, dict[str, Tensor]] | None:
-        """The teacher's answers for rows of the training set that are not in the batch, drawn anew for each batch."""
+        """The teacher's outputs for rows of the training set that are not in the batch, drawn anew for each batch.
+
+        As many are drawn as the term with the greatest pool asks for, in random order: another term reads the first ones.
+        """
         if not self.objective.pool or self.teacher is None:
             return None
         step, number = self.batch_of_step
@@ -144,7 +181,11 @@ class StageTrainer(Trainer):
         return self.teacher(others, self.args.device), own
 
     def _stop_at(self, inputs: dict[str, Tensor], parts: dict[str, Tensor]) -> None:
-        """Say which term broke, and keep the batch for whoever looks into it."""
+        """Say which term broke, and keep the batch for whoever looks into it.
+
+        Raises:
+            PotstillError: always.
+        """
         from safetensors.torch import save_file
 
         step = self.state.global_step + 1
@@ -158,11 +199,20 @@ class StageTrainer(Trainer):
         )
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Score the student by `dev`; the score is logged and shown to `dev.watch`.
+
+        Args:
+            *args: not read; Trainer passes them.
+            **kwargs: likewise.
+
+        Returns:
+            The score under Trainer's name for it.
+        """
         dev = self.dev
         assert dev is not None
         # In half precision close predictions are equal, and a correlation of ranks lives on their order.
-        with autocast(self.args.device, torch.float32 if self.student.kind == "regression" else self.precision):
-            value = processes.tell(lambda: dev.score(self.student))
+        with autocast(self.args.device, torch.float32 if self.student.head == REGRESSION else self.precision):
+            value = distributed.tell(lambda: dev.score(self.student))
         metrics = {f"eval_{METRIC}": value}
         self.log(metrics)
         # It takes the request back; without it the end of the stage would score the same weights again.
@@ -173,52 +223,96 @@ class StageTrainer(Trainer):
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
-        processes.wait()  # the file that says that a checkpoint is whole comes after everybody's
+        distributed.wait()  # the file that says that a checkpoint is whole comes after everybody's
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log, with a loss each term's part of it: the mean over the steps since the last time and over all processes.
+
+        Args:
+            logs: what Trainer logs.
+            start_time: as Trainer has it.
+        """
         if "loss" in logs and self.parts_steps:
-            means = processes.mean_of(torch.stack(list(self.parts.values())))
+            means = distributed.mean_of(torch.stack(list(self.parts.values())))
             terms = {name: float(value) / self.parts_steps for name, value in zip(self.parts, means)}
             logs = {**logs, "terms": terms}  # type: ignore[dict-item]
             self.parts, self.parts_steps = {}, 0
         super().log(logs, start_time)
 
 
+@dataclass(frozen=True)
+class StagePlace:
+    """Where a stage leaves its traces.
+
+    Attributes:
+        name: of the stage, in the log and on the progress bar.
+        run: the run folder; the log's lines are appended to its metrics.jsonl.
+        folder: of this stage's checkpoints.
+    """
+
+    name: str
+    run: Path
+    folder: Path
+
+
 def train_stage(
-    student: EncoderModel,
-    objective: Objective,
+    model: Distillation | DualTraining,
     data: TrainingSet,
     teacher: Teacher | None,
     plan: Sequence[np.ndarray],
-    dev: Dev | None,
+    dev: CheckpointScore | None,
     settings: Settings,
-    *,
-    name: str,
-    run: Path,
-    folder: Path,
-    resume: bool,
-    perturbation: Perturbation | None = None,
-    dual: DualTraining | None = None,
+    place: StagePlace,
+    resume: bool = False,
 ) -> None:
     """Train one stage; the student ends with the weights of its best checkpoint, without `dev` with the last.
 
+    A PotstillError from below comes through: the loss is NaN or infinite; the disk is full; a term reads from inside
+    attention that the student computes by itself.
+
     Args:
+        model: the student with what it minimises. The student ends on the CPU, in eval mode.
+        data: what the batches are made of.
+        teacher: None where no term needs one.
         plan: every batch of the stage, rows of `data`. What is left of it for the last step may be
             fewer batches than `settings.accumulate`; their mean is what that step takes.
-        run: the run folder; the log's lines are appended to its metrics.jsonl.
-        folder: where this stage's checkpoints go.
-        dual: the student and the objective with a teacher that is taught along.
-        resume: go on at the newest whole checkpoint in `folder`, to the same weights as an unbroken run.
+        dev: what chooses the best checkpoint; None takes the last.
+        settings: how it is trained.
+        place: where its log and its checkpoints go.
+        resume: go on at the newest whole checkpoint in the stage's folder, to the same weights as an unbroken run.
 
     Raises:
         KeyboardInterrupt: Ctrl-C or SIGTERM, after a checkpoint was written.
-        PotstillError: the loss became NaN or infinite.
     """
-    checkpoint = processes.tell(lambda: checkpoint_to_resume(folder, resume))
+    checkpoint = distributed.tell(lambda: checkpoint_to_resume(place.folder, resume))
     # Everything below counts steps of the optimizer; batches are counted nowhere but in the plan.
     texts = [sum(map(len, plan[start : start + settings.accumulate])) for start in range(0, len(plan), settings.accumulate)]
-    steps = len(texts)
-    every = max(1, -(-steps // settings.evaluations))
+    every = max(1, -(-len(texts) // settings.evaluations))
+    arguments = _arguments(settings, place.folder, len(texts), every, chooses=dev is not None)
+    _choose_attention(model, settings.device)
+    with progress(f"train {place.name}", sum(texts)) as advance:
+        done, metrics = step_of(checkpoint) if checkpoint else 0, place.run / METRICS_FILE
+        callback = StageCallback(place.name, texts, every, metrics, done, dev.name if dev else None, advance)
+        trainer = StageTrainer(model, plan, data, teacher, dev, settings.precision, args=arguments, callbacks=[callback])
+        if number():  # Trainer has seeded all alike: their dropout would draw the same
+            set_seed(settings.seed + number() * 1_000_003)
+        trainer.remove_callback(PrinterCallback)
+        trainer.remove_callback(ProgressCallback)
+        with interruptible(callback):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if callback.interrupted:
+        raise KeyboardInterrupt
+    model.student.to("cpu").eval()
+
+
+def _arguments(settings: Settings, folder: Path, steps: int, every: int, chooses: bool) -> TrainingArguments:
+    """What Trainer is told.
+
+    Args:
+        steps: of the optimizer, in all.
+        every: steps between two checkpoints.
+        chooses: whether each is scored, and the best one kept.
+    """
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=steps,
@@ -235,13 +329,13 @@ def train_stage(
         seed=settings.seed,
         logging_steps=max(1, min(50, steps // 20)),
         logging_nan_inf_filter=False,
-        eval_strategy="steps" if dev is not None else "no",
+        eval_strategy="steps" if chooses else "no",
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
         save_total_limit=2,
-        load_best_model_at_end=dev is not None,
-        metric_for_best_model=METRIC if dev is not None else None,
+        load_best_model_at_end=chooses,
+        metric_for_best_model=METRIC if chooses else None,
         greater_is_better=True,
         remove_unused_columns=False,
         dataloader_pin_memory=False,
@@ -249,24 +343,19 @@ def train_stage(
         disable_tqdm=True,
         report_to="none",
     )
-    # On short texts the processor's fused attention is slow backwards: written out, a step of a 3-layer
-    # student takes two thirds of the time.
-    fused = settings.device.type != "cpu" and getattr(type(student.network), "_supports_sdpa", False)
-    prepare_inside(student, objective.student_reads, "sdpa" if fused else "eager")
     # More than one GPU in one process would split the batch and not the teacher's answers.
     arguments._n_gpu = min(1, arguments.n_gpu)
-    model = dual or Distillation(student, objective, perturbation, settings.cached_tokens)
-    if dual is not None:
-        prepare_inside(dual.teacher, (), "sdpa" if fused else "eager")
-    with progress(f"train {name}", sum(texts)) as advance:
-        flow = Flow(name, texts, every, run / METRICS_FILE, step_of(checkpoint) if checkpoint else 0, dev.name if dev else None, advance)
-        trainer = StageTrainer(model, plan, data, teacher, dev, settings.precision, args=arguments, callbacks=[flow])
-        if number():  # Trainer has seeded all alike: their dropout would draw the same
-            set_seed(settings.seed + number() * 1_000_003)
-        trainer.remove_callback(PrinterCallback)
-        trainer.remove_callback(ProgressCallback)
-        with interruptible(flow):
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    if flow.interrupted:
-        raise KeyboardInterrupt
-    student.to("cpu").eval()
+    return arguments
+
+
+def _choose_attention(model: Distillation | DualTraining, device: torch.device) -> None:
+    """Tell the networks which attention to compute, the one that records where a term reads from inside it.
+
+    On short texts the processor's fused attention is slow backwards: written out, a step of a 3-layer
+    student takes two thirds of the time.
+    """
+    fused = device.type != "cpu" and getattr(type(model.student.network), "_supports_sdpa", False)
+    plain = "sdpa" if fused else "eager"
+    prepare_inside(model.student.network, model.objective.student_reads, plain)
+    if isinstance(model, DualTraining):
+        prepare_inside(model.teacher.network, (), plain)

@@ -1,4 +1,4 @@
-"""Which part of a student a stage trains: gradual unfreezing, from the output down."""
+"""Which part of a student a stage trains: gradual unfreezing, from the output down (Howard & Ruder 2018, ULMFiT, section 3.3)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from contextlib import contextmanager
 
 from potstill.models import heads
 from potstill.models.encoder import EncoderModel
+from potstill.recipe.recipe import top_layers
 
 
 @contextmanager
 def training_only(student: EncoderModel, part: str) -> Iterator[None]:
     """Within the block only a part of the student has gradients; dropout stays on in all of it.
 
+    A PotstillError from heads.output_layer comes through: the output is asked for and there is none.
+
     Args:
+        student: it is changed in place, and as it was after the block.
         part: "output", the layer that gives the logits; "head", all that stands on the backbone, with a
             BERT's pooler; "top:<n>", the head and the n highest layers; "all".
     """
@@ -36,8 +40,3 @@ def training_only(student: EncoderModel, part: str) -> Iterator[None]:
     finally:
         for parameter, had in before.items():
             parameter.requires_grad_(had)
-
-
-def top_layers(part: str) -> int:
-    """How many layers of the stack a part names: 0 of "output" and "head"."""
-    return int(part.partition(":")[2] or 0)

@@ -8,18 +8,18 @@ from potstill.tasks.labelled.entities import EntityCounts, count_entities, entit
 @pytest.mark.parametrize(
     ("tags", "found"),
     [
-        ("", []),
-        ("O O", []),
-        ("B-a", [("a", 0, 1)]),
-        ("O B-a I-a I-a O", [("a", 1, 4)]),
-        ("B-a B-a I-a", [("a", 0, 1), ("a", 1, 3)]),
-        ("B-a I-a B-b", [("a", 0, 2), ("b", 2, 3)]),
-        # Stray I-: each begins an entity.
-        ("I-a I-a", [("a", 0, 2)]),
-        ("O I-a O I-a", [("a", 1, 2), ("a", 3, 4)]),
-        ("B-a I-b I-b", [("a", 0, 1), ("b", 1, 3)]),
-        ("I-a B-a", [("a", 0, 1), ("a", 1, 2)]),
-        ("B-x-y I-x-y", [("x-y", 0, 2)]),
+        ("", []),  # no words
+        ("O O", []),  # no entity
+        ("B-a", [("a", 0, 1)]),  # one word
+        ("O B-a I-a I-a O", [("a", 1, 4)]),  # several words
+        ("B-a B-a I-a", [("a", 0, 1), ("a", 1, 3)]),  # one right behind another
+        ("B-a I-a B-b", [("a", 0, 2), ("b", 2, 3)]),  # of another type right behind
+        # From here on an I- without a B- begins an entity.
+        ("I-a I-a", [("a", 0, 2)]),  # at the start
+        ("O I-a O I-a", [("a", 1, 2), ("a", 3, 4)]),  # after O
+        ("B-a I-b I-b", [("a", 0, 1), ("b", 1, 3)]),  # after another type
+        ("I-a B-a", [("a", 0, 1), ("a", 1, 2)]),  # before a B- of its type
+        ("B-x-y I-x-y", [("x-y", 0, 2)]),  # a type with a hyphen
     ],
 )
 def test_entities(tags: str, found: list[tuple[str, int, int]]) -> None:

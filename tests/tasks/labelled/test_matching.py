@@ -17,10 +17,10 @@ def gives(logits: Any, labels: list[str], kind: str = "classification") -> Predi
 @pytest.mark.parametrize(
     ("others", "order"),
     [
-        (["a", "b", "c"], [0, 1, 2]),
-        (["c", "a", "b"], [1, 2, 0]),
-        (["LABEL_0", "LABEL_1", "LABEL_2"], [0, 1, 2]),
-        (["C", "A", "B"], [1, 2, 0]),
+        (["a", "b", "c"], [0, 1, 2]),  # the same order
+        (["c", "a", "b"], [1, 2, 0]),  # another order
+        (["LABEL_0", "LABEL_1", "LABEL_2"], [0, 1, 2]),  # no names
+        (["C", "A", "B"], [1, 2, 0]),  # other capitals
     ],
 )
 def test_order(others: list[str], order: list[int]) -> None:
@@ -40,14 +40,15 @@ def test_case_that_tells_labels_apart_counts() -> None:
 @pytest.mark.parametrize(
     ("others", "message"),
     [
+        # One name differs.
         (
             ["a", "d"],
             "x: label sets differ: the model has 2 labels and the data 2; only the model has 'd', only the data has 'b'; name a model",
         ),
-        (["a", "b", "c"], "the model has 3 labels and the data 2; only the model has 'c'; name"),
-        (["LABEL_0"], "the model has 1 labels and the data 2"),
-        (["LABEL_1", "LABEL_0"], "label sets differ"),
-        ([f"n{number}" for number in range(8)], "'n0', 'n1', 'n2', 'n3', 'n4' and 3 more"),
+        (["a", "b", "c"], "the model has 3 labels and the data 2; only the model has 'c'; name"),  # one too many
+        (["LABEL_0"], "the model has 1 labels and the data 2"),  # no names, and one too few
+        (["LABEL_1", "LABEL_0"], "label sets differ"),  # names that look like none, in another order
+        ([f"n{number}" for number in range(8)], "'n0', 'n1', 'n2', 'n3', 'n4' and 3 more"),  # more than an error lists
     ],
 )
 def test_other_labels(others: list[str], message: str) -> None:
@@ -68,11 +69,12 @@ def test_a_regression_has_one_column() -> None:
 @pytest.mark.parametrize(
     ("predictor", "message"),
     [
+        # Another head.
         (gives([[1, 2]], ["a", "b"], "multilabel"), "x: needs a head for classification, and the model's is for multilabel"),
-        (gives([[1, 2]], ["a", "b"]), r"x: the model gave logits \(1, 2\) for 2 texts; expected \(2, 2\)"),
-        (gives([[1, 2, 3], [1, 2, 3]], ["a", "b"]), r"gave logits \(2, 3\)"),
-        (gives([[1, np.nan], [1, 2]], ["a", "b"]), "x: the logits of 1 of 2 texts hold NaN or infinity"),
-        (gives([[1, np.inf], [1, np.inf]], ["a", "b"]), "x: the logits of 2 of 2 texts"),
+        (gives([[1, 2]], ["a", "b"]), r"x: the model gave logits \(1, 2\) for 2 texts; expected \(2, 2\)"),  # a text too few
+        (gives([[1, 2, 3], [1, 2, 3]], ["a", "b"]), r"gave logits \(2, 3\)"),  # a logit too many
+        (gives([[1, np.nan], [1, 2]], ["a", "b"]), "x: the logits of 1 of 2 texts hold NaN or infinity"),  # NaN in one text
+        (gives([[1, np.inf], [1, np.inf]], ["a", "b"]), "x: the logits of 2 of 2 texts"),  # infinity in both
     ],
 )
 def test_refused(predictor: Predictor, message: str) -> None:

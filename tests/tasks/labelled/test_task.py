@@ -11,7 +11,7 @@ import pytest
 
 from potstill.errors import PotstillError
 from potstill.tasks.base import Predictor, load_task
-from potstill.tasks.labelled import load_labelled, training_data
+from potstill.tasks.labelled import labelled_set, load_labelled, training_data
 
 
 def write(folder: Path, name: str, **files: str) -> Path:
@@ -92,8 +92,75 @@ def test_the_split_to_choose_by(tmp_path: Path) -> None:
     assert training_data("classification/parity-dev", folder).train.texts == data.train.texts
 
 
-@pytest.mark.parametrize("open_it", [load_labelled, training_data])
-@pytest.mark.parametrize("name", ["sts/stsb", "nowhere/x", "glue", "", "retrieval/x"])
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the data files that are opened from now on."""
+    names: list[str] = []
+    open_it = Path.open
+
+    def noted(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path.suffix != ".py":  # the registry reads the tasks' own files
+            names.append(path.name)
+        return open_it(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", noted)
+    return names
+
+
+ROWS = "text,label\n" + "".join(f"t{number},{number % 2}\n" for number in range(40))
+OTHERS = {"dev": "text,label\nd,1\n", "test": "text,label\ne,0\n"}
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        ("dev", "test"),  # dev chooses
+        ("dev",),  # rows of train choose
+        ("test",),  # likewise
+    ],
+)
+@pytest.mark.parametrize("suffix", ["", "-dev"])
+def test_a_set_reads_each_file_once_for_all_its_uses(tmp_path: Path, opened: list[str], others: Sequence[str], suffix: str) -> None:
+    name = "classification/parity"
+    folder = write(tmp_path, name, train=ROWS, **{split: OTHERS[split] for split in others})
+    opened.clear()
+    data = labelled_set(name + suffix, folder)
+    for _ in range(2):
+        made = {task: make() for task, make in data.tasks().items()}
+        training = data.training()
+    assert sorted(opened) == sorted(["train.csv", *(f"{split}.csv" for split in others)])
+    for task, found in made.items():
+        single = load_labelled(task, folder)
+        assert (found.name, found.primary, found.labels, found.texts()) == (task, single.primary, single.labels, single.texts())
+    alone = training_data(name, folder)
+    assert (training.train.texts, training.dev.texts) == (alone.train.texts, alone.dev.texts)
+    assert training.dev.texts == made[f"{name}-dev"].texts() and set(made) == {name, f"{name}-dev"}
+
+
+def test_a_set_reads_nothing_that_is_not_asked_for(tmp_path: Path, opened: list[str]) -> None:
+    folder = write(tmp_path, "classification/parity", test=OTHERS["test"] + "f,1\n")
+    opened.clear()
+    assert labelled_set("classification/parity", folder).test_task().texts() == ["e", "f"] and opened == ["test.csv"]
+
+
+def test_mrpc_reads_each_file_once(data_dir: Path, opened: list[str]) -> None:
+    data = labelled_set("glue/mrpc", data_dir)
+    assert (len(data.test_task().texts()), len(data.dev_task().texts()), len(data.training().dev)) == (1725, 407, 407)
+    assert sorted(opened) == ["msr_paraphrase_test.txt", "msr_paraphrase_train.txt"]
+    assert data.dev_task().choice({"f1": 80.0, "accuracy": 66.0}) == 73.0  # of the family's own class
+
+
+@pytest.mark.parametrize("open_it", [load_labelled, training_data, labelled_set])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sts/stsb",  # of vectors
+        "nowhere/x",  # no such family
+        "glue",  # no variant
+        "",  # no name
+        "retrieval/x",  # of vectors, by a file's name
+    ],
+)
 def test_no_task_with_labels(tmp_path: Path, open_it: Callable[[str, Path], Any], name: str) -> None:
     with pytest.raises(PotstillError, match=f"task: '{name}' is no task with labels"):
         open_it(name, tmp_path)

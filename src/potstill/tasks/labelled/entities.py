@@ -1,4 +1,4 @@
-"""Entities out of BIO tags, and how many of them a model found."""
+"""Entities out of BIO tags, and how many of them a model finds."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from potstill.data.labelled import OUTSIDE
+from potstill.registry import OUTSIDE
 
 
 class Entity(NamedTuple):
-    """Words `start` to `end` (exclusive) of a sentence, of one type."""
+    """An entity of a sentence.
+
+    Attributes:
+        kind: its type, what stands behind B- or I-.
+        start: the number of its first word, from 0.
+        end: the number of the word behind its last one.
+    """
 
     kind: str
     start: int
@@ -18,10 +24,10 @@ class Entity(NamedTuple):
 
 
 def entities(tags: Sequence[str]) -> list[Entity]:
-    """The entities of a sentence, as conlleval reads BIO.
+    """The entities of a sentence, as the script conlleval reads BIO tags.
 
-    An I-x that follows no x (the start of the sentence, O, or another type) begins an entity, as
-    B-x does. Source: the CoNLL-2000 and 2003 shared tasks' script.
+    An I-x that follows no x (at the start of the sentence, after O, or after another type) begins an
+    entity as B-x does. Source: conlleval, of the shared tasks CoNLL-2000 and CoNLL-2003.
     """
     found: list[Entity] = []
     start = 0
@@ -38,10 +44,12 @@ def entities(tags: Sequence[str]) -> list[Entity]:
 
 @dataclass(frozen=True)
 class EntityCounts:
-    """How many entities the data holds, the model names, and both have with the same words and type.
+    """Counts of entities, of all types together.
 
-    Precision, recall and F1 are ×100 over all entities of all types together; 0 where nothing is
-    there to be found or was named.
+    Attributes:
+        gold: entities in the data.
+        predicted: entities that the model predicts.
+        right: predicted ones with the words and the type of one in the data.
     """
 
     gold: int = 0
@@ -53,18 +61,26 @@ class EntityCounts:
 
     @property
     def precision(self) -> float:
+        """Right of the predicted entities, ×100; 0 where nothing is predicted."""
         return 100 * self.right / self.predicted if self.predicted else 0.0
 
     @property
     def recall(self) -> float:
+        """Right of the entities in the data, ×100; 0 where the data has none."""
         return 100 * self.right / self.gold if self.gold else 0.0
 
     @property
     def f1(self) -> float:
+        """The harmonic mean of precision and recall, ×100; 0 where nothing is right."""
         return 200 * self.right / (self.gold + self.predicted) if self.right else 0.0
 
 
 def count_entities(gold: Sequence[str], predicted: Sequence[str]) -> EntityCounts:
-    """Counts of one sentence; words at its end for which the model gave no tag hold no entity."""
+    """The counts of one sentence.
+
+    Args:
+        gold: a tag for each word.
+        predicted: likewise; words at the end may lack one, and are then in no predicted entity.
+    """
     known, named = set(entities(gold)), set(entities(predicted))
     return EntityCounts(len(known), len(named), len(known & named))

@@ -1,4 +1,4 @@
-"""A model's logits in the order of a task's labels, or the reason why they cannot be."""
+"""A model's logits in the order of a task's labels, or an error that says why that is impossible."""
 
 from __future__ import annotations
 
@@ -9,22 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError
+from potstill.runtime.folder import REGRESSION, TAGGING
 from potstill.tasks.base import Predictor
 
 
 def label_order(labels: Sequence[str], others: Sequence[str], place: str) -> list[int]:
-    """Where each of `labels` stands among a model's labels: `logits[:, order]` is in the order of `labels`.
+    """The position of each of `labels` among a model's labels: `logits[:, order]` is in the order of `labels`.
 
-    Names decide, upper and lower case alike where that leaves them distinct. A model that names
-    nothing (LABEL_0, LABEL_1, ...) is taken by position.
+    Labels are matched by name. Upper and lower case are the same where the names stay distinct
+    without case. The labels of a model without names (LABEL_0, LABEL_1, ...) are matched by position.
 
     Args:
-        labels: of the data; [] for a regression, whose one logit needs no name: then [] comes back.
+        labels: of the data; [] for a regression, whose one logit needs no name. Then [] is returned.
         others: of the model.
         place: for the error.
 
     Raises:
-        PotstillError: another number of labels, or other names.
+        PotstillError: the model has another number of labels, or other names.
     """
     if not labels or list(others) == [f"LABEL_{number}" for number in range(len(labels))] or list(others) == list(labels):
         return list(range(len(labels)))
@@ -41,14 +42,22 @@ def label_order(labels: Sequence[str], others: Sequence[str], place: str) -> lis
 
 
 def row_logits(predict: Predictor, kind: str, labels: Sequence[str], texts: Sequence[Any], place: str) -> NDArray[np.float64]:
-    """(n, C) logits in the order of `labels`; a regression's are (n, 1).
+    """The logits of n texts in the order of `labels`, (n, C); (n, 1) of a regression.
+
+    Args:
+        predict: the model.
+        kind: of runtime.folder.HEADS, without TAGGING.
+        labels: of the data.
+        texts: n texts or pairs.
+        place: for errors.
 
     Raises:
-        PotstillError: a head of another kind, other labels, logits of another shape, NaN or infinity.
+        PotstillError: the model has a head of another kind or other labels; its logits have another
+            shape, or hold NaN or infinity.
     """
     order = _order(predict, kind, labels, place)
     logits = np.asarray(predict.logits(texts), dtype=np.float64)
-    if kind == "regression" and logits.ndim == 1:
+    if kind == REGRESSION and logits.ndim == 1:
         logits = logits[:, None]  # (n, 1)
     if logits.shape != (len(texts), len(order)):
         raise PotstillError(place, f"the model gave logits {logits.shape} for {len(texts)} texts", f"expected {(len(texts), len(order))}")
@@ -57,12 +66,20 @@ def row_logits(predict: Predictor, kind: str, labels: Sequence[str], texts: Sequ
 
 
 def word_logits(predict: Predictor, labels: Sequence[str], texts: Sequence[Sequence[str]], place: str) -> list[NDArray[np.float64]]:
-    """For each sentence (words, tags) logits in the order of `labels`; fewer rows than words where the model sees fewer.
+    """The logits of each sentence in the order of `labels`: n arrays (words, tags).
+
+    An array has fewer rows than the sentence has words where the model's input was cut off.
+
+    Args:
+        predict: the model.
+        labels: of the data.
+        texts: n lists of words.
+        place: for errors.
 
     Raises:
         PotstillError: as `row_logits`.
     """
-    order = _order(predict, "tagging", labels, place)
+    order = _order(predict, TAGGING, labels, place)
     arrays = [np.asarray(array, dtype=np.float64) for array in predict.logits(texts)]
     if len(arrays) != len(texts):
         raise PotstillError(place, f"the model gave {len(arrays)} sentences of logits for {len(texts)}", "every sentence needs one array")
@@ -76,11 +93,11 @@ def word_logits(predict: Predictor, labels: Sequence[str], texts: Sequence[Seque
 
 
 def _order(predict: Predictor, kind: str, labels: Sequence[str], place: str) -> list[int]:
-    if predict.kind != kind:
+    if predict.head != kind:
         raise PotstillError(
-            place, f"needs a head for {kind}, and the model's is for {predict.kind}", f"name a model that was trained for {kind}"
+            place, f"needs a head for {kind}, and the model's is for {predict.head}", f"name a model that was trained for {kind}"
         )
-    return [0] if kind == "regression" else label_order(labels, predict.labels, place)
+    return [0] if kind == REGRESSION else label_order(labels, predict.labels, place)
 
 
 def _require_finite(finite: Sequence[bool], place: str, what: str) -> None:

@@ -12,19 +12,19 @@ Array = NDArray[Any]
 
 
 def accuracy(gold: Array, predicted: Array) -> float:
-    """Share of right labels, ×100."""
+    """Share of texts whose label is right, ×100. Both arguments are (n,) numbers of labels."""
     return float(100 * np.mean(gold == predicted))
 
 
 def matthews(gold: Array, predicted: Array) -> float:
-    """Matthews' correlation ×100; 0 for a model that gives every text one label."""
+    """Matthews correlation coefficient ×100; 0 where all texts are given the same label. Both arguments are (n,)."""
     from sklearn.metrics import matthews_corrcoef
 
     return float(100 * matthews_corrcoef(gold, predicted))
 
 
 def f1(gold: Array, predicted: Array) -> float:
-    """F1 ×100 of label number 1 of two."""
+    """F1 ×100 of label number 1 of two. Both arguments are (n,)."""
     return _f1(gold, predicted, average="binary")
 
 
@@ -32,31 +32,32 @@ def macro_f1(gold: Array, predicted: Array) -> float:
     """Mean ×100 of each label's F1, over the labels that occur in the data or are predicted.
 
     Args:
-        gold, predicted: (n,) numbers of labels, or (n, C) 0 and 1.
+        gold: (n,) numbers of labels, or (n, C) 0 and 1.
+        predicted: likewise.
     """
     occurring = np.flatnonzero(gold.any(axis=0) | predicted.any(axis=0)) if gold.ndim == 2 else np.union1d(gold, predicted)
     return _f1(gold, predicted, average="macro", labels=occurring) if len(occurring) else 0.0
 
 
 def micro_f1(gold: Array, predicted: Array) -> float:
-    """F1 ×100 over all labels of all texts together: (n, C) 0 and 1."""
+    """F1 ×100 over all labels of all texts together. Both arguments are (n, C) 0 and 1."""
     return _f1(gold, predicted, average="micro")
 
 
 def spearman(gold: Array, predicted: Array) -> float:
-    """Correlation of ranks ×100, ties with their average rank."""
+    """Spearman's rank correlation ×100, with average ranks for ties. Both arguments are (n,) scores."""
     from scipy.stats import spearmanr
 
     return float(100 * spearmanr(predicted, gold).statistic)
 
 
 def pearson(gold: Array, predicted: Array) -> float:
-    """Linear correlation ×100."""
+    """Pearson's linear correlation ×100. Both arguments are (n,) scores."""
     return float(100 * np.corrcoef(predicted, gold)[0, 1])
 
 
 def rmse(gold: Array, predicted: Array) -> float:
-    """Root of the mean squared error, in the unit of the scores: the one measure that is not ×100, and of which less is better."""
+    """Root mean squared error of (n,) scores, in their unit: the one measure that is not ×100, and of which less is better."""
     return float(np.sqrt(np.mean((predicted - gold) ** 2)))
 
 

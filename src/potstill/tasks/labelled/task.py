@@ -1,8 +1,9 @@
-"""A task with labels: its data, and the score of a model's logits."""
+"""Tasks with labels: their data, read once, and the score of a model's logits."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,16 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill import registry
-from potstill.data.labelled import Examples, Text
-from potstill.data.labelled_files import own_data
+from potstill.data.files.labelled_files import own_data
+from potstill.data.labelled import Examples
 from potstill.data.splits import LabelledData
 from potstill.errors import PotstillError, did_you_mean
+from potstill.registry import DEV
+from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, TAGGING
+from potstill.runtime.tokens import Text
 from potstill.tasks.base import NoScore, Predictor, Task, family_of, load_task, task_names
 from potstill.tasks.labelled.entities import EntityCounts, count_entities
 from potstill.tasks.labelled.matching import row_logits, word_logits
 from potstill.tasks.labelled.measures import MEASURES
-
-DEV = "-dev"  # behind a task's name: the rows to choose by
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,10 @@ class TrainingData:
     """What training on a task needs.
 
     Attributes:
-        kind: of data.labelled.KINDS.
+        kind: of runtime.folder.HEADS.
         labels: names in the order of the labels' numbers; [] for a regression.
         train: rows to train on.
-        dev: rows to choose by, which `<task>-dev` scores; no row of train is among them.
+        dev: rows to choose by, those of the task `<task>-dev`; no row of train is among them.
     """
 
     kind: str
@@ -41,13 +43,17 @@ class TrainingData:
 
 
 class LabelledTask(Task):
-    """Scores logits against labels. `<task>` is the reported split, `<task>-dev` the one to choose by (data.splits).
+    """The score of logits against labels.
+
+    `<task>` is the score on the rows that are reported, `<task>-dev` that on the rows to choose by
+    (data.splits).
 
     Attributes:
-        kind: of data.labelled.KINDS.
+        kind: of runtime.folder.HEADS.
         labels: names in the order of the labels' numbers; [] for a regression.
-        examples: the split in question.
-        measures: names of tasks.labelled.measures, the primary first; tagging has its own three.
+        examples: the rows that are scored.
+        measures: names of tasks.labelled.measures, the primary first; of tagging, of properties of
+            EntityCounts.
     """
 
     needs = "logits"
@@ -62,45 +68,44 @@ class LabelledTask(Task):
     @classmethod
     @abstractmethod
     def source(cls, variant: str, folder: Path) -> tuple[LabelledData, tuple[str, ...]]:
-        """The data set and its measures. `variant` is without -dev.
+        """The data set and the names of its measures.
 
-        Raises:
-            PotstillError: no such variant, or nothing on disk.
+        A PotstillError is raised where there is no such variant, or nothing on disk.
+
+        Args:
+            variant: what stands behind `<family>/` in the task's name, without DEV.
+            folder: as in `open`.
         """
 
     @classmethod
     def open(cls, variant: str, folder: Path) -> LabelledTask:
-        data, measures = cls.source(variant.removesuffix(DEV), folder)
-        examples = data.choosing() if variant.endswith(DEV) else data.reported()
-        return cls(data.name + (DEV if variant.endswith(DEV) else ""), data, examples, measures)
-
-    @classmethod
-    def training(cls, variant: str, folder: Path) -> TrainingData:
-        """What training needs; the same for `<task>` and `<task>-dev`."""
-        data, _ = cls.source(variant.removesuffix(DEV), folder)
-        train, dev = data.train_and_dev()
-        return TrainingData(data.kind, data.labels, train, dev)
+        """Read the rows that are reported, or with DEV behind `variant` the rows to choose by."""
+        data = LabelledSet.open(cls, variant, folder)
+        return data.dev_task() if variant.endswith(DEV) else data.test_task()
 
     def texts(self) -> list[Text]:
+        """The texts that are scored, in their order."""
         return list(self.examples.texts)
 
     def evaluate(self, predict: Predictor) -> dict[str, Any]:
-        """The primary measure, the others, then counts.
+        """The primary measure, the other ones, then counts.
 
-        A label is the largest logit; of several labels, each whose logit is not below 0 (a probability of one half).
+        The label with the largest logit is predicted. Where a text may have several labels, each label
+        is predicted whose logit is at least 0, a probability of one half. A PotstillError comes through
+        where the model has a head of another kind or other labels, and where logits are not finite;
+        a NoScore where a correlation is measured and all predicted scores are equal.
 
-        Raises:
-            PotstillError: a head of another kind or other labels, logits that are not finite, scores
-                that are all the same where a correlation is asked.
+        Args:
+            predict: the model.
         """
-        if self.kind == "tagging":
+        if self.kind == TAGGING:
             return self._evaluate_tags(predict)
         logits = row_logits(predict, self.kind, self.labels, self.texts(), self.name)
         gold = cast("NDArray[Any]", self.examples.labels)
         predicted: NDArray[Any]
-        if self.kind == "classification":
+        if self.kind == CLASSIFICATION:
             predicted = logits.argmax(axis=1)  # (n,)
-        elif self.kind == "multilabel":
+        elif self.kind == MULTILABEL:
             predicted = (logits >= 0).astype(np.int64)  # (n, C)
         else:
             predicted = self._scores(logits[:, 0], gold)
@@ -132,35 +137,99 @@ class LabelledTask(Task):
 
 
 class OwnTask(LabelledTask):
-    """A family of the user's own data sets: FOLDER/<kind>/<name>/{train,dev,test}, files as data.labelled_files reads them."""
+    """A family of the user's own data sets: FOLDER/<kind>/<name>/{train,dev,test}, read by data.files.labelled_files."""
 
     @classmethod
     def variants(cls) -> dict[str, str]:
+        """Any folder of the kind, by its name."""
         return {"<name>": f"your own data in {cls.kind}/<name>/: its test split, else dev; <name>{DEV} for choosing"}
 
     @classmethod
     def source(cls, variant: str, folder: Path) -> tuple[LabelledData, tuple[str, ...]]:
+        """The user's data set of that name; see `own_data`."""
         return own_data(cls.kind, variant, folder), cls.measures
 
 
-def load_labelled(name: str, folder: str | Path) -> LabelledTask:
-    """`load_task` for a name that must be of a task with labels.
+@dataclass(frozen=True)
+class LabelledSet:
+    """A labelled data set, of which its two tasks and its training rows are made; each file is read once.
 
-    Raises:
-        PotstillError: as `load_task`, and a task without labels.
+    Attributes:
+        family: the class of its tasks.
+        data: its splits.
+        measures: as in LabelledTask.
+    """
+
+    family: type[LabelledTask]
+    data: LabelledData
+    measures: tuple[str, ...]
+
+    @classmethod
+    def open(cls, family: type[LabelledTask], variant: str, folder: Path) -> LabelledSet:
+        """Find the data set of a task.
+
+        A PotstillError comes through where there is no such data set.
+
+        Args:
+            family: the class of its tasks.
+            variant: what stands behind `<family>/` in the task's name, with DEV or without.
+            folder: as in `Task.open`.
+        """
+        return cls(family, *family.source(variant.removesuffix(DEV), folder))
+
+    def test_task(self) -> LabelledTask:
+        """The task on the rows that are reported. A PotstillError comes through where there are none, or a file is malformed."""
+        return self.family(self.data.name, self.data, self.data.reported(), self.measures)
+
+    def dev_task(self) -> LabelledTask:
+        """The task on the rows to choose by, named with DEV. A PotstillError comes through as from `test_task`."""
+        return self.family(self.data.name + DEV, self.data, self.data.choosing(), self.measures)
+
+    def training(self) -> TrainingData:
+        """What training needs. A PotstillError comes through as from `test_task`."""
+        return TrainingData(self.data.kind, self.data.labels, *self.data.train_and_dev())
+
+    def tasks(self) -> dict[str, Callable[[], Task]]:
+        """The name of each of the two tasks → the method that makes it."""
+        return {self.data.name: self.test_task, self.data.name + DEV: self.dev_task}
+
+
+def labelled_set(name: str, folder: str | Path) -> LabelledSet:
+    """The data set of a task with labels, for more than one use of it.
+
+    A PotstillError comes through as from `load_labelled`.
+
+    Args:
+        name: of the task, with DEV or without.
+        folder: as in `load_task`.
+    """
+    family, variant = _labelled_family(name)
+    return LabelledSet.open(family, variant, Path(folder))
+
+
+def load_labelled(name: str, folder: str | Path) -> LabelledTask:
+    """Find a task with labels by its name and read its data.
+
+    A PotstillError comes through as from `load_task`, and for a task without labels.
+
+    Args:
+        name: for example "glue/mrpc-dev".
+        folder: as in `load_task`.
     """
     _labelled_family(name)
     return cast("LabelledTask", load_task(name, folder))
 
 
 def training_data(name: str, folder: str | Path) -> TrainingData:
-    """What training on the task of that name needs.
+    """What training on the task of that name needs; the same with DEV behind the name or without.
 
-    Raises:
-        PotstillError: as `load_labelled`, and no rows to train on.
+    A PotstillError comes through as from `load_labelled`, and where there are no rows to train on.
+
+    Args:
+        name: for example "glue/mrpc".
+        folder: as in `load_task`.
     """
-    family, variant = _labelled_family(name)
-    return family.training(variant, Path(folder))
+    return labelled_set(name, folder).training()
 
 
 def _labelled_family(name: str) -> tuple[type[LabelledTask], str]:

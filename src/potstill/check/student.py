@@ -1,0 +1,135 @@
+"""What a recipe's student cannot be: heads and fields that its kind does not have, terms that do not reach what a stage trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from potstill.check.shapes import Pooled, vector_width
+from potstill.corpus.read import Corpus
+from potstill.errors import PotstillError, collect, refuse
+from potstill.recipe.recipe import EMBED, Recipe, Stage
+from potstill.recipe.student import BiLSTMStudent, StaticStudent
+from potstill.registry import MLM
+from potstill.runtime.architecture import width_of
+from potstill.runtime.folder import TAGGING
+
+if TYPE_CHECKING:
+    from potstill.objective.sizes import TermSpec
+
+
+def check_kind(recipe: Recipe, read: Corpus | None, source: dict[str, Any], pooled: Pooled, place: str) -> None:
+    """Raise PotstillErrors where the recipe asks of a BiLSTM, or of a static student, what it is not.
+
+    Args:
+        read: None where the data is not known.
+        source, pooled: the configuration of the model that the student takes its pieces from, and how it is pooled.
+    """
+    student = recipe.student
+    if isinstance(student, StaticStudent):
+        widest = vector_width(pooled, width_of(source))
+        with collect() as attempt:
+            if recipe.task != EMBED or recipe.masks:
+                problem = "a static student gives vectors of texts and has no head"
+                attempt(refuse, f"{place}: student.kind", problem, "use a transformer or a bilstm")
+            if widest and student.width > widest:
+                problem = f"the source's vectors have {widest} dimensions, and {student.width} are asked"
+                attempt(refuse, f"{place}: student.width", problem, f"ask for {widest} at most")
+        return
+    with collect() as attempt:
+        bilstm = isinstance(student, BiLSTMStudent)
+        given = {"teacher": recipe.teacher.pooling if recipe.teacher else None, "student": None if bilstm else student.pooling}
+        for side, pooling in given.items():
+            if recipe.labelled and pooling is not None:
+                problem = f"{pooling} is for vectors, and a head of {recipe.task} reads what its own architecture gives it"
+                attempt(refuse, f"{place}: {side}.pooling", problem, "drop it, or set task: embed")
+        if recipe.labelled and not student.normalize:
+            problem = f"false is for vectors, and a head of {recipe.task} gives none"
+            attempt(refuse, f"{place}: student.normalize", problem, "drop it, or set task: embed")
+        if not isinstance(student, BiLSTMStudent):
+            return
+        kind = "a language model" if recipe.masks else "words to be tagged" if read is not None and read.kind == TAGGING else None
+        if kind is not None:
+            attempt(refuse, f"{place}: student.kind", f"a bilstm has no head for {kind}", "use a transformer")
+        widest = int(source.get("embedding_size") or width_of(source))
+        if student.table == "pca" and widest and student.embedding > widest:
+            attempt(
+                refuse,
+                f"{place}: student.embedding",
+                f"{student.embedding} is wider than the source's token table of {widest}, which student.table: pca cuts",
+                f"take {widest} at most, or set student.table to random",
+            )
+        if recipe.task == EMBED:
+            attempt(_require_pooling, student, f"{place}: student.pooling")
+        elif student.pooling not in ("max", None):
+            problem = f"{student.pooling} is for vectors, and before its head a bilstm takes the greatest value over the tokens"
+            attempt(refuse, f"{place}: student.pooling", problem, "drop it, or set task: embed")
+
+
+def check_reach(recipe: Recipe, stage: Stage, terms: Sequence[TermSpec], layers: int, kind: str, pooling: str, place: str) -> None:
+    """Raise PotstillErrors where terms read what the student does not have, or nothing of what the stage trains.
+
+    Args:
+        layers: of the student.
+        kind: of its head, "embed" for none; "" where it is not known.
+        pooling: by which its vectors come out of its layers; "" where it is not known, or a layer of its own stands behind it.
+    """
+    from potstill.recipe.recipe import top_layers
+
+    here = f"{place}: stages.{stage.name}"
+    with collect() as attempt:
+        if stage.train in ("head", "output") and kind in (EMBED, MLM):
+            attempt(refuse, f"{here}.train", f"{stage.train} is of a labelled task", "name top:<layers>, or all")
+        if top_layers(stage.train) > layers:
+            way_out = f"name top:{layers} at most, or all" if layers else "drop train"
+            attempt(refuse, f"{here}.train", f"{stage.train} of a student of {layers} layers", way_out)
+        if stage.perturbation and stage.train != "all":
+            attempt(refuse, f"{here}.train", "perturb moves the token vectors, which no gradient reaches", "train all, or drop perturb")
+        for number, term in enumerate(terms):
+            attempt(_check_term, recipe, stage, term, layers, kind, pooling, f"{here}.terms.{number}")
+
+
+def _check_term(recipe: Recipe, stage: Stage, term: TermSpec, layers: int, kind: str, pooling: str, where: str) -> None:
+    from potstill.models.output import INSIDE
+    from potstill.models.pooling import POOLINGS
+
+    student, reads = recipe.student, term.loss.reads
+    if reads == "pooled" and kind in (EMBED, MLM, TAGGING):
+        raise PotstillError(where, f"{term.name} reads what a text's logits are made of, and there are none", "use cls or mean states")
+    if isinstance(student, BiLSTMStudent):
+        if reads in INSIDE:
+            raise PotstillError(where, f"{term.name} reads {reads}, and a bilstm has no attention", "use hidden states or logits")
+        if student.embedding != student.hidden and any(ours == 0 for ours, _ in term.pairs):
+            problem = f"{term.name} reads layer 0, which is {student.embedding} wide, beside layers of {student.hidden}"
+            raise PotstillError(where, problem, f"set student.embedding to {student.hidden}, or leave layer 0 out")
+    if stage.train == "all":
+        return
+    read = POOLINGS[pooling].numbers(layers) if reads == "embedding" and pooling in POOLINGS else [ours for ours, _ in term.pairs]
+    if not _reached(stage.train, reads, max(read, default=None), layers):
+        raise PotstillError(where, f"{term.name} reads {reads}, and train: {stage.train} leaves all of it as it is", "train more")
+
+
+def _reached(train: str, reads: str, highest: int | None, layers: int) -> bool:
+    """Whether a gradient of what a term reads, of states those of layer `highest`, reaches what is trained."""
+    from potstill.recipe.recipe import top_layers
+
+    if highest is not None:
+        return highest > layers - top_layers(train)
+    return not (train == "output" and reads == "pooled")
+
+
+def _require_pooling(student: BiLSTMStudent, place: str) -> None:
+    """Check how a BiLSTM is pooled.
+
+    Raises:
+        PotstillError: the pooling asks for a BERT's pooler, or puts the token table beside layers of another width.
+    """
+    from potstill.models.pooling import CLS_POOLER, POOLINGS
+
+    if student.pooling == CLS_POOLER:
+        raise PotstillError(place, f"{CLS_POOLER} is a BERT's, and a bilstm has no pooler", "take max or mean")
+
+    pooling = POOLINGS.get(student.pooling or "")
+    if pooling is not None and student.embedding != student.hidden and 0 in pooling.numbers(student.layers, place):
+        problem = f"{pooling.name} reads layer 0, which is {student.embedding} wide, beside layers of {student.hidden}"
+        raise PotstillError(place, problem, f"set student.embedding to {student.hidden}, or take max or mean")

@@ -1,0 +1,121 @@
+"""Whether a stage's terms fit what is known of both sides before any model is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from potstill.check.teacher import check_attention
+from potstill.errors import collect, refuse
+from potstill.recipe.recipe import EMBED, Recipe, Stage
+
+if TYPE_CHECKING:
+    from potstill.objective.sizes import Sizes, TermSpec
+
+
+@dataclass(frozen=True)
+class Known:
+    """What configurations and data say of both sides; a number is 0 where it is not known.
+
+    Attributes:
+        depth, teacher_depth: layers of student and teacher.
+        student, teacher: sizes of both sides; None where the recipe has no teacher.
+        heads: attention heads of both.
+        rows: texts of the training set.
+    """
+
+    depth: int
+    teacher_depth: int
+    student: Sizes
+    teacher: Sizes | None
+    heads: tuple[int, int]
+    rows: int
+
+
+def check_poolings(recipe: Recipe, names: Sequence[str], depths: tuple[int, int], place: str) -> None:
+    """Check that teacher and student can be pooled by these names.
+
+    Args:
+        names, depths: of the teacher, then of the student; depth 0 where a side is not known.
+
+    Raises:
+        PotstillErrors: everything wrong, at once.
+    """
+    from potstill.models.pooling import CLS_POOLER, check_pooling
+
+    with collect() as attempt:
+        for name, depth, side in zip(names, depths, ("teacher", "student")):
+            attempt(check_pooling, name, depth or None, f"{place}: {side}.pooling")
+        if recipe.masks and names[1] == CLS_POOLER:
+            attempt(refuse, f"{place}: student.pooling", "a network that guesses masked words has no pooler", "take cls")
+
+
+def check_terms(recipe: Recipe, stage: Stage, known: Known, place: str) -> list[TermSpec]:
+    """A stage's terms, made and checked.
+
+    Raises:
+        PotstillErrors: everything wrong with them, at once.
+    """
+    from potstill.objective.sizes import check_term
+    from potstill.objective.terms import stage_terms
+
+    terms = stage_terms(stage, known.depth, known.teacher_depth, place)
+    with collect() as attempt:
+        numbers = [number for number, term in enumerate(stage.terms) if term.active]  # a row of weight 0 makes no term
+        for number, term in zip(numbers, terms, strict=True):
+            where = f"{place}: stages.{stage.name}.terms.{number}"
+            if not (term.loss.needs_teacher and recipe.teacher is None) and known.student.width:
+                if known.teacher is None or known.teacher.width:
+                    attempt(check_term, term, known.student, known.teacher or known.student, known.rows, where)
+            attempt(_check_task, recipe, term, where)
+            attempt(_check_batch, recipe, stage, term, known, place, where)
+            attempt(_check_inside, recipe, term, known.heads, where)
+    return terms
+
+
+def _check_task(recipe: Recipe, term: TermSpec, where: str) -> None:
+    """Raise PotstillErrors where a term does not go with the recipe's task, or wants a teacher that is not there."""
+    name, reads = term.name, term.loss.reads
+    with collect() as attempt:
+        if term.loss.needs_teacher and recipe.teacher is None:
+            attempt(refuse, where, f"{name} needs a teacher, and the recipe has none", "name one, or drop the term")
+        if reads == "embedding" and recipe.task != EMBED:
+            problem = f"{name} reads pooled vectors, and the task {recipe.task} has a head instead"
+            attempt(refuse, where, problem, "use cls or mean states")
+        if reads == "logits" and recipe.task == EMBED and name != "mlm":
+            attempt(refuse, where, f"{name} reads logits, and the task embed has none", "name a labelled task, or mlm")
+        if name == "mlm" and recipe.labelled:
+            attempt(refuse, where, f"mlm predicts masked words, and the task is {recipe.task}", "use hard_label, or set task: mlm")
+        if term.project == "mlp" and reads == "embedding" and recipe.student.normalize:
+            attempt(refuse, where, "project: mlp reads vectors before they are normalised", "set student.normalize to false")
+
+
+def _check_batch(recipe: Recipe, stage: Stage, term: TermSpec, known: Known, place: str, where: str) -> None:
+    """Raise PotstillErrors where a term finds nothing to compare in the batches that it will see, or is not perturbed with them."""
+    name, loss, size = term.name, term.loss, recipe.training.batch_size
+    with collect() as attempt:
+        if loss.negatives == "batch" and size < 2:
+            attempt(refuse, f"{place}: training.batch_size", f"{name} has nothing to tell apart in a batch of one", "take 2 or more")
+        outside = known.rows - size
+        if loss.pool and outside < loss.pool < known.rows:  # the loss itself refuses as many as there are texts
+            problem = f"{name}.count: {loss.pool} negatives are more than the {max(0, outside)} training texts outside a batch"
+            attempt(refuse, where, problem, "take fewer, or a smaller training.batch_size")
+        if stage.perturbation and recipe.task == EMBED and (loss.reads_pairs or name == "mlm"):
+            attempt(refuse, f"{place}: stages.{stage.name}.perturb", f"does not go with {name}", "drop one of them")
+
+
+def _check_inside(recipe: Recipe, term: TermSpec, heads: tuple[int, int], where: str) -> None:
+    """Raise PotstillErrors where a term reads from inside attention what the two sides do not both have."""
+    from potstill.models.output import INSIDE
+
+    if term.loss.reads not in INSIDE:
+        return
+    with collect() as attempt:
+        if term.loss.reads == "attention_scores":
+            if all(heads) and heads[0] != heads[1]:
+                attempt(refuse, where, f"the student has {heads[0]} heads, the teacher {heads[1]}", "give both as many")
+            if recipe.student.vocabulary is not None:
+                problem = f"{term.name} compares pairs of tokens, and the student has a vocabulary of its own"
+                attempt(refuse, where, problem, "use hidden_states")
+        attempt(check_attention, recipe, where)

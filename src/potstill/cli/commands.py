@@ -1,0 +1,306 @@
+"""The command line, one function a command. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from potstill.cli import show
+from potstill.errors import PotstillError, PotstillWarning, refuse
+from potstill.machine import processes
+
+app = typer.Typer(
+    name="potstill",
+    help="Distil a BERT-sized encoder into a small, fast one, and score the very file that ships.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A path, or a shipped name (potstill list recipes).")]
+SetOption = Annotated[
+    Optional[list[str]], typer.Option("--set", metavar="A.B=C", help="Override one value of the recipe; may be repeated.")
+]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, an exported ONNX folder, or a hub name.")
+]
+ThreadsOption = Annotated[Optional[int], typer.Option(min=1, help="Threads to pin; default: every core.")]
+
+
+def main() -> None:
+    """Run the command that `sys.argv` names.
+
+    A PotstillError is printed as one line for each mistake and ends with status 2, as does a package that is not installed.
+
+    Raises:
+        ModuleNotFoundError: a module of this package is missing, which is a bug.
+    """
+    if processes.count() == 1:  # torchrun has signals of its own
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was written aside is cleared away
+    try:
+        with _one_voice():
+            app()
+    except PotstillError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name and error.name.partition(".")[0] == "potstill":
+            raise
+        print(f"error: this needs {error.name}, which is not installed; pip install 'potstill[train]'", file=sys.stderr)
+        sys.exit(2)
+
+
+def _one_voice() -> AbstractContextManager[None]:
+    """Under torchrun, a context in which a mistake that all processes make is told once."""
+    if processes.count() == 1:
+        return nullcontext()
+    from potstill.machine.distributed import one_voice
+
+    return one_voice()
+
+
+@app.command()
+def check(recipe: RecipeArgument, overrides: SetOption = None) -> None:
+    """Say what a recipe would do, or everything that is wrong with it, before any work."""
+    from potstill.check.check import outline_recipe
+    from potstill.recipe.file import read_recipe
+
+    _quiet()
+    parsed = read_recipe(recipe, overrides or [])
+    show.pairs(parsed.name, outline_recipe(parsed, recipe))
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    out: Annotated[Optional[Path], typer.Option(help="The run folder; default: runs/<name of the recipe>.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken run stopped.")] = False,
+) -> None:
+    """Run a recipe: teacher → student → ONNX → int8 → scores of the file that ships → report."""
+    from potstill.results import run_folder
+    from potstill.run.distil import distil
+
+    _quiet()
+    with _resumable():
+        run = distil(recipe, overrides=overrides or [], out=out, resume=resume)
+    if processes.is_main():
+        show.finished(run_folder(run.name, out))
+
+
+@app.command()
+def search(
+    recipe: RecipeArgument,
+    space: Annotated[Path, typer.Option(help="The file that says what to try (YAML: sampler, keys).")],
+    overrides: SetOption = None,
+    out: Annotated[Optional[Path], typer.Option(help="The folder of the search; default: runs/<name of the recipe>-search.")] = None,
+    storage: Annotated[Optional[str], typer.Option(help="URL of a database that workers share; default: search.db in that folder.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was stopped.")] = False,
+) -> None:
+    """Try many settings of a recipe, choose by dev, train the best once more and only then read the tests."""
+    from potstill.search.record import search_folder
+    from potstill.search.search import search as run
+
+    processes.require_one("search")
+    _quiet()
+    with _resumable():
+        record = run(recipe, space, overrides=overrides or [], out=out, storage=storage, workers=workers, resume=resume)
+    show.trials(record, search_folder(record.name, out))
+
+
+@app.command(name="list", help=f"List what ships: {', '.join(kind.title for kind in show.KINDS.values())}.")
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="|".join(show.KINDS))] = "recipes",
+) -> None:
+    """List the names of a kind of show.KINDS, each with what it means."""
+    show.pairs(kind, list(show.listing(kind).items()))
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    tasks: Annotated[str, typer.Option(help="Names with commas between them, `cost` among them (potstill list tasks).")] = "cost",
+    data: Annotated[Path, typer.Option(help="Folder that holds senteval/, glue/ and retrieval/.")] = Path(),
+    precision: Annotated[str, typer.Option(help="fp32 or int8 of an ONNX folder, torch-int8; auto: what ships.")] = "auto",
+    pooling: Annotated[Optional[str], typer.Option(help="Of a torch model, instead of its own (potstill list poolings).")] = None,
+    json: Annotated[Optional[Path], typer.Option(help="Write the record to this file.")] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Score a model, or the very file that a run ships, and measure what it costs."""
+    from potstill.evaluation.evaluate import evaluate as run
+
+    _quiet()
+    record = run(model, [task.strip() for task in tasks.split(",") if task.strip()], data, threads, precision=precision, pooling=pooling)
+    if json is not None:
+        from potstill.machine.files import write_text
+
+        write_text(json, record.model_dump_json(indent=2) + "\n")
+    show.record(record)
+
+
+@app.command()
+def export(
+    model: ModelArgument,
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    int8: Annotated[bool, typer.Option("--int8", help="Add model_quantized.onnx, behind the quality gate (a run's own limits).")] = False,
+    threads: ThreadsOption = None,
+) -> None:
+    """Export a model to ONNX with pooling and normalisation inside the graph."""
+    from potstill.run.export import export as run
+
+    _quiet()
+    folder = run(model, out, int8=int8, threads=threads)
+    show.pairs(str(folder), [(path.name, f"{path.stat().st_size / 1e6:,.1f} MB") for path in sorted(folder.glob("*.onnx"))])
+
+
+@app.command()
+def encode(
+    model: ModelArgument,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Texts, one a line (.gz too).")],
+    out: Annotated[Path, typer.Option(help="The .npy file to write: float32, one row a line of FILE.")],
+    threads: ThreadsOption = None,
+) -> None:
+    """Turn every line of a file into a vector."""
+    import numpy as np
+
+    from potstill.data.files.lines import read_lines
+    from potstill.evaluation.subject import open_subject
+    from potstill.machine.files import write_aside
+
+    _quiet()
+    texts = [line for _, line in read_lines(file)]
+    vectors = open_subject(model, threads=threads).encode(texts, "encode")
+    with write_aside(out) as aside, aside.open("wb") as stream:
+        np.save(stream, vectors)
+    show.pairs(str(out), [("vectors", f"{vectors.shape[0]:,} × {vectors.shape[1]}")])
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Texts, one a line; .csv, .tsv, .jsonl or .ndjson with text and, for pairs, text_pair; "
+            "to tag words, .jsonl or .ndjson with tokens, or .conll and .txt with one word a line. Each may end in .gz too.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="The .jsonl file to write: one object a text, in the file's order.")],
+    threads: ThreadsOption = None,
+) -> None:
+    """Label, score or tag every text of a file with a model that has a head."""
+    from json import dumps
+
+    from potstill.data.files.inputs import read_file
+    from potstill.evaluation.subject import open_subject
+    from potstill.machine.files import write_text
+    from potstill.runtime.decode import answers
+
+    _quiet()
+    subject = open_subject(model, threads=threads)
+    if subject.predict is None:
+        refuse(model, "has no head: it gives vectors, no labels", "use `potstill encode`, or name a model that was fine-tuned")
+    texts = read_file(file, subject.head)
+    found = answers(subject.head, subject.labels, subject.run(texts, "predict"), texts)
+    write_text(out, "".join(dumps(answer, ensure_ascii=False) + "\n" for answer in found))
+    show.pairs(str(out), [("predictions", f"{len(found):,}"), ("kind", subject.head), ("labels", ", ".join(subject.labels) or "a number")])
+
+
+@app.command()
+def compare(
+    names: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN|MODEL]...", help="Run folders; with --like models too.")] = None,
+    baseline: Annotated[
+        Optional[list[str]],
+        typer.Option(metavar="RUN", help="The same student without distillation, may be repeated; default: found among the runs."),
+    ] = None,
+    html: Annotated[Optional[Path], typer.Option(help="The page to write.")] = None,
+    csv: Annotated[Optional[Path], typer.Option(help="The table to write with every digit.")] = None,
+    markdown: Annotated[Optional[Path], typer.Option(help="The table to write as Markdown.")] = None,
+    like: Annotated[Optional[str], typer.Option(help="A publication whose figures stand beside them (potstill list presets).")] = None,
+    data: Annotated[Optional[Path], typer.Option(help="With --like: the tasks' folder, to score models and to time all of them.")] = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Set runs side by side, seeds as one, against the same student without distillation, and beside what a publication says."""
+    from potstill.comparison.compare import compare as run
+
+    _quiet()
+    comparison, table = run(names or [], html, baseline=baseline or [], csv=csv, markdown=markdown, like=like, data=data, threads=threads)
+    show.compared(comparison, table, {"report": html, "csv": csv, "markdown": markdown})
+
+
+@app.command()
+def quickstart(
+    out: Annotated[Path, typer.Option(help="The folder to work in.")] = Path("runs/quickstart"),
+    overrides: SetOption = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken run stopped.")] = False,
+) -> None:
+    """Distil a search encoder for this machine's Python documentation, offline, in minutes."""
+    from rich.console import Console
+
+    from potstill.cli import quickstart as steps
+
+    processes.require_one("quickstart")
+    console = Console()
+    _quiet()
+    steps.teacher_folder()  # checked before anything is collected
+    console.print("[bold]teacher[/]   the real all-MiniLM-L6-v2, checksum right")
+    data, run = out / "data", out / "run"
+    if not (resume and data.is_dir()):
+        if run.exists() and not resume:
+            refuse(run, "holds a run already", "add --resume, choose another --out, or delete it")
+        docs = steps.collect(data, seed=13)
+        console.print(
+            f"[bold]texts[/]     {docs.sentences:,} sentences of docstrings and pydoc topics\n"
+            f"[bold]task[/]      find a docstring's rest by its first line: {docs.held_out:,} held out of {docs.documents:,}"
+        )
+    with _resumable():
+        steps.train(data, run, overrides=tuple(overrides or ()), resume=resume)
+    show.finished(run)
+    show.answers(steps.answer(run, data))
+    print(f"\nNow open {run / 'report.html'}")
+
+
+@contextmanager
+def _resumable() -> Iterator[None]:
+    """On Ctrl-C, say how to go on.
+
+    Raises:
+        Exit: with status 130, where the block was interrupted.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        if processes.is_main():
+            print("stopped; the same command with --resume takes it up", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _quiet() -> None:
+    """Keep the libraries' notices off the screen; errors still come through."""
+    import logging
+    import os
+    import warnings
+
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    plain = warnings.formatwarning
+    warnings.formatwarning = lambda message, kind, *rest: (
+        f"warning: {message}\n" if kind is PotstillWarning else plain(message, kind, *rest)
+    )
+    if not processes.is_main():
+        warnings.filterwarnings("ignore")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
+    warnings.filterwarnings("ignore", message=".*(is experimental|experimental feature)")  # Optuna, of parts that are years old

@@ -1,0 +1,185 @@
+"""What the command prints: tables that fit a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from potstill.errors import PotstillError, did_you_mean
+from potstill.registry import COST, names, table
+
+if TYPE_CHECKING:
+    from potstill.cli.quickstart import Answer
+    from potstill.comparison.against import Comparison
+    from potstill.comparison.published import LikeTable
+    from potstill.results import Record
+    from potstill.search.record import Search
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What `potstill list` can list.
+
+    Attributes:
+        title: what the help calls it.
+        rows: makes name → meaning. What it imports waits until it is called.
+    """
+
+    title: str
+    rows: Callable[[], dict[str, str]]
+
+
+def _recipes() -> dict[str, str]:
+    from potstill.recipe.file import shipped
+
+    return {name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name, path in shipped().items()}
+
+
+def _tasks() -> dict[str, str]:
+    return table("tasks") | {COST: "parameters, bytes, latency, throughput, memory, in a fresh process"}
+
+
+def _presets() -> dict[str, str]:
+    from potstill.comparison.published import presets
+
+    return presets()
+
+
+KINDS = {
+    "recipes": Kind("recipes", _recipes),
+    "losses": Kind("losses", partial(names, "losses")),
+    "layers": Kind("layer maps", partial(table, "layers")),
+    "rules": Kind("layer rules", partial(table, "rules")),
+    "poolings": Kind("poolings", partial(table, "poolings")),
+    "tasks": Kind("tasks", _tasks),
+    "presets": Kind("presets of `compare --like`", _presets),
+}
+
+
+def finished(folder: Path) -> None:
+    """Print a run's table, and where its files are."""
+    from rich.console import Console
+
+    from potstill.report.table import print_table
+    from potstill.results import read_run
+
+    print_table([read_run(folder)], Console())
+    print(f"\nrun folder: {folder}\nreport: {folder / 'report.html'}")
+
+
+def compared(comparison: Comparison, table: LikeTable | None, written: Mapping[str, Path | None]) -> None:
+    """Print runs side by side, or a publication's table with them in it, and where the files are.
+
+    Args:
+        comparison: the runs.
+        table: the publication's table; None: of no publication.
+        written: what a file is → the file; None: not written.
+    """
+    from rich.console import Console
+
+    from potstill.comparison.published import print_like
+    from potstill.comparison.sheet import print_sheet
+
+    if table is None:
+        print_sheet(comparison, Console())
+    else:
+        print_like(table, Console())
+    places = [f"{what}: {path}" for what, path in written.items() if path is not None]
+    if places:
+        print("\n" + "\n".join(places))
+
+
+def answers(found: Iterable[Answer]) -> None:
+    """Print questions and what a search encoder found for each."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console()
+    console.print("\n[bold]Three questions, answered by the exported file without torch[/]")
+    for answer in found:
+        console.print(f"\n[bold]{escape(answer.question)}[/]", highlight=False)
+        for name, line, cosine in answer.found:
+            console.print(f"  {cosine:.2f}  [cyan]{escape(name)}[/]  {escape(line)}", highlight=False, overflow="ellipsis", no_wrap=True)
+
+
+def trials(search: Search, folder: Path) -> None:
+    """Print the trials of a search, the best first, and where its files are."""
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from potstill.report.names import key_names
+    from potstill.report.scores import task_title
+    from potstill.search.charts import settings_title
+
+    names = key_names(list(search.space["keys"]))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("trial", justify="right", no_wrap=True)
+    table.add_column("settings", overflow="fold")
+    for title in (task_title(search.score), *(["p50 ms"] if "latency" in search.objectives else []), "s"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for trial in search.ranked():
+        cells = ["–" if trial.score is None else f"{trial.score:.2f}"]
+        cells += ["–" if trial.latency_ms is None else f"{trial.latency_ms:.2f}"] if "latency" in search.objectives else []
+        state = "chosen" if trial.number == search.best else "front" if trial.number in search.front else trial.state
+        said = f"{state}: {trial.why}" if trial.why else "" if state == "complete" else state
+        style = "bold" if trial.number == search.best else None
+        table.add_row(
+            str(trial.number), escape(settings_title(search, trial, names)), *cells, f"{trial.seconds:.0f}", escape(said), style=style
+        )
+    Console().print(table)
+    print(f"\nbest run: {folder / 'best'}\nreport: {folder / 'report.html'}")
+
+
+def pairs(title: str, rows: list[tuple[str, str]]) -> None:
+    """Print a title, and below it names and what they mean, one a line."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+    table.add_column(style="cyan", no_wrap=True)
+    table.add_column(overflow="fold")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    Console().print(table)
+
+
+def record(record: Record) -> None:
+    """Print the scores and the costs of one model."""
+    rows = [
+        (task, "  ".join(f"{key} {value:.2f}" for key, value in scores.items() if isinstance(value, float)))
+        for task, scores in record.scores.items()
+    ]
+    if record.cost is not None:
+        cost = record.cost
+        rows += [
+            ("parameters", f"{cost.embedding_parameters / 1e6:.1f} M embedding + {cost.encoder_parameters / 1e6:.1f} M encoder"),
+            ("weights", f"{cost.bytes / 1e6:.1f} MB"),
+            ("latency", f"p50 {cost.latency_p50_ms:.2f} ms, p95 {cost.latency_p95_ms:.2f} ms at batch 1, {cost.threads} threads"),
+            ("throughput", f"{cost.sentences_per_second:,.0f} sentences/s of mixed length"),
+            ("peak memory", f"{cost.peak_memory_mb:,.0f} MB"),
+        ]
+    pairs(record.name, rows)
+
+
+def listing(kind: str) -> dict[str, str]:
+    """List a kind.
+
+    Args:
+        kind: a name of KINDS.
+
+    Returns:
+        Every name of the kind → what it is.
+
+    Raises:
+        PotstillError: no such kind.
+    """
+    if kind not in KINDS:
+        raise PotstillError("list", f"unknown kind {kind!r}", did_you_mean(kind, KINDS))
+    return KINDS[kind].rows()

@@ -1,0 +1,42 @@
+"""Whether runs can be compared: no number says which of two different tasks was done better."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from potstill.errors import PotstillError
+from potstill.report.scores import task_metrics
+from potstill.results import Run
+
+SHOWN = 3
+"""Tasks of a run that the error names."""
+
+
+def require_one_task(runs: Sequence[Run], folders: Sequence[Path]) -> None:
+    """Check that any two of the runs have a task in common.
+
+    A run's tasks are those that it was scored on. Where one of two runs has no score, their recipes' tasks are compared.
+
+    Args:
+        runs: their records.
+        folders: where each lies, for the error.
+
+    Raises:
+        PotstillError: two runs have none; it names the first such two, and what each was scored on.
+    """
+    for (one, place), (other, other_place) in combinations(zip(runs, folders, strict=True), 2):
+        mine, theirs = list(task_metrics(one.records)), list(task_metrics(other.records))
+        if not mine or not theirs:
+            mine, theirs = [str(one.recipe.get("task"))], [str(other.recipe.get("task"))]
+        if not set(mine) & set(theirs):
+            raise PotstillError(
+                "compare",
+                f"runs of different tasks: {place} is of {_named(mine)}, {other_place} of {_named(theirs)}",
+                "compare the runs of one task at a time, each in a page of its own",
+            )
+
+
+def _named(tasks: Sequence[str]) -> str:
+    return ", ".join(tasks[:SHOWN]) + (f" and {len(tasks) - SHOWN} more" if len(tasks) > SHOWN else "")

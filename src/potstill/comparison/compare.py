@@ -1,0 +1,173 @@
+"""The comparison of runs, those of one recipe together, and of a publication's figures; with them one pass of a task is timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from potstill.comparison.against import Comparison, compare_groups
+from potstill.comparison.comparable import require_one_task
+from potstill.comparison.page import write_comparison
+from potstill.comparison.published import LikeTable, Preset, like_table, read_preset, with_published
+from potstill.comparison.sheet import as_csv, as_markdown
+from potstill.errors import PotstillError
+from potstill.evaluation.cost import measure_pass
+from potstill.evaluation.evaluate import evaluate
+from potstill.evaluation.subject import TORCH_INT8
+from potstill.machine.files import write_text
+from potstill.recipe.recipe import Recipe
+from potstill.report.grouped import Group, group_runs
+from potstill.results import RESULTS_FILE, Record, Run, machine, read_run
+from potstill.runtime.folder import ONNX, STUDENT
+from potstill.tasks.base import COST, load_tasks
+
+# Of a record in a run: the part of the run's folder that holds its weights, and the precision to open it with.
+PARTS = {"student": (STUDENT, "auto"), "onnx": (ONNX, "fp32"), "int8": (ONNX, "int8"), TORCH_INT8: (STUDENT, TORCH_INT8)}
+
+
+@dataclass(frozen=True)
+class Named:
+    """What one argument of the command names: a run and its folder, or a model scored here, with no folder."""
+
+    run: Run
+    folder: Path | None
+
+
+def compare(
+    names: Sequence[str | Path],
+    html: str | Path | None = None,
+    *,
+    baseline: Sequence[str | Path] = (),
+    csv: str | Path | None = None,
+    markdown: str | Path | None = None,
+    like: str | None = None,
+    data: Path | None = None,
+    threads: int | None = None,
+) -> tuple[Comparison, LikeTable | None]:
+    """Compare runs, those that differ only in the seed as one, and write the files that are asked for.
+
+    Args:
+        names: run folders; with `like` other models too, which are scored here.
+        html: a page to write.
+        baseline: run folders of the same student without distillation; default: found among the runs by its shape.
+        csv: a file for the table with every digit.
+        markdown: a file for the table as the page shows it.
+        like: a preset's name. Its published rows stand beside ours, marked so.
+        data: with `like`: the folder that holds the tasks' files. With it every model that can be opened is timed too,
+            all in one go: times taken in different runs would compare the machines' load. Without it no time of a pass
+            is shown.
+        threads: of what is measured here; default all usable cores.
+
+    Returns:
+        The comparison, with the published rows of `like`; and the publication's table, None without `like`.
+
+    Raises:
+        PotstillError: nothing is named; there is no such preset, run or model; a model is to be scored and no data is
+            named; the runs are of different tasks; a file cannot be written.
+    """
+    if not names and like is None:
+        raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")
+    targets = [Path(target).absolute() for target in (html, csv, markdown) if target is not None]
+    for number, target in enumerate(targets):
+        if target.is_dir():
+            raise PotstillError(target, "is a folder", "name a file")
+        if target in targets[:number]:
+            raise PotstillError(target, "is to hold two things", "name a file for each")
+    preset = read_preset(like) if like is not None else None
+    plain = [Path(name).expanduser() for name in baseline]
+    named = _named(_each_once([*names, *baseline]), preset, data, threads)
+    folders = [each.folder for each in named if each.folder is not None]
+    require_one_task([each.run for each in named if each.folder is not None], folders)
+    groups = group_runs([_completed(each.run) for each in named], [each.folder for each in named])
+    comparison = compare_groups(groups, plain)
+    table = None
+    if preset is not None:
+        table = like_table(preset, groups, *_timed(preset, groups, data, threads))
+        comparison = with_published(comparison, preset)
+    if html is not None:
+        write_comparison(folders, Path(html), table, comparison if len(named) > 1 or (named and table is not None) else None)
+    if csv is not None:
+        write_text(csv, as_csv(comparison))
+    if markdown is not None:
+        write_text(markdown, as_markdown(comparison))
+    return comparison, table
+
+
+def _each_once(names: Sequence[str | Path]) -> list[str]:
+    """The names, each place once: a run set beside itself would look like two seeds."""
+    places: dict[str, str] = {}
+    for name in map(str, names):
+        folder = Path(name).expanduser()
+        places.setdefault(str(folder.resolve()) if folder.exists() else name, name)
+    return list(places.values())
+
+
+def _named(names: Sequence[str], preset: Preset | None, data: Path | None, threads: int | None) -> list[Named]:
+    folders = {name: Path(name).expanduser() for name in names}
+    models = [name for name, folder in folders.items() if preset is not None and not (folder / RESULTS_FILE).is_file()]
+    for name in models:
+        if data is None:
+            raise PotstillError(name, "is no finished run, and to score a model takes data", "add --data DIR, or name a run folder")
+    runs = {name: read_run(folder) for name, folder in folders.items() if name not in models}
+    if preset is not None and preset.timed is not None and data is not None and names:
+        load_tasks([preset.timed], data)  # what is missing is told before anything is scored
+    return [
+        Named(runs[name], folders[name])
+        if name in runs
+        else Named(_alone(evaluate(name, [*preset.tasks, COST] if preset else [COST], data or ".", threads)), None)
+        for name in names
+    ]
+
+
+def _completed(run: Run) -> Run:
+    """The run with every setting that its recipe leaves to this version's defaults: an older one may not have known them."""
+    try:
+        return run.model_copy(update={"recipe": Recipe.model_validate(run.recipe).model_dump(mode="json")})
+    except ValidationError:  # of another version, or made by hand: it is compared as it stands
+        return run
+
+
+def _timed(
+    preset: Preset, groups: Sequence[Group], data: Path | None, threads: int | None
+) -> tuple[dict[tuple[int, int], float], list[str]]:
+    """(number of the group, of its row) → seconds of the preset's pass by the group's first run; and notes on them."""
+    if preset.timed is None or data is None or not groups:
+        return {}, []
+    seconds: dict[tuple[int, int], float] = {}
+    here = machine()
+    notes = [f"Ours: {preset.timed} one text at a time, threads: {threads or here.cores}, {here.cpu}."]
+    for number, place, record in _records(groups):
+        group = groups[number]
+        where, precision = _whereabouts(group.folders[0], record)
+        if where is None:
+            notes.append(f"No time of {group.name}, {record.name}: its weights were not kept.")
+            continue
+        try:
+            seconds[number, place] = measure_pass(where, preset.timed, data, precision, threads)
+        except PotstillError as error:  # a teacher that has moved must not cost the table
+            notes.append(f"No time of {group.name}, {record.name}: {error.problem}.")
+    return seconds, notes
+
+
+def _records(groups: Sequence[Group]) -> Iterator[tuple[int, int, Record]]:
+    for number, group in enumerate(groups):
+        for place, record in enumerate(group.runs[0].records):
+            yield number, place, record
+
+
+def _alone(record: Record) -> Run:
+    return Run(name=record.name, seed=0, created="", recipe={}, records=[record])
+
+
+def _whereabouts(folder: Path | None, record: Record) -> tuple[str | None, str]:
+    """What to open for a record, and its precision; None where the record's weights were not kept."""
+    if record.role == "teacher":  # if the teacher is itself a run, its student was the teacher
+        own = Path(record.model).expanduser() / STUDENT
+        return str(own) if own.is_dir() else record.model, "auto"
+    if folder is None or record.role == "model":
+        return record.model, "auto"
+    part, precision = PARTS.get(record.role, (None, ""))
+    return (None if part is None else str(folder / part)), precision

@@ -1,0 +1,66 @@
+"""One self-contained HTML page of several runs, and of a publication's table beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from potstill.comparison.against import Comparison, compare_groups
+from potstill.comparison.charts import LATENCY, NAMED, SIZE, compress_chart, cost_chart, series_key
+from potstill.comparison.comparable import require_one_task
+from potstill.comparison.published import LikeTable
+from potstill.comparison.sheet import sheet_columns
+from potstill.comparison.summary import summary
+from potstill.errors import PotstillError
+from potstill.machine.files import write_text
+from potstill.report.grouped import group_runs
+from potstill.report.page import render, spans
+from potstill.results import read_metrics, read_run
+
+TEMPLATE = Path(__file__).parent / "comparison.html.j2"
+
+
+def write_comparison(folders: Sequence[Path], html: Path, like: LikeTable | None = None, comparison: Comparison | None = None) -> None:
+    """Write the comparison of runs to the file `html`; one run alone is shown as in its report.
+
+    Args:
+        folders: of finished runs.
+        html: the file to write.
+        like: a publication's table; with it no run need be named.
+        comparison: of the runs in `folders`; default: made here where there are several.
+
+    Raises:
+        PotstillError: nothing is named, a folder has no record, the runs are of different tasks, `html` cannot
+            be written, or jinja2 or plotly is not installed.
+    """
+    if not folders and like is None:
+        raise PotstillError("compare", "no run is named", "name at least one run folder")
+    if html.is_dir():
+        raise PotstillError(html, "is a folder", f"name a file, for example {html / 'report.html'}")
+    runs = [read_run(folder) for folder in folders]
+    require_one_task(runs, folders)
+    if comparison is None and len(runs) > 1:
+        comparison = compare_groups(group_runs(runs, folders))
+    groups = comparison.groups if comparison is not None else group_runs(runs, folders)
+    # Of runs that differ only in the seed the first shows its curves.
+    metrics = [read_metrics(group.folders[0]) if group.folders[0] is not None else [] for group in groups]
+    write_text(html, render(groups, metrics, TEMPLATE, like=like, **_compared(comparison)))
+
+
+def _compared(comparison: Comparison | None) -> dict[str, Any]:
+    """What the template shows of a comparison."""
+    if comparison is None:
+        return {"comparison": None}
+    columns = sheet_columns(comparison)
+    charts = {"size": cost_chart(comparison, SIZE), "latency": cost_chart(comparison, LATENCY), "compress": compress_chart(comparison)}
+    return {
+        "comparison": comparison,
+        "summary": summary(comparison),
+        "sheet": columns,
+        "sheet_groups": spans([column.group for column in columns]),
+        "sheet_best": [column.best(comparison.entries) for column in columns],
+        "named": NAMED,
+        "key": series_key(list(charts.values())),
+        "figures": charts | {"speed": None},
+    }

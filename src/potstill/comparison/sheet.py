@@ -1,0 +1,170 @@
+"""The comparison as a table: on a terminal, as CSV with every digit, as Markdown. The page shows the same columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from potstill.comparison.against import PUBLISHED, TEACHER, Comparison, Entry
+from potstill.report.numbers import MISSING, fixed, shown_number, significant
+from potstill.report.scores import better, metric_title
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NAME, GAP, EDGES = 16, 2, 2
+"""Letters: of a name that a narrow terminal shows at least, between columns, and of the table’s edges."""
+MEDIAN = "median"
+CODES = ("name", "kind", "runs", "seeds", "width", "layers", "parameters", "compress", "fp32", "int8", "speed_up", "p50_ms", "score", "low",
+         "high", "of_teacher", "gain", "verdict", "baseline")  # fmt: skip
+"""Columns of the CSV file, by the names of Entry's fields; the measures come after `high`."""
+
+
+@dataclass(frozen=True)
+class SheetColumn:
+    """One column of the comparison.
+
+    Attributes:
+        group: heading of the neighbouring columns that belong together.
+        title: the column's own heading; `unit` stands below it.
+        text: an entry's cell.
+        key: what the column is sorted by.
+        better: 1 where more is better, -1 where less is, 0 where neither is.
+        rank: a terminal without room for all columns shows those of low rank.
+        words: whether the cells are words.
+    """
+
+    group: str
+    title: str
+    unit: str
+    text: Callable[[Entry], str]
+    key: Callable[[Entry], float | None]
+    better: int = 0
+    rank: int = 9
+    words: bool = False
+
+    def best(self, entries: Sequence[Entry]) -> str | None:
+        """The best cell's text; None where fewer than two differ. Teachers and published rows do not count."""
+        values = [
+            (value, self.text(each)) for each in entries if each.kind not in (TEACHER, PUBLISHED) and (value := self.key(each)) is not None
+        ]
+        if not self.better or self.words or len({text for _, text in values}) < 2:
+            return None
+        return (max if self.better > 0 else min)(values)[1]
+
+
+def sheet_columns(comparison: Comparison) -> list[SheetColumn]:
+    """All columns, in order. A column that no entry fills is kept, with dashes, so that two tables can be laid side by side."""
+    measures = list(dict.fromkeys(name for entry in comparison.entries for name in entry.measures))
+    return [
+        SheetColumn("", "runs", "", lambda entry: str(entry.runs or MISSING), lambda entry: entry.runs or None, rank=8),
+        _number(comparison.score, MEDIAN, "", lambda entry: entry.score, fixed(2), 1, rank=0),
+        SheetColumn(comparison.score, "range", "of seeds", spread, lambda entry: entry.low, rank=4),
+        *(
+            _number(comparison.score, metric_title(name), "", lambda entry, name=name: entry.measures.get(name), fixed(2), better(name))  # type: ignore[misc]
+            for name in measures
+        ),
+        _number(comparison.score, "of teacher", "%", lambda entry: entry.of_teacher, fixed(1), 1, rank=2),
+        _number("Against no distillation", "gain", "points", lambda entry: entry.gain, lambda value: f"{value:+.2f}", 1, rank=5),
+        SheetColumn("Against no distillation", "verdict", "", lambda entry: entry.verdict or MISSING, _verdict, 1, rank=1, words=True),
+        _number("Student", "hidden", "width", lambda entry: entry.width, fixed(0), rank=6),
+        _number("Student", "layers", "", lambda entry: entry.layers, fixed(0), rank=6),
+        _number("Size", "parameters", "M", lambda entry: entry.parameters, fixed(1), -1, rank=5),
+        _number("Size", "compress", "×", lambda entry: entry.compress, fixed(2), 1, rank=3),
+        _number("Size", "fp32", "MB", lambda entry: entry.fp32, fixed(1), -1, rank=3),
+        _number("Size", "int8", "MB", lambda entry: entry.int8, fixed(1), -1, rank=3),
+        _number("Speed", "speed-up", "×", lambda entry: entry.speed_up, fixed(2), 1, rank=4),
+        _number("Speed", "p50", "ms", lambda entry: entry.p50_ms, significant, -1, rank=7),
+    ]  # fmt: skip
+
+
+def _number(
+    group: str, title: str, unit: str, value: Callable[[Entry], float | None], form: Callable[[float], str], better: int = 0, rank: int = 9
+) -> SheetColumn:
+    return SheetColumn(group, title, unit, lambda entry: shown_number(value(entry), form), value, better, rank)
+
+
+def _verdict(entry: Entry) -> float | None:
+    order = ("not better", "undecided", "better")
+    return float(order.index(entry.verdict)) if entry.verdict in order else None
+
+
+def spread(entry: Entry) -> str:
+    """Lowest and highest score of the seeds; a dash for a single run."""
+    if entry.low is None or entry.high is None or entry.runs < 2:
+        return MISSING
+    return f"{entry.low:.2f}–{entry.high:.2f}"
+
+
+def as_csv(comparison: Comparison) -> str:
+    """The table as CSV: one line for each entry, numbers with every digit, empty where something is not known."""
+    measures = list(dict.fromkeys(name for entry in comparison.entries for name in entry.measures))
+    at = CODES.index("of_teacher")
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*CODES[:at], *measures, *CODES[at:]])
+    for entry in comparison.entries:
+        cells = [getattr(entry, code) for code in CODES]
+        cells[at:at] = [entry.measures.get(name) for name in measures]
+        writer.writerow([_safe(cell) for cell in cells])
+    return stream.getvalue()
+
+
+def _safe(cell: object) -> object:
+    """The cell; a text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@")) else cell
+
+
+def as_markdown(comparison: Comparison) -> str:
+    """The table as Markdown, as the page shows it, then the notes on what was scored and how."""
+    columns = sheet_columns(comparison)
+    heads = [" ".join(part for part in (_heading(column, comparison), column.unit) if part) for column in columns]
+    lines = [f"| | {' | '.join(heads)} |", "|---|" + "".join("---|" if column.words else "---:|" for column in columns)]
+    for entry in comparison.entries:
+        name = entry.name.replace("|", "\\|")
+        name = f"*{name}* ({entry.kind})" if entry.kind == PUBLISHED else f"{name} ({entry.kind})" if entry.kind == TEACHER else name
+        lines.append(f"| {name} | {' | '.join(column.text(entry) for column in columns)} |")
+    return "\n".join([*lines, *(f"\n{note}" for note in comparison.notes)]) + "\n"
+
+
+def _heading(column: SheetColumn, comparison: Comparison) -> str:
+    """A column's title where no group of columns stands above it."""
+    return comparison.score if column.title == MEDIAN else column.title
+
+
+def print_sheet(comparison: Comparison, console: Console) -> None:
+    """Print on a terminal of 80 columns or more the columns for which there is room, the most telling ones first."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    columns = [each for each in sheet_columns(comparison) if any(each.text(entry) != MISSING for entry in comparison.entries)]
+    widths = {
+        id(each): max(map(len, (_heading(each, comparison), each.unit, *map(each.text, comparison.entries)))) + GAP for each in columns
+    }
+    longest = max((len(entry.name) for entry in comparison.entries), default=0)
+    room = console.width - min(longest, NAME) - EDGES
+    shown: list[SheetColumn] = []
+    for column in sorted(columns, key=lambda each: each.rank):
+        if sum(widths[id(each)] for each in (*shown, column)) <= room:
+            shown.append(column)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), pad_edge=False)
+    shown = [column for column in columns if column in shown]
+    # Where room is short names are broken into lines: their ends tell runs of one recipe apart.
+    table.add_column("", overflow="fold", max_width=console.width - sum(widths[id(column)] for column in shown) - EDGES)
+    for column in shown:
+        heading = escape(f"{_heading(column, comparison)}\n{column.unit}")
+        table.add_column(heading, justify="left" if column.words else "right", no_wrap=True, min_width=widths[id(column)] - GAP)
+    best = [column.best(comparison.entries) for column in shown]
+    for entry in comparison.entries:
+        plain = entry.kind not in (TEACHER, PUBLISHED)
+        cells = [f"[bold]{text}[/]" if plain and text == top else text for text, top in zip((each.text(entry) for each in shown), best)]
+        table.add_row(
+            escape(entry.name), *cells, style="italic dim" if entry.kind == PUBLISHED else None, end_section=entry.kind == TEACHER
+        )
+    console.print(table)
+    for note in comparison.notes:
+        console.print(escape(note), style="dim", highlight=False)

@@ -1,0 +1,144 @@
+"""A user's own labelled files: tables, JSON lines, CoNLL columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from potstill.data.files.formats import CONLL, CSV, JSONL, TEXT, TSV, ending_of, endings_of, format_of, stem_of
+from potstill.data.files.jsonl import read_jsonl_rows
+from potstill.data.files.lines import require_clean
+from potstill.data.files.tables import DIALECTS, read_table
+from potstill.data.files.tagged import conll_rows, tagged_jsonl_rows
+from potstill.data.labelled import Examples, Row, examples_of
+from potstill.data.splits import SPLITS, LabelledData
+from potstill.errors import PotstillError, shown
+from potstill.runtime.folder import MULTILABEL, TAGGING
+from potstill.runtime.tokens import Text
+
+BAR = "|"  # between the labels of a multi-label row, where a table has one cell for them
+
+
+def read_labelled(path: str | Path, kind: str, names: Sequence[str] | None = None) -> tuple[Examples, list[str]]:
+    """The examples of one file, and their label set.
+
+    A table has a header with the columns `text`, `label` and, for pairs, `text_pair`. A CSV file is
+    quoted, a TSV file is not. JSON lines have fields of the same names. Several labels are a list; in
+    a table they are separated by |. Tagged sentences are {"tokens": [...], "tags": [...]} or CoNLL
+    columns. Every file may be gzipped. A PotstillError for whatever is wrong, at its file and line,
+    comes through from the readers and from `examples_of`.
+
+    Args:
+        path: the file; its name tells the format.
+        kind: of runtime.folder.HEADS.
+        names: the label set. None: it is collected from this file, whose labels must then differ.
+
+    Returns:
+        The examples; and the label names in the order of the labels' numbers, [] for a regression.
+    """
+    return examples_of(_rows(path, kind, labelled=True), kind, names, path)
+
+
+def read_inputs(path: str | Path, kind: str) -> list[Text]:
+    """The texts alone of a file as `read_labelled` takes it. The labels may be missing.
+
+    Args:
+        path: the file; its name tells the format.
+        kind: of runtime.folder.HEADS.
+
+    Returns:
+        The texts, all single ones, all pairs, or all lists of words.
+
+    Raises:
+        PotstillError: there is no text, or single texts and pairs are mixed; whatever a reader finds,
+            at its file and line.
+    """
+    texts = [row.text for row in _rows(path, kind, labelled=False)]
+    if not texts:
+        raise PotstillError(path, "holds no texts", "name a file with at least one row")
+    if len({type(text) for text in texts}) > 1:
+        raise PotstillError(path, "holds single texts and pairs", "give every row a text_pair, or none")
+    return texts
+
+
+def own_data(kind: str, name: str, folder: Path) -> LabelledData:
+    """The user's data set FOLDER/<kind>/<name>/{train,dev,test}.<ending>, with the label set of train.
+
+    Without a train file, which is enough for evaluation, the label set is that of the reported split.
+    The file of the label set is read at once, the others when they are asked for, each one once.
+
+    Args:
+        kind: of runtime.folder.HEADS.
+        name: of the data set.
+        folder: holds a folder for each kind.
+
+    Raises:
+        PotstillError: there is no such folder, no file in it, or two files for one split; whatever is
+            wrong in the file of the label set.
+    """
+    place = folder / kind / name
+    if not name or Path(name).name != name or not place.is_dir():
+        there = sorted(path.name for path in (folder / kind).glob("*") if path.is_dir())
+        known = f"there: {', '.join(there)}" if there else f"make {place} with train, dev and test files"
+        raise PotstillError(f"{kind}/{name}", f"no such folder: {place}", known)
+    files = {split: path for split in SPLITS if (path := _file(place, split, kind))}
+    if not files:
+        raise PotstillError(place, "holds no train, dev or test file", f"add one; endings: {endings_of(READERS[kind == TAGGING])}")
+    first = next(split for split in ("train", "test", "dev") if split in files)
+    examples, labels = read_labelled(files[first], kind)
+
+    def read(split: str) -> Examples:
+        return examples if split == first else read_labelled(files[split], kind, labels)[0]
+
+    return LabelledData(f"{kind}/{name}", kind, labels, {split: partial(read, split) for split in files})
+
+
+def _file(folder: Path, split: str, kind: str) -> Path | None:
+    readers = READERS[kind == TAGGING]
+    found = sorted(path for path in folder.iterdir() if stem_of(path) == split and format_of(path) in readers and path.is_file())
+    if len(found) > 1:
+        raise PotstillError(folder, f"holds {' and '.join(path.name for path in found)}", "keep one file a split")
+    return found[0] if found else None
+
+
+def _rows(path: str | Path, kind: str, *, labelled: bool) -> Iterator[Row]:
+    readers = READERS[kind == TAGGING]
+    format = format_of(path)
+    if format not in readers:
+        raise PotstillError(path, f"ends in {ending_of(path)!r}", f"for {kind} name a file that ends in one of {endings_of(readers)}")
+    for row in readers[format](path, labelled=labelled):
+        if labelled and kind == MULTILABEL and format in DIALECTS:
+            row = row._replace(label=row.label.split(BAR) if row.label.strip() else [])
+        yield row
+
+
+def _table_rows(path: str | Path, *, labelled: bool, format: str) -> Iterator[Row]:
+    for number, row in read_table(path, ["text", "label"] if labelled else ["text"], format):
+        yield Row(f"{path}:{number}", _text(row, f"{path}:{number}"), row.get("label"))
+
+
+def _jsonl_rows(path: str | Path, *, labelled: bool) -> Iterator[Row]:
+    for number, row in read_jsonl_rows(path, ["text", "label"] if labelled else ["text"]):
+        place = f"{path}:{number}"
+        if isinstance(row.get("label"), list):
+            for label in row["label"]:
+                if isinstance(label, str):
+                    require_clean(label, place)
+        yield Row(place, _text(row, place), row.get("label"))
+
+
+def _text(row: dict[str, Any], place: str) -> Text:
+    sides = [row[field] for field in ("text", "text_pair") if field in row]
+    for field, side in zip(("text", "text_pair"), sides, strict=False):
+        if not isinstance(side, str) or not side.strip():
+            raise PotstillError(place, f"{field!r} is {shown(side)}", "write a text that is not blank")
+    return (sides[0], sides[1]) if len(sides) == 2 else sides[0]
+
+
+# By whether words are tagged, then by the file's format.
+READERS: dict[bool, dict[str, Callable[..., Iterator[Row]]]] = {
+    False: {CSV: partial(_table_rows, format=CSV), TSV: partial(_table_rows, format=TSV), JSONL: _jsonl_rows},
+    True: {JSONL: tagged_jsonl_rows, CONLL: conll_rows, TEXT: conll_rows},
+}

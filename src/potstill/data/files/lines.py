@@ -1,0 +1,108 @@
+"""Lines of a text file from outside, checked one by one as they are read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from potstill.data.files.formats import is_gzipped
+from potstill.errors import PotstillError
+
+MAX_LINE = 1_000_000  # characters; no text for a sentence encoder comes near it
+
+# What errors="surrogateescape" makes of bytes that are not UTF-8; valid UTF-8 never decodes to these.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def require_file(path: str | Path) -> Path:
+    """`path` as a Path, once it is known to be a file.
+
+    Raises:
+        PotstillError: there is nothing at the path, or a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise PotstillError(path, "is a folder, not a file", "name a file in it")
+    if not path.exists():
+        near = next((parent for parent in path.parents if parent.is_dir()), Path())
+        raise PotstillError(path, "does not exist", f"check the path (the folder {near} does exist)")
+    return path
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end) of a UTF-8 file, decompressed where its name ends in `.gz`.
+
+    A byte order mark is dropped. A line ends in LF, CR LF or CR. Blank lines are yielded, because
+    some formats give them a meaning. Only one line is in memory at a time, and of a line that is
+    too long only its start.
+
+    Raises:
+        PotstillError: there is no such file, it is a folder, it is empty, or its gzip is broken;
+            with the line's number: invalid UTF-8, a NUL byte, more than MAX_LINE characters.
+    """
+    path = require_file(path)
+    number = 0
+    with _opened(path) as stream:
+        # The limit is what keeps a 10 MB line from being read whole; + 1 leaves room for its end.
+        while line := stream.readline(MAX_LINE + 1):
+            number += 1
+            ended = line.endswith("\n")
+            if len(line) > MAX_LINE and not ended:
+                size = _size(line) + sum(_size(piece) for piece in _rest_of_line(stream))
+                raise PotstillError(
+                    f"{path}:{number}", f"a line of {size / 1e6:.1f} MB", f"split it: a line may hold {MAX_LINE:,} characters"
+                )
+            text = line[:-1] if ended else line
+            require_clean(text, f"{path}:{number}")
+            yield number, text
+    if not number:
+        raise PotstillError(path, "is empty", "name a file with at least one line")
+
+
+def require_clean(text: str, place: str) -> None:
+    """Check that `text` holds no NUL and no code point that is not a character.
+
+    Args:
+        text: decoded with errors="surrogateescape", or out of JSON.
+        place: the file and line, for the error.
+
+    Raises:
+        PotstillError: it holds one; the error names the first one's position.
+    """
+    if not text.isascii() and (bad := _SURROGATE.search(text)):
+        code = ord(bad.group())
+        what = f"byte 0x{code - 0xDC00:02x} is not UTF-8" if 0xDC80 <= code <= 0xDCFF else f"half a character (\\u{code:04x})"
+        raise PotstillError(place, f"{what}, at character {bad.start() + 1}", "save the file as UTF-8")
+    if "\0" in text:
+        raise PotstillError(place, f"NUL byte at character {text.index(chr(0)) + 1}", "remove it, or save the file as UTF-8 text")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[io.TextIOWrapper]:
+    try:
+        # Escaped, not strict: a strict decoder fails somewhere in its 8 KB, without a line number.
+        with (
+            gzip.open(path) if is_gzipped(path) else path.open("rb") as binary,
+            io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape") as stream,
+        ):
+            yield stream
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise PotstillError(path, f"broken gzip ({error})", "fetch or compress the file again") from error
+    except OSError as error:
+        raise PotstillError(path, f"cannot be read ({error.strerror or error})", "check its permissions") from error
+
+
+def _rest_of_line(stream: io.TextIOWrapper) -> Iterator[str]:
+    while piece := stream.readline(MAX_LINE):
+        yield piece
+        if piece.endswith("\n"):
+            return
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,94 @@
+"""Sentences whose words are tagged, out of CoNLL columns or JSON lines."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from potstill.data.files.jsonl import read_jsonl_rows
+from potstill.data.files.lines import read_lines
+from potstill.data.labelled import Row
+from potstill.errors import PotstillError, shown
+from potstill.registry import OUTSIDE
+
+DOCUMENT = "-DOCSTART-"  # CoNLL-2003 opens every document with a line that begins so
+TAG = re.compile(rf"{OUTSIDE}|[BI]-\S+")
+
+
+def conll_rows(path: str | Path, *, labelled: bool = True) -> Iterator[Row]:
+    """Yield a sentence a row out of CoNLL columns.
+
+    A line is a word: the word is in the first column, its tag in the last, with white space between
+    them. A blank line ends a sentence.
+
+    Args:
+        path: the file.
+        labelled: whether to read tags. If not, the file may have them or not, and the rows have none.
+
+    Raises:
+        PotstillError: as `read_lines`; with the line's number: a word has no tag, or a tag is not O,
+            B-x or I-x.
+    """
+    words: list[str] = []
+    tags: list[str] = []
+    place = ""
+    for number, line in read_lines(path):
+        columns = line.split()
+        if not columns or columns[0] == DOCUMENT:
+            if words:
+                yield Row(place, words, tags if labelled else None)
+                words, tags = [], []
+            continue
+        here = f"{path}:{number}"
+        if not words:
+            place = here
+        words.append(columns[0])
+        if labelled:
+            if len(columns) < 2:
+                raise PotstillError(
+                    here, f"the word {shown(columns[0])} has no tag", "write a word and its tag on a line, with a space between"
+                )
+            tags.append(_tag(columns[-1], here))
+    if words:
+        yield Row(place, words, tags if labelled else None)
+
+
+def tagged_jsonl_rows(path: str | Path, *, labelled: bool = True) -> Iterator[Row]:
+    """Yield a sentence a row out of {"tokens": [...], "tags": [...]}.
+
+    Args:
+        path: the file of JSON lines.
+        labelled: whether to read tags. If not, a line may have them or not, and the rows have none.
+
+    Raises:
+        PotstillError: as `read_jsonl_rows`; with the line's number: there are no words, a word is blank
+            or not a text, a tag is not O, B-x or I-x, or there are more or fewer tags than words.
+    """
+    for number, row in read_jsonl_rows(path, ["tokens", "tags"] if labelled else ["tokens"]):
+        place = f"{path}:{number}"
+        words = _words(row["tokens"], place)
+        if not labelled:
+            yield Row(place, words, None)
+            continue
+        if not isinstance(row["tags"], list):
+            raise PotstillError(place, f"'tags' is {shown(row['tags'])}, not a list", "write one tag for each token")
+        if len(row["tags"]) != len(words):
+            raise PotstillError(place, f"{len(row['tags'])} tags for {len(words)} tokens", "write one tag for each token")
+        yield Row(place, words, [_tag(tag, place) for tag in row["tags"]])
+
+
+def _words(tokens: Any, place: str) -> list[str]:
+    if not isinstance(tokens, list) or not tokens:
+        raise PotstillError(place, f"'tokens' is {shown(tokens)}", "write a list of words, at least one")
+    for word in tokens:
+        if not isinstance(word, str) or not word.strip():
+            raise PotstillError(place, f"the token {shown(word)} is no word", "a token is a text that is not blank")
+    return list(tokens)
+
+
+def _tag(tag: Any, place: str) -> str:
+    if not isinstance(tag, str) or not TAG.fullmatch(tag):
+        raise PotstillError(place, f"the tag {shown(tag)} is not in BIO form", "write O, or B- or I- with the entity's type behind it")
+    return tag

@@ -1,0 +1,314 @@
+"""What a recipe may say. A recipe is read once, checked as a whole, and never written to.
+
+The classes check keys, types and what must fit together inside a recipe. Whether a named loss, task, pooling or file
+exists is checked by `potstill check`, which knows the parts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+
+from potstill.recipe.part import Count, Part, Positive
+from potstill.recipe.part import TextSource as TextSource
+from potstill.recipe.student import BiLSTMStudent as BiLSTMStudent
+from potstill.recipe.student import StaticStudent as StaticStudent
+from potstill.recipe.student import Student as Student
+from potstill.recipe.student import TransformerStudent as TransformerStudent
+from potstill.recipe.student import Vocabulary as Vocabulary
+from potstill.registry import COST, DEV
+from potstill.registry import EMBED as EMBED
+from potstill.registry import MLM as MLM
+
+AGREEMENT, LAST = "agreement", "last"
+"""Values of `training.select` beside the name of a dev task."""
+
+
+class Augment(Part):
+    """Copies of the training texts in which words are replaced (Jiao et al. 2020, TinyBERT, algorithm 1)."""
+
+    copies: Count = Field(20, description="of each text, at most")
+    probability: float = Field(0.4, gt=0, le=1, description="that a word is replaced")
+    candidates: Count = Field(15, description="words that one word may be replaced by")
+    model: str | None = Field(
+        None, description="a masked language model that names them; default: neighbours in the teacher's embedding table"
+    )
+
+
+class Data(Part):
+    """What the student is trained on."""
+
+    dir: str = Field(".", description="folder that `texts` and the tasks' files are under")
+    texts: list[str | TextSource] = Field([], description="of the tasks embed and mlm")
+    pairs: list[TextSource] = Field(
+        [], description="of a contrastive loss: rows of a text, its pair, and maybe a hard negative, in two or three `columns`"
+    )
+    held_out: Count = Field(1000, description="texts kept from training, to measure agreement with the teacher")
+    limit: Count | None = Field(None, description="keep this many rows of a labelled task's training set, drawn with the run's seed")
+    augment: Augment | None = Field(
+        None, description="of a labelled task: more rows, whose labels only the teacher knows; a stage of labels alone leaves them out"
+    )
+    transfer: list[str | TextSource] = Field(
+        [], description="of a task of classes: unlabelled texts, or pairs in two `columns`, beside its own; else as `augment`"
+    )
+
+
+class Teacher(Part):
+    """The model that the student learns from.
+
+    Attributes:
+        model: a model folder, a run folder, or a hub name.
+        max_length: tokens that its texts are cut to, special tokens included.
+    """
+
+    model: str
+    name: str | None = Field(None, description="what tables call it; default: the last part of `model`")
+    pooling: str | None = Field(None, description="default: what the folder says, else mean")
+    max_length: Count = 128
+    cache: bool = Field(True, description="keep what the terms read on disk, for further epochs and further students")
+    cache_gb: Positive = Field(20, description="what does not fit, the bulkiest first, the teacher computes in every step")
+    cache_half: bool = Field(False, description="keep it in half precision")
+
+
+class Term(Part):
+    """One row of the objective. Further keys are the loss's own options. A number may be a schedule over the stage.
+
+    Attributes:
+        loss: its name (`potstill list losses`).
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    loss: str
+    weight: Any = Field(1.0, description="a number, {from, to, shape} or {steps: [[progress, value], …]}")
+    layers: str | list[int] | list[list[int]] | None = Field(None, description="of a loss of layers: a layer map by name or by list")
+    project: Literal["none", "linear", "shared", "mlp"] = Field(
+        "none",
+        description="the student's width to the teacher's: one for each layer, or one; mlp: a dense layer and tanh of the same width",
+    )
+
+    @property
+    def active(self) -> bool:
+        """False where the weight is 0 at every step. A malformed weight counts as active, since an error is due for it."""
+        weight = self.weight
+        if not isinstance(weight, dict):
+            return not _is_zero(weight)
+        if "steps" in weight:
+            steps = weight["steps"]
+            pairs = isinstance(steps, list) and steps and all(isinstance(step, list) and len(step) == 2 for step in steps)
+            return not (pairs and all(_is_zero(value) for _, value in steps))
+        return not (_is_zero(weight.get("from")) and _is_zero(weight.get("to")))
+
+
+def _is_zero(value: Any) -> bool:
+    """Whether a schedule takes the value for 0: text that is a number is one to it, and false is none."""
+    try:
+        return not isinstance(value, bool) and float(value) == 0
+    except (TypeError, ValueError, OverflowError):
+        return False
+
+
+class Perturb(Part):
+    """A step along the loss's gradient on the student's embedding output (Fu et al. 2021, LRC-BERT, gradient perturbation).
+
+    Attributes:
+        epsilon: factor of the gradient.
+        normalize: l2: each text's gradient is first scaled to length 1.
+    """
+
+    epsilon: Positive = 1.0
+    normalize: Literal["none", "l2"] = "none"
+
+
+class Dual(Part):
+    """Dual training with shared projections (Zhao et al. 2019 v1): a language model as teacher, taught along."""
+
+    probability: float = Field(0.5, ge=0, le=1, description="that the teacher reads a word in the student's pieces")
+    project: Literal["up", "down", "none"] = Field("up", description="which side's weights are projected onto the other's")
+    weight: Positive = Field(1.0, description="of the weights' mean squared distance beside both masked-word losses; the paper's 1/ε")
+
+
+def top_layers(train: str) -> int:
+    """How many of the student's highest layers `Stage.train` names; 0 where it names none (output, head) or all of the student."""
+    return int(train.partition(":")[2] or 0)
+
+
+class Stage(Part):
+    """A part of the training with its own objective.
+
+    Attributes:
+        name: lower-case letters, digits, `-` and `_`; different in each stage.
+        perturb: a step on the embedding output in every batch; true: with the defaults.
+        terms: rows of the objective, whose weighted losses are added up.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    share: float | None = Field(None, ge=0, le=1, description="part of the run's steps; 0 leaves the stage out")
+    epochs: Positive | None = Field(None, description="instead of a share: as many passes of its own")
+    steps: Count | None = Field(None, description="instead of a share: as many steps of the optimizer of its own")
+    learning_rate: Positive | None = Field(None, description="default: training.learning_rate")
+    schedule: Literal["linear", "cosine", "constant"] | None = Field(None, description="default: training.schedule")
+    perturb: bool | Perturb = False
+    dual: Dual | None = Field(None, description="of the task mlm, with a teacher and a vocabulary of the student's own")
+    train: str = Field(
+        "all",
+        pattern=r"^(all|head|output|top:[1-9][0-9]*)$",
+        description="of the student: output, the layer that gives the logits; head, all above its layers; top:2, that and its 2 highest "
+        "layers; or all. The rest stays as it is",
+    )
+    terms: list[Term] = Field(min_length=1)
+
+    @property
+    def perturbation(self) -> Perturb | None:
+        """The perturbation with its defaults filled in; None: none."""
+        return (Perturb() if self.perturb else None) if isinstance(self.perturb, bool) else self.perturb
+
+
+class Training(Part):
+    """How the student is trained, in every stage that says nothing else.
+
+    Attributes:
+        epochs: passes over the training set, in all stages together.
+        batch_size: texts (or groups of texts) in a batch.
+        learning_rate: the highest of the run.
+        schedule: how the learning rate falls after the warm-up.
+        weight_decay: of AdamW.
+        max_grad_norm: norm that the gradients are clipped to.
+        seed: of every random choice of the run.
+        device: auto: a GPU where there is one.
+    """
+
+    epochs: Positive = 1
+    batch_size: Count = 64
+    batch_tokens: Count = Field(
+        16384, description="padded tokens a batch holds at most, whatever batch_size says; a contrastive one is computed in such pieces"
+    )
+    max_length: Count | None = Field(None, description="tokens a training text is cut to, on both sides; default: their own max_length")
+    accumulate: Count = Field(
+        1, description="batches whose gradients are added up before a step; each keeps its own negatives, and its own perturbation"
+    )
+    learning_rate: Positive = 1e-4
+    warmup: float = Field(0.05, ge=0, lt=1, description="part of the steps in which the rate rises from 0")
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
+    max_grad_norm: Positive = 1.0
+    dropout: float | None = Field(None, ge=0, lt=1, description="the student's while it is taught; default: as its configuration has it")
+    seed: int = Field(13, ge=0)
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where the hardware has it; fp16: on a GPU")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    evaluations: Count = Field(10, description="times in the run that a checkpoint is scored and kept")
+    select: str | None = Field(
+        None, description="the best checkpoint by `agreement` with the teacher on held-out texts, by a dev task, or the `last`"
+    )
+
+
+class Tune(Part):
+    """More training with simulated int8 rounding, towards the student's own fp32 answers."""
+
+    steps: Count = Field(200, description="of the optimizer, in batches as `training` has them")
+    learning_rate: Positive = Field(1e-5, description="a weight has to move by a part of an int8 step, whatever taught it before")
+
+
+class Int8(Part):
+    """Limits of the int8 file's quality gate, each against the fp32 ONNX file.
+
+    Attributes:
+        min_cosine_mean: mean cosine between the two files' vectors of a text.
+        min_cosine: the lowest such cosine.
+    """
+
+    max_drop: float = Field(0.5, ge=0, description="points that the gate's task score may lose")
+    min_cosine_mean: float = Field(0.98, le=1)
+    min_cosine: float = Field(0.90, le=1)
+    min_invariance: float = Field(0.98, le=1, description="cosine of a text encoded alone and in a padded batch, at least")
+    min_agreement: float = Field(0.95, ge=0, le=1, description="of a head that names labels: share of answers that stay the same")
+    max_error: float = Field(0.2, gt=0, description="of a regression: root mean square change, in standard deviations of the scores")
+    min_speedup: float = Field(1.0, ge=0, description="throughput on this machine over the fp32 file's")
+    tune: bool | Tune = Field(True, description="train on under the rounding where the gate refuses, and try again")
+
+    @property
+    def tuning(self) -> Tune | None:
+        """The further training with its defaults filled in; None: none."""
+        return (Tune() if self.tune else None) if isinstance(self.tune, bool) else self.tune
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """Name → value of every limit."""
+        return self.model_dump(exclude={"tune"})
+
+
+class Export(Part):
+    """Which files are made of the student.
+
+    Attributes:
+        onnx: model.onnx, in fp32.
+        int8: model_quantized.onnx, where it passes the gate; true: with the default limits.
+    """
+
+    onnx: bool = True
+    int8: bool | Int8 = True
+    torch_int8: bool = Field(False, description="score torch's own dynamic int8 of the student too; nothing of it is kept")
+
+    @property
+    def limits(self) -> Int8 | None:
+        """The gate with its defaults filled in; None: no int8 file."""
+        return (Int8() if self.int8 else None) if isinstance(self.int8, bool) else self.int8
+
+
+class Recipe(Part):
+    """A whole recipe.
+
+    Attributes:
+        name: of the run, and of its folder.
+        student: its kind and sizes.
+        stages: in the order in which they are trained.
+        evaluate: names of tasks that the exported file is scored on, and `cost` (`potstill list tasks`).
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    task: str = Field(EMBED, description="embed, mlm, or a labelled task by its name (potstill list tasks)")
+    data: Data
+    teacher: Teacher | None = Field(None, description="none: plain training on the labels, or of a language model")
+    student: Student
+    training: Training = Training()
+    stages: list[Stage] = Field(min_length=1)
+    evaluate: list[str] = Field([COST])
+    export: Export = Export()
+
+    @property
+    def select(self) -> str:
+        """What chooses the best checkpoint: AGREEMENT, LAST, or the name of a dev task."""
+        if self.training.select is not None:
+            return self.training.select
+        if self.task == EMBED:
+            return AGREEMENT if self.teacher else LAST
+        return LAST if self.task == MLM else self.task + DEV
+
+    @property
+    def masks(self) -> bool:
+        """Whether words are masked for the student to predict."""
+        return self.task == MLM or any(term.loss == "mlm" and term.active for stage in self.stages for term in stage.terms)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the task has labels."""
+        return self.task not in (EMBED, MLM)
+
+    @model_validator(mode="after")
+    def _shares(self) -> Recipe:
+        own = [stage.name for stage in self.stages if stage.epochs is not None or stage.steps is not None]
+        mixed = [stage for stage in self.stages if sum(value is not None for value in (stage.share, stage.epochs, stage.steps)) > 1]
+        if mixed:
+            raise ValueError(f"stage {mixed[0].name} has more than one of share, epochs and steps; give one")
+        if own and len(own) < len(self.stages):
+            raise ValueError(f"stage {own[0]} has epochs or steps of its own and another has none; give every stage a share, or none")
+        total = sum(1.0 if stage.share is None else stage.share for stage in self.stages)
+        if not own and abs(total - 1) > 1e-6:
+            raise ValueError(f"the stages' shares add up to {total:g}; they must add up to 1")
+        if self.teacher is None and self.student.model is None:
+            raise ValueError("neither a teacher nor student.model; name the encoder that the student starts from")
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) < len(names):
+            raise ValueError("two stages have the same name; give each its own")
+        return self

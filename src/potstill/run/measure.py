@@ -1,0 +1,129 @@
+"""Every file of a run scored alike: results, cards, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from potstill.check.plan import RunPlan
+from potstill.corpus.read import Corpus
+from potstill.evaluation.cost import measure_cost
+from potstill.evaluation.evaluate import record_of
+from potstill.evaluation.subject import TORCH_INT8, open_subject, torch_subject
+from potstill.recipe.recipe import EMBED, MLM, Recipe
+from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics
+from potstill.run.folder import UNDISTILLED
+from potstill.run.ship import GATE
+from potstill.run.train import first_student
+from potstill.run.tune import STAGE
+from potstill.runtime.folder import ONNX, STUDENT
+from potstill.tasks.base import COST, Task
+from potstill.teacher.make import LoadedTeacher
+
+
+def measure(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder: Path) -> Run:
+    """Score teacher, undistilled cut, student and every shipped file alike; write results.json, the cards and the report.
+
+    Raises:
+        PotstillError: a file cannot be opened, scored or written.
+    """
+    from potstill.machine.precision import trained_on
+    from potstill.report.page import write_report
+
+    onnx = folder / ONNX
+    gate = json.loads((onnx / GATE).read_text(encoding="utf-8")) if (onnx / GATE).is_file() else []
+    tuned = bool(gate) and bool(gate[-1].get("tuned"))
+    run = Run(
+        name=recipe.name,
+        seed=recipe.training.seed,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        recipe=recipe.model_dump(mode="json"),
+        training={**_training_summary(folder), **trained_on(plan.device, plan.precision)},
+        gate=gate,
+        cases=read_cases(folder),
+        records=_records(recipe, plan, teacher, folder, tuned),
+    )
+    _write_cards(recipe, plan, teacher, folder, run.records, tuned)
+    run.write(folder)
+    write_report(folder, folder / REPORT_FILE)
+    return run
+
+
+def _records(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder: Path, tuned: bool) -> list[Record]:
+    """The records of a run, the teacher's first and that of what ships last."""
+    tasks, costs = [plan.tasks[name] for name in dict.fromkeys(recipe.evaluate) if name != COST], COST in recipe.evaluate
+
+    def score(place: Path, name: str, role: str | None = None, precision: str = "auto", cost: bool = costs) -> Record:
+        measured = partial(measure_cost, place, precision) if cost else None
+        return record_of(open_subject(place, precision), tasks, measured, model=str(place), name=name, role=role)
+
+    records = [_teacher_record(teacher, tasks, costs)] if teacher is not None and _answers(plan.corpus, teacher.folder) else []
+    if recipe.task == EMBED:  # a head that nothing taught has nothing to say
+        before = folder / UNDISTILLED
+        if not before.is_dir():
+            first_student(recipe, plan, teacher).save(before)
+        source = recipe.student.model or (recipe.teacher.model if recipe.teacher else "")
+        record = score(before, "student, not distilled", "undistilled", cost=False)
+        records.append(record.model_copy(update={"model": f"{source}, before training"}))
+    records.append(score(folder / STUDENT, "student", "student"))
+    if (folder / ONNX).is_dir():
+        records.append(score(folder / ONNX, "student, ONNX", "onnx", "fp32"))
+        if recipe.export.limits is not None:
+            records.append(score(folder / ONNX, f"student, int8{', tuned' * tuned}", "int8", "int8"))
+    if recipe.export.torch_int8:
+        records.append(score(folder / STUDENT, "student, torch int8", precision=TORCH_INT8))
+    return records
+
+
+def _teacher_record(teacher: LoadedTeacher, tasks: Sequence[Task], costs: bool) -> Record:
+    subject = torch_subject(teacher.model.to("cpu"), teacher.folder, teacher.name)
+    own = teacher.settings
+    cost = partial(measure_cost, teacher.folder, pooling=own.pooling, max_length=own.max_length) if costs else None
+    return record_of(subject, tasks, cost, model=own.model, name=teacher.name, role="teacher")
+
+
+def _write_cards(
+    recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder: Path, records: Sequence[Record], tuned: bool
+) -> None:
+    """A model card into each folder that ships."""
+    from potstill.deploy.card import write_card
+
+    for part in (STUDENT, ONNX):
+        if (folder / part).is_dir():
+            write_card(
+                folder / part,
+                name=recipe.name,
+                teacher=teacher.name if teacher else None,
+                records=[record.model_dump() for record in records],
+                normalize=recipe.student.normalize,
+                kind=plan.corpus.kind,
+                tuned=tuned,
+            )
+
+
+def _answers(corpus: Corpus, folder: Path) -> bool:
+    """Whether the teacher can be scored as its student is: it has the same kind of head, with as many labels."""
+    from potstill.models.heads import saved_head, saved_kind
+
+    wanted = EMBED if corpus.kind == MLM else corpus.kind
+    return saved_kind(folder) == wanted and len(saved_head(folder)[1]) == len(corpus.names)
+
+
+def _training_summary(folder: Path) -> dict[str, Any]:
+    """Steps, texts, seconds and the best dev score, out of metrics.jsonl."""
+    last: dict[str, dict[str, Any]] = {}
+    best: dict[str, Any] = {}
+    for line in read_metrics(folder):
+        if "dev" in line:
+            if line["stage"] == STAGE:  # of the int8 file alone
+                continue
+            if not best or line["stage"] != best["stage"] or line["dev"]["value"] > best["value"]:
+                best = {"stage": line["stage"], "step": line["step"], **line["dev"]}
+        else:
+            last[line["stage"]] = line
+    totals = {key: sum(line[key] for line in last.values()) for key in ("texts", "seconds")}
+    return {"steps": sum(line["step"] for line in last.values()), **totals, "best": best}

@@ -1,0 +1,149 @@
+"""A recipe's stages made ready: what each optimises, and its batches."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from potstill.check.plan import RunPlan
+from potstill.errors import PotstillError
+from potstill.recipe.recipe import Recipe, Stage, Training
+from potstill.registry import EMBED, MLM
+from potstill.run.dual import dual_training
+from potstill.teacher.make import LoadedTeacher
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from potstill.models.encoder import EncoderModel
+    from potstill.objective.objective import Objective
+    from potstill.objective.sizes import Sizes
+    from potstill.training.distillation import Distillation
+    from potstill.training.dual import DualTraining
+    from potstill.training.perturbation import Perturbation
+    from potstill.training.training_set import TrainingSet
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stage of a recipe, the `number`-th from 0, and what it optimises."""
+
+    number: int
+    stage: Stage
+    objective: Objective
+    perturbation: Perturbation | None
+    dual: DualTraining | None
+
+    def model(self, student: EncoderModel, cached_tokens: int | None) -> Distillation | DualTraining:
+        """The student and what it minimises, in one module.
+
+        Args:
+            cached_tokens: as Distillation has it.
+        """
+        from potstill.training.distillation import Distillation
+
+        return self.dual or Distillation(student, self.objective, self.perturbation, cached_tokens)
+
+
+def prepare_stages(recipe: Recipe, plan: RunPlan, student: EncoderModel, teacher: LoadedTeacher | None) -> list[Prepared]:
+    """Every stage that has something to learn, with the terms that the check made; one that an ablation emptied is left out.
+
+    Raises:
+        PotstillError: something is wrong with one of them; it is told before the first one is trained.
+    """
+    from transformers import set_seed
+
+    from potstill.models.recording import prepare_inside
+    from potstill.objective.objective import Objective
+    from potstill.training.perturbation import Perturbation, embedding_module
+
+    stages: list[Prepared] = []
+    theirs = _sizes(teacher.model) if teacher is not None else None
+    for number, (stage, terms) in enumerate((each.stage, each.terms) for each in plan.stages):
+        set_seed(recipe.training.seed + number)  # of the projections; each stage its own, else all would draw the same dropout
+        if not terms or stage.share == 0:
+            continue
+        objective = Objective(terms, _sizes(student), theirs, rows=len(plan.corpus.texts))
+        for earlier in stages:  # the nearest one that has the row comes last
+            objective.inherit(earlier.objective)
+        prepare_inside(student.network, objective.student_reads)
+        dual = dual_training(stage, student, objective, copy.deepcopy(teacher.model)) if stage.dual and teacher is not None else None
+        perturb = stage.perturbation
+        if perturb is not None:
+            embedding_module(student, f"stages.{stage.name}.perturb")
+        perturbation = Perturbation(perturb.epsilon, perturb.normalize) if perturb else None
+        stages.append(Prepared(number, stage, objective, perturbation, dual))
+    return stages
+
+
+def _sizes(model: EncoderModel) -> Sizes:
+    from potstill.models.heads import kind_of, output_layer
+    from potstill.objective.sizes import Sizes
+
+    logits = max(1, len(model.labels))
+    if kind_of(model.network) in (EMBED, MLM):
+        logits = int(model.network.config.vocab_size) if kind_of(model.network) == MLM else 0
+    pooled = 0 if model.head in (EMBED, MLM) else output_layer(model.network).in_features
+    head_size = getattr(model.backbone.config, "head_size", 0)  # of pruned heads, which no longer fill the width
+    inside = head_size * model.heads if head_size else 0
+    return Sizes(model.dimension if model.head == EMBED else 0, model.width, logits, pooled, inside)
+
+
+def plans_of(recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = None) -> list[list[np.ndarray]]:
+    """The batches of each stage: of its own epochs or steps, or by its share of the run's.
+
+    A step is `training.accumulate` batches. Every stage begins with a step of its own; what is left
+    of its last epoch for its last step may be fewer.
+
+    Args:
+        has_label: (n,) bool, of which rows the data knows the label; a stage that reads labels alone has no others.
+
+    Raises:
+        PotstillError: a stage's share is less than a step.
+    """
+    training = recipe.training
+    read = [_labelled_rows(stage, has_label) for stage in recipe.stages]
+    if recipe.stages[0].epochs is not None or recipe.stages[0].steps is not None:
+        plans = []
+        for number, (stage, rows) in enumerate(zip(recipe.stages, read)):
+            needed = None if stage.steps is None else stage.steps * training.accumulate
+            plans.append(_plan(training, data, training.seed + number, stage.epochs or 1, needed, rows))
+        return plans
+    plan = _plan(training, data, training.seed, training.epochs)
+    steps = -(-len(plan) // training.accumulate)
+    divided, start = [], 0.0
+    for number, (stage, rows) in enumerate(zip(recipe.stages, read)):
+        share = 1.0 if stage.share is None else stage.share
+        end = start + share
+        batches = plan[round(start * steps) * training.accumulate : round(end * steps) * training.accumulate]
+        if share and not batches:
+            raise PotstillError(f"stages.{stage.name}.share", f"{share:g} of {steps} steps is none", "give more texts, epochs or share")
+        divided.append(batches if rows is None else _plan(training, data, training.seed + number, 1, len(batches), rows))
+        start = end
+    return divided
+
+
+def _plan(
+    training: Training, data: TrainingSet, seed: int, epochs: float, batches: int | None = None, rows: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Batches of `rows` (default all): of so many epochs, or so many of them."""
+    from potstill.data.batches import training_plan
+
+    lengths = data.lengths if rows is None else data.lengths[rows]
+    sizes: dict[str, Any] = {"batch_size": training.batch_size, "batch_tokens": training.batch_tokens if data.groups is None else None}
+    plan = training_plan(lengths, **sizes, epochs=epochs, seed=seed)
+    if batches is not None:
+        plan = training_plan(lengths, **sizes, epochs=-(-batches // max(1, len(plan))) + 1, seed=seed)[:batches]
+    return plan if rows is None else [rows[batch] for batch in plan]
+
+
+def _labelled_rows(stage: Stage, has_label: np.ndarray | None) -> np.ndarray | None:
+    """The rows whose label is known, of a stage that reads labels alone; None: all rows."""
+    import numpy as np
+
+    from potstill.losses.base import loss_class
+
+    if has_label is None or any(loss_class(term.loss).needs_teacher for term in stage.terms if term.active):
+        return None
+    return np.flatnonzero(has_label)

@@ -1,0 +1,1 @@
+"""Many versions of one recipe, tried, ranked by dev, and the best one run."""

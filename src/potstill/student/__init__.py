@@ -1,0 +1,1 @@
+"""How a student is made of its source, before training."""

@@ -1,0 +1,115 @@
+"""The teacher's answers for rows of the training texts: computed now, read from disk, or partly each. The same call."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from potstill.machine.precision import autocast
+from potstill.models.encoder import EncoderModel, keep_layers
+from potstill.models.output import EMBEDDING, LOGITS, POOLED, EncoderOutput, Field
+from potstill.models.recording import prepare_inside
+from potstill.runtime.tokens import TokenizedTexts
+
+
+class Teacher(ABC):
+    """Something that gives fields of a teacher for rows of the training texts.
+
+    Attributes:
+        reads: fields that it gives.
+    """
+
+    reads: frozenset[Field]
+
+    @abstractmethod
+    def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
+        """Answer for some rows.
+
+        Args:
+            rows: (b,) numbers of texts.
+            device: where the output is wanted.
+            inputs: padded tokens (b, l), to be read instead of the rows' own: a language model's teacher sees the masks
+                that its student sees. An answer from disk cannot heed them.
+
+        Returns:
+            The fields `reads`, and the mask of their tokens.
+        """
+
+    def giving(self, reads: Iterable[Field]) -> Teacher:
+        """The same teacher that gives no more than `reads`: a stage pays for what its own terms read."""
+        narrowed = copy.copy(self)
+        narrowed.reads = self.reads.intersection(reads)
+        return narrowed
+
+
+class MergedTeacher(Teacher):
+    """Several teachers that answer as one, each with its own fields of the same texts: some from disk, some computed.
+
+    Args:
+        parts: no two with a field in common.
+    """
+
+    def __init__(self, parts: Sequence[Teacher]) -> None:
+        self.parts = parts
+        self.reads = frozenset(field for part in parts for field in part.reads)
+
+    def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
+        """The fields of all parts together; a part of which nothing is read is not asked."""
+        asked = [part.giving(self.reads) for part in self.parts]
+        outputs = [part(rows, device, inputs) for part in asked if part.reads]
+        return EncoderOutput(outputs[0].mask, {field: value for output in outputs for field, value in output.values.items()})
+
+
+class LiveTeacher(Teacher):
+    """Runs the model on every call. Frozen, in eval mode, without gradients.
+
+    Args:
+        model: the teacher, already on its device, prepared by `prepare_teacher`.
+        texts: the training texts in the teacher's own pieces, row by row those that the student reads.
+        reads: fields to compute.
+        precision: what to autocast to.
+    """
+
+    def __init__(self, model: EncoderModel, texts: TokenizedTexts, reads: Iterable[Field], precision: torch.dtype = torch.float32) -> None:
+        self.model, self.texts, self.reads, self.precision = model.eval().requires_grad_(False), texts, frozenset(reads), precision
+
+    @torch.no_grad()
+    def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
+        """Run the model on the rows' own tokens, or on `inputs` where these are given."""
+        if inputs is None:
+            inputs = {key: torch.from_numpy(value).to(device) for key, value in self.texts.pad(rows, self.model.pad_id).items()}
+        with autocast(device, self.precision):
+            return self.model(**inputs, reads=self.reads)
+
+
+def prepare_teacher(model: EncoderModel, reads: Iterable[Field]) -> EncoderModel:
+    """Make a teacher ready to give some fields, and drop the layers above the highest one that is read.
+
+    A PotstillError from `prepare_inside` comes through: a field from inside attention of a network that does not show it.
+
+    Args:
+        model: it is changed in place.
+        reads: fields that it will give.
+
+    Returns:
+        The same model.
+    """
+    reads = list(reads)
+    prepare_inside(model.network, reads)
+    if not {EMBEDDING, LOGITS, POOLED} & set(reads):
+        # At least one layer: a stack of none is no model to transformers.
+        highest = max([1, *(field.layer or 0 for field in reads)])
+        # What stands above the stack would normalise the layer that is now the last, which it does not in the whole model.
+        keep_layers(model, range(1, min(highest + _norm_above(model), len(model.layers)) + 1))
+    return model
+
+
+def _norm_above(model: EncoderModel) -> bool:
+    """Whether a normalisation stands above the stack of layers (ModernBERT), outside every layer."""
+    parent, _ = model.stack_place()
+    return any("norm" in name.lower() for module in (model.backbone, parent) for name, _ in module.named_children())

@@ -1,0 +1,235 @@
+"""The teacher's answers on disk: computed once, kept for further epochs and further students."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from potstill.errors import PotstillError
+from potstill.machine.cache import FORMAT
+from potstill.machine.files import require_space, sha256_of, write_aside, write_text
+from potstill.machine.precision import autocast
+from potstill.machine.progress import progress
+from potstill.models.encoder import EncoderModel
+from potstill.models.output import EncoderOutput, Field
+from potstill.runtime.tokens import TokenizedTexts
+from potstill.teacher.answers import Teacher, prepare_teacher
+from potstill.teacher.budget import axis, cache_bytes, lines
+
+MANIFEST = "manifest.json"
+SHARD_TOKENS = 1 << 17  # some 4,000 sentences: 400 MB of BERT-base's hidden states of one layer, which are all in memory at once
+PROBE, PROBE_SECONDS = 1 / 50, 1.0  # part of the texts that the time is told from, and how long that may take
+
+
+class CachedTeacher(Teacher):
+    """Reads fields, memory-mapped, from folders that `build_cache` finished.
+
+    Args:
+        place: the cache's folder.
+        tokens: the texts in the teacher's pieces: their lengths say where each text's part lies.
+        reads: fields to give.
+        tags: whether the logits have an axis of tokens.
+
+    Raises:
+        PotstillError: a file is missing or its checksum is wrong.
+    """
+
+    def __init__(self, place: Path, tokens: TokenizedTexts, reads: Iterable[Field], tags: bool = False) -> None:
+        self.tokens, self.tags, self.reads = tokens, tags, frozenset(reads)
+        self._shards = {field: _open(place / str(field)) for field in self.reads}
+        # Where each shard begins: the same cut for every field, since the texts decide it.
+        self._starts = _cut(tokens.lengths)
+        for field, shards in self._shards.items():
+            if len(shards) != len(self._starts) - 1:
+                raise PotstillError(place / str(field), "is of other texts", "delete the folder; the next run makes it anew")
+        self._sizes = {field: lines(tokens.lengths, field, tags) for field in self.reads}
+        self._offsets = {field: _offsets(self._sizes[field], self._starts) for field in self.reads}
+
+    def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
+        """The fields in fp32, padded with zeros to the longest text of the rows; `inputs` are not read."""
+        mask = self.tokens.mask(rows)
+        values = {field: torch.from_numpy(self.values(field, rows)).to(device) for field in self.reads}
+        return EncoderOutput(torch.from_numpy(mask.astype(np.int64)).to(device), values)
+
+    def values(self, field: Field, rows: np.ndarray) -> np.ndarray:
+        """One field of some rows.
+
+        Args:
+            field: one of `reads`.
+            rows: (b,) numbers of texts.
+
+        Returns:
+            float32 (b, d), (b, l, d) or (b, heads, l, l), in the order of the rows, padded with zeros to the longest.
+        """
+        shards, longest = self._shards[field], int(self.tokens.lengths[rows].max(initial=0))
+        shard_of = np.searchsorted(self._starts, rows, side="right") - 1
+        if axis(field, self.tags) == "text":
+            found = np.empty((len(rows), shards[0].shape[-1]), dtype=np.float32)
+            for shard in np.unique(shard_of):
+                here = shard_of == shard
+                found[here] = shards[shard][rows[here] - self._starts[shard]]
+            return found
+        square = axis(field, self.tags) == "pair"
+        width = shards[0].shape[-1]  # heads of a matrix, dimensions of a vector
+        found = np.zeros((len(rows), width, longest, longest) if square else (len(rows), longest, width), dtype=np.float32)
+        for number, (row, shard) in enumerate(zip(rows, shard_of)):
+            length, start = int(self.tokens.lengths[row]), int(self._offsets[field][row])
+            piece = shards[shard][start : start + int(self._sizes[field][row])]
+            if square:
+                found[number, :, :length, :length] = piece.reshape(length, length, width).transpose(2, 0, 1)
+            else:
+                found[number, :length] = piece
+        return found
+
+
+def build_cache(
+    place: Path,
+    model: EncoderModel,
+    tokens: TokenizedTexts,
+    reads: Iterable[Field],
+    *,
+    precision: torch.dtype = torch.float32,
+    half: bool = False,
+    live: Iterable[Field] = (),
+) -> CachedTeacher:
+    """Compute the fields that a cache lacks and open it; what it takes is said on standard error before.
+
+    A field is a folder. Each of its shards (SHARD_TOKENS) is written aside and renamed. Its manifest with the checksums
+    comes last, so that its existence means that the rest is whole. A broken run goes on at the first shard that is
+    missing. Nothing is padded on disk.
+
+    A PotstillError from below comes through: the disk has too little room (DiskFull), the place cannot be written, or a
+    file there was changed.
+
+    Args:
+        place: the cache's folder (machine.cache.cache_place).
+        model: on its device. Its layers above the highest that is read, from disk or live, are dropped.
+        tokens: the texts in its pieces.
+        reads: fields to keep.
+        precision: what to autocast to; the folder's name must tell one from the other.
+        half: keep float16 instead of float32.
+        live: fields that the model itself is to give afterwards.
+    """
+    reads = sorted(reads)
+    tags = tokens.words is not None
+    missing = [field for field in reads if not (place / str(field) / MANIFEST).is_file()]
+    if missing:
+        size = sum(cache_bytes(tokens.lengths, field, model, tags, half) for field in missing)
+        require_space(place, size, "the teacher's cache")
+        prepare_teacher(model, [*missing, *live])
+        about = _spoken(_estimate(place, model, tokens, missing, precision))
+        sys.stderr.write(f"teacher cache: {size / 1e6:,.1f} MB of {len(tokens):,} texts, {about}, in {place}\n")
+        _compute(place, model, tokens, missing, precision, half)
+    return CachedTeacher(place, tokens, reads, tags)
+
+
+def _compute(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: Sequence[Field], precision: torch.dtype, half: bool) -> None:
+    digests: dict[Field, dict[str, str]] = {field: {} for field in fields}
+    with progress("teacher", len(tokens)) as advance:
+        for start, end, paths in _shards(place, tokens, fields):
+            if all(path.is_file() for path in paths.values()):
+                advance(end - start)
+            else:
+                part = _part(tokens, start, end)
+                pieces: dict[Field, list[Any]] = {field: [None] * len(part) for field in fields}
+                for rows, answers in _answers(model, part, fields, precision):
+                    for field, values in answers.items():
+                        _collect(pieces[field], rows, values, part.lengths, axis(field, part.words is not None))
+                    advance(len(rows))
+                for field, path in paths.items():
+                    kind = np.float16 if half else np.float32
+                    own = pieces.pop(field)
+                    stack = np.stack if axis(field, part.words is not None) == "text" else np.concatenate
+                    with write_aside(path) as aside, aside.open("wb") as stream:
+                        np.save(stream, stack(own).astype(kind, copy=False))
+            for field, path in paths.items():
+                digests[field][path.name] = sha256_of(path)
+    for field in fields:
+        write_text(place / str(field) / MANIFEST, json.dumps({"format": FORMAT, "sha256": digests[field]}, indent=2) + "\n")
+
+
+def _estimate(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: Sequence[Field], precision: torch.dtype) -> float:
+    """Seconds that the missing shards take, from a few texts at the beginning."""
+    left = sum(
+        int(tokens.lengths[start:end].sum())
+        for start, end, paths in _shards(place, tokens, fields)
+        if not all(path.is_file() for path in paths.values())
+    )
+    for _ in _answers(model, _part(tokens, 0, min(1, len(tokens))), fields, precision):
+        pass  # the first call of all is a slow one
+    part = _part(tokens, 0, min(len(tokens), 1 + int(PROBE * len(tokens))))
+    done, started = 0, time.perf_counter()
+    for rows, _ in _answers(model, part, fields, precision):
+        done += int(part.lengths[rows].sum())
+        if time.perf_counter() - started > PROBE_SECONDS:
+            break
+    return left * (time.perf_counter() - started) / max(1, done)
+
+
+def _spoken(seconds: float) -> str:
+    if seconds < 60:
+        return "under a minute"
+    return f"about {seconds / 60:.0f} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+def _answers(
+    model: EncoderModel, part: TokenizedTexts, fields: Sequence[Field], precision: torch.dtype
+) -> Iterator[tuple[np.ndarray, dict[Field, np.ndarray]]]:
+    """Row numbers of a batch, and each field of it in float32, padded."""
+    with autocast(model.device, precision):
+        for rows, output in model.run(part, fields):
+            yield rows, {field: output[field].float().cpu().numpy() for field in fields}
+
+
+def _shards(place: Path, tokens: TokenizedTexts, fields: Sequence[Field]) -> Iterator[tuple[int, int, dict[Field, Path]]]:
+    """First row, the row behind the last, and the files of each shard."""
+    for shard, (start, end) in enumerate(pairwise(_cut(tokens.lengths))):
+        yield int(start), int(end), {field: place / str(field) / f"{shard:05d}.npy" for field in fields}
+
+
+def _collect(pieces: list[Any], rows: np.ndarray, values: np.ndarray, lengths: np.ndarray, axis: str) -> None:
+    """Put each row's part of a padded batch, without the padding, where it belongs."""
+    for row, value in zip(rows, values):
+        length = int(lengths[row])
+        if axis == "pair":
+            # (heads, l, l) → (l·l, heads): the free axis first, as in every other file.
+            value = value[:, :length, :length].transpose(1, 2, 0).reshape(length * length, -1)
+        pieces[row] = value[:length].copy() if axis == "token" else value.copy()
+
+
+def _offsets(sizes: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """(n,) where each text's lines begin in its shard."""
+    total = np.concatenate([[0], np.cumsum(sizes)])
+    return total[:-1] - np.repeat(total[starts[:-1]], np.diff(starts))
+
+
+def _cut(lengths: np.ndarray) -> np.ndarray:
+    """First rows of the shards, and the number of rows behind them."""
+    numbers = np.concatenate([[0], np.cumsum(lengths)[:-1]]) // SHARD_TOKENS if len(lengths) else np.zeros(0, dtype=np.int64)
+    return np.concatenate([np.flatnonzero(np.diff(numbers, prepend=-1)), [len(lengths)]]).astype(np.int64)
+
+
+def _part(tokens: TokenizedTexts, start: int, end: int) -> TokenizedTexts:
+    first, last = tokens.offsets[start], tokens.offsets[end]
+    extra = {name: None if flat is None else flat[first:last] for name, flat in (("types", tokens.types), ("words", tokens.words))}
+    return TokenizedTexts(tokens.ids[first:last], tokens.offsets[start : end + 1] - first, **extra)
+
+
+def _open(folder: Path) -> list[np.ndarray]:
+    try:
+        digests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PotstillError(folder / MANIFEST, "is not a cache's manifest", "delete the folder; the next run makes it anew") from error
+    for name, digest in digests.items():
+        if not (folder / name).is_file() or sha256_of(folder / name) != digest:
+            raise PotstillError(folder / name, "does not match its checksum", "delete the folder; the next run makes it anew")
+    return [np.load(folder / name, mmap_mode="r") for name in sorted(digests)]

@@ -1,0 +1,203 @@
+"""A recipe's teacher: loaded once, and what answers for it: a cache, the model in every step, or both."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from potstill.corpus.read import Corpus
+from potstill.errors import PotstillError
+from potstill.recipe.recipe import EMBED, MLM, Recipe
+from potstill.recipe.recipe import Teacher as TeacherPart
+from potstill.runtime.folder import STUDENT
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from potstill.data.alignment import Segments
+    from potstill.models.encoder import EncoderModel
+    from potstill.models.output import Field
+    from potstill.runtime.tokens import TokenizedTexts
+    from potstill.teacher.answers import Teacher
+
+
+class LoadedTeacher:
+    """A recipe's teacher, loaded when it is first asked for, and once in a run.
+
+    Args:
+        recipe: with a teacher.
+        folder: of the teacher's model.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        assert recipe.teacher is not None
+        self.settings: TeacherPart = recipe.teacher
+        self.folder = folder
+        self._task = recipe.task
+
+    @property
+    def name(self) -> str:
+        """What tables and descriptions call it: never a whole path, which is the user's own business."""
+        return self.settings.name or Path(self.settings.model.removesuffix(f"/{STUDENT}")).name
+
+    @cached_property
+    def model(self) -> EncoderModel:
+        """The whole model, on the CPU. Nobody cuts it, moves it or trains it: `copy` is for that.
+
+        A PotstillError from `load_encoder` comes through.
+        """
+        from potstill.models.loading import load_encoder
+
+        head = {EMBED: EMBED, MLM: MLM}.get(self._task)  # of a labelled task: the one that it has
+        return load_encoder(self.folder, pooling=self.settings.pooling, max_length=self.settings.max_length, head=head)
+
+    def copy(self) -> EncoderModel:
+        """A copy over the same weights, which may lose layers or be told another attention."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        return copy.deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
+
+
+def training_length(recipe: Recipe, student: EncoderModel) -> int:
+    """Tokens that the student's training texts are cut to: the recipe's, or as many as the student reads."""
+    return min(student.max_length, recipe.training.max_length or student.max_length)
+
+
+def make_teacher(
+    loaded: LoadedTeacher,
+    recipe: Recipe,
+    corpus: Corpus,
+    student: EncoderModel,
+    tokens: TokenizedTexts,
+    stages: Sequence[frozenset[Field]],
+    device: torch.device,
+    precision: torch.dtype,
+) -> tuple[Teacher, Segments | None]:
+    """What answers for the training texts: a cache, made where there is none, the model in every step, or each for its own fields.
+
+    A PotstillError from below comes through: the teacher cuts texts into other tokens than the student where a term
+    compares what has no mean over tokens; the disk is full; a field from inside attention that the teacher does not show.
+
+    Args:
+        loaded: the teacher; a copy of it is taken.
+        recipe: how much may be kept, and how.
+        corpus: the training texts.
+        student: whose pieces and length the teacher's are compared with.
+        tokens: the texts in the student's pieces.
+        stages: what each stage reads.
+        device: that the teacher runs on.
+        precision: what to autocast to there.
+
+    Returns:
+        The teacher, and where it cuts texts otherwise and a term compares token by token the
+        student's segments; the teacher then shows its tokens by them.
+    """
+    from potstill.machine.cache import cache_place
+    from potstill.machine.distributed import main_first
+    from potstill.teacher.aligned import AlignedTeacher
+    from potstill.teacher.answers import LiveTeacher, MergedTeacher, prepare_teacher
+    from potstill.teacher.budget import cache_bytes, kept_fields
+    from potstill.teacher.cached import build_cache
+
+    settings, model = loaded.settings, loaded.copy()
+    reads = frozenset(field for stage in stages for field in stage)
+    length = min(model.max_length, recipe.training.max_length or model.max_length)  # what the student cannot see is not taught
+    own, segments = _own_tokens(corpus, model, length, student, training_length(recipe, student), tokens, reads)
+    sizes = {field: cache_bytes(own.lengths, field, model, own.words is not None, settings.cache_half) for field in reads}
+    # A language model's texts are masked anew in every step: of them nothing can be kept.
+    budget = settings.cache_gb * 1e9 if settings.cache and recipe.task != MLM else 0
+    kept = kept_fields(sizes, budget, stages, len(model.layers))
+    live = reads - kept
+    model.to(device)
+    parts: list[Teacher] = []
+    if kept:
+        place = cache_place(loaded.folder, corpus.texts, _cache_settings(settings, precision, recipe.training.max_length))
+        with main_first():
+            parts.append(build_cache(place, model, own, kept, precision=precision, half=settings.cache_half, live=live))
+    if live:
+        parts.append(LiveTeacher(prepare_teacher(model, live), own, live, precision))
+    teacher = parts[0] if len(parts) == 1 else MergedTeacher(parts)
+    if segments is None:
+        return teacher, None
+    return AlignedTeacher(teacher, segments[1]), segments[0]
+
+
+def held_out_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.device, precision: torch.dtype) -> np.ndarray:
+    """The teacher's vectors of held-out texts, out of the cache unless the recipe wants none.
+
+    A PotstillError from `build_cache` comes through.
+
+    Args:
+        loaded: the teacher; a copy of it is taken.
+        texts: n texts.
+        device: that the cache is computed on; without a cache it is the CPU.
+        precision: what to autocast to there; without a cache it is fp32.
+
+    Returns:
+        float32 (n, d).
+    """
+    import numpy as np
+
+    from potstill.machine.cache import cache_place
+    from potstill.models.output import EMBEDDING
+    from potstill.runtime.tokens import tokenize
+    from potstill.teacher.cached import build_cache
+
+    settings, model = loaded.settings, loaded.copy()
+    if not settings.cache:
+        return model.encode(texts)
+    place = cache_place(loaded.folder, texts, _cache_settings(settings, precision))
+    tokens = tokenize(model.tokenizer, texts, model.max_length)
+    cached = build_cache(place, model.to(device), tokens, [EMBEDDING], precision=precision, half=settings.cache_half)
+    return cached.values(EMBEDDING, np.arange(len(texts)))
+
+
+def _own_tokens(
+    corpus: Corpus,
+    model: EncoderModel,
+    length: int,
+    student: EncoderModel,
+    student_length: int,
+    tokens: TokenizedTexts,
+    reads: frozenset[Field],
+) -> tuple[TokenizedTexts, tuple[Segments, Segments] | None]:
+    """The texts in the teacher's pieces: the student's own where both cut alike. Else what the two share, where a term asks for it.
+
+    Raises:
+        PotstillError: they differ where a term compares what cannot be aligned.
+    """
+    import numpy as np
+
+    from potstill.data.alignment import align
+    from potstill.models.output import LOGITS, PAIRS, TOKENS
+    from potstill.runtime.tokens import tokenize
+
+    if length == student_length and model.tokenizer.to_str() == student.tokenizer.to_str():
+        return tokens, None
+    own = tokenize(model.tokenizer, corpus.texts, length, "tokenize")
+    different = int(np.sum(own.lengths != tokens.lengths))
+    if different and (any(field.name in PAIRS for field in reads) or (LOGITS in reads and own.words is not None)):
+        raise PotstillError(
+            "terms", f"teacher and student cut {different} texts into other tokens, and a term compares pairs of tokens, or their tags",
+            "give both one vocabulary and max_length, or compare hidden states, cls, mean or pooled vectors",
+        )  # fmt: skip
+    if not any(field.name in TOKENS for field in reads) or np.array_equal(own.ids, tokens.ids):
+        return own, None
+    return own, align(corpus.texts, (student.tokenizer, student_length, tokens), (model.tokenizer, length, own))
+
+
+def _cache_settings(teacher: TeacherPart, precision: torch.dtype, cut: int | None = None) -> dict[str, Any]:
+    """What else than the teacher's files and the texts decides what is in a cache."""
+    import torch
+
+    # fp16 is named only where it is so: the caches of fp32 and of bf16 keep the names they had before there was fp16.
+    half = {"bf16": precision == torch.bfloat16} | ({"fp16": True} if precision == torch.float16 else {})
+    return {
+        "pooling": teacher.pooling,
+        "max_length": min(teacher.max_length, cut or teacher.max_length),
+        "half": teacher.cache_half,
+        **half,
+    }

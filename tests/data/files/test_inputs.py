@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+
+from potstill.data.files.inputs import read_file
+from potstill.errors import PotstillError
+
+
+def test_lines_keep_their_numbers(tmp_path):
+    (tmp_path / "texts.txt").write_text("one\n\n two \n")
+    assert read_file(tmp_path / "texts.txt", "classification") == ["one", "", " two "]
+    (tmp_path / "texts.gz").write_bytes(gzip.compress(b"one\ntwo\n"))
+    assert read_file(tmp_path / "texts.gz", "regression") == ["one", "two"]
+
+
+def test_tables_and_json_lines(tmp_path):
+    (tmp_path / "pairs.csv").write_text('text,text_pair,more\n"a, b",c,1\nd,e,2\n')
+    assert read_file(tmp_path / "pairs.csv", "classification") == [("a, b", "c"), ("d", "e")]
+    (tmp_path / "texts.tsv").write_text("label\ttext\nx\ta\n")
+    assert read_file(tmp_path / "texts.tsv", "multilabel") == ["a"]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in "ab"))
+    assert read_file(tmp_path / "texts.jsonl", "classification") == ["a", "b"]
+
+
+def test_words(tmp_path):
+    (tmp_path / "words.jsonl").write_text(json.dumps({"tokens": ["a", "b"]}) + "\n")
+    (tmp_path / "words.txt").write_text("a NN O\nb NN O\n\nc\n")
+    assert read_file(tmp_path / "words.jsonl", "tagging") == [["a", "b"]]
+    assert read_file(tmp_path / "words.txt", "tagging") == [["a", "b"], ["c"]]
+
+
+@pytest.mark.parametrize("name", ["texts.ndjson", "texts.CSV.gz"])
+def test_the_command_takes_every_name_that_training_takes(call, tmp_path, tiny_head_exports, name):
+    content = '{"text": "the river"}\n{"text": "9"}\n' if "json" in name else "text\nthe river\n9\n"
+    (tmp_path / name).write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
+    out = tmp_path / "out.jsonl"
+    status, _, err = call("predict", tiny_head_exports["regression"], tmp_path / name, "--out", out, "--threads", 1)
+    assert (status, err) == (0, "")
+    assert [json.loads(line).keys() for line in out.read_text().splitlines()] == [{"score"}, {"score"}]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "said"),
+    [
+        ("t.csv", "txt,label\na,b\n", "classification", "t.csv:1: the header has no column 'text'; did you mean 'txt'"),  # another column
+        ("t.jsonl", '{"txt": "a"}\n', "classification", "t.jsonl:1: has no field 'text'"),  # another field
+        ("t.jsonl", '{"text": "a"}\n', "tagging", "t.jsonl:1: has no field 'tokens'"),  # a text where words are needed
+        ("t.csv", "text\na\n", "tagging", "ends in '.csv'; for tagging name"),  # a format without words
+        ("t.parquet", "x", "classification", "ends in '.parquet'; for classification name"),  # a format that is not read
+        ("t.txt", "", "classification", "is empty"),  # an empty file
+    ],
+)
+def test_what_is_wrong_is_told(tmp_path, name, content, kind, said):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(PotstillError) as caught:
+        read_file(tmp_path / name, kind)
+    assert said in str(caught.value)

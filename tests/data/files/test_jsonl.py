@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from potstill.data.files.jsonl import read_jsonl_rows
+from potstill.errors import PotstillError
+
+
+def test_jsonl_rows_keep_other_keys_and_line_numbers(tmp_path: Path) -> None:
+    rows = [{"query": "q", "document": "d", "held_out": True}, {"query": "r", "document": "e"}]
+    file = tmp_path / "a.jsonl"
+    file.write_text("\n\n".join(map(json.dumps, rows)))
+    assert list(read_jsonl_rows(file, ["query", "document"])) == [(1, rows[0]), (3, rows[1])]
+    with pytest.raises(PotstillError, match=r"a\.jsonl:3: has no field 'held_out'"):
+        list(read_jsonl_rows(file, ["held_out"]))
