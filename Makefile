@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install quickstart test lint bench clean
+.PHONY: help install hooks quickstart test lint bench clean
 
 help: ## say what every target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -15,6 +15,10 @@ help: ## say what every target does
 	@touch $@
 
 install: .venv/installed ## make .venv with everything in it (CPU build of torch)
+
+hooks: .venv/installed ## run what lint runs before every commit
+	$(BIN)/python -m pip install --quiet 'pre-commit>=4' --constraint constraints.txt
+	$(BIN)/pre-commit install
 
 quickstart: .venv/installed ## distil a search encoder for this machine's Python documentation, offline
 	$(BIN)/potstill quickstart
