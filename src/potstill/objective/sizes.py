@@ -10,7 +10,7 @@ import torch
 
 from potstill.errors import PotstillError
 from potstill.losses.base import Loss
-from potstill.models.output import INSIDE, LAYERED, Field
+from potstill.models.output import FIELDS, LAYERED, Field
 from potstill.objective.schedule import Schedule
 
 
@@ -77,9 +77,9 @@ class Sizes:
         Returns:
             The width; 0 for attention scores, whose last axis is the length of the batch.
         """
-        whole = dict.fromkeys(INSIDE, self.inside or self.width) | {"attention_scores": 0}
-        whole |= {"embedding": self.embedding, "logits": self.logits, "pooled": self.pooled or self.width}
-        return whole.get(name, self.width)
+        widths = {"embedding": self.embedding, "logits": self.logits, "heads": 0}
+        widths |= {"hidden": self.width, "inside": self.inside or self.width, "pooled": self.pooled or self.width}
+        return widths[FIELDS[name].width]
 
 
 def check_widths(term: TermSpec, student: Sizes, teacher: Sizes, place: str = "terms") -> None:
