@@ -159,8 +159,8 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
     ),
     "attention that cannot be read": (
         None,
-        [*sets(teacher__model="mpnet"), *terms({"loss": "attention_mse", "layers": "uniform"})],
-        "a mpnet (mpnet) computes attention by itself",
+        [*sets(teacher__model="rembert"), *terms({"loss": "attention_mse", "layers": "uniform"})],
+        "a rembert (rembert) computes attention by itself",
     ),
     "widths that differ without a projection": (
         None,
@@ -301,22 +301,23 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
 
 
 @pytest.fixture(scope="session")
-def mpnet_dir(tiny_encoder_dir, tmp_path_factory):
-    from transformers import AutoModel, MPNetConfig
+def rembert_dir(tiny_encoder_dir, tmp_path_factory):
+    from transformers import AutoModel, RemBertConfig
 
     from potstill.models.encoder import EncoderModel
     from potstill.models.loading import load_encoder
 
-    config = MPNetConfig(vocab_size=300, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64)
-    folder = tmp_path_factory.mktemp("models") / "mpnet"
+    sizes = {"hidden_size": 32, "input_embedding_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4}
+    config = RemBertConfig(vocab_size=300, intermediate_size=64, **sizes)
+    folder = tmp_path_factory.mktemp("models") / "rembert"
     EncoderModel(AutoModel.from_config(config), load_encoder(tiny_encoder_dir).hf_tokenizer, max_length=64).save(folder)
     return folder
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_one_clear_line_and_nothing_written(work, call, case, mpnet_dir):
+def test_one_clear_line_and_nothing_written(work, call, case, rembert_dir):
     spoil, overrides, words = BAD[case]
-    Path("mpnet").symlink_to(mpnet_dir)
+    Path("rembert").symlink_to(rembert_dir)
     Path("data/retrieval").mkdir()
     if spoil:
         spoil()
