@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers.families import save_family
 
+from helpers.families import save_family
 from potstill.results import read_metrics
 from potstill.run.distil import distil
 
