@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install hooks quickstart test lint bench clean
+.PHONY: help install hooks quickstart test fuzz kills families architectures lint bench clean
 
 help: ## say what every target does
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -25,6 +25,18 @@ quickstart: .venv/installed ## distil a search encoder for this machine's Python
 
 test: .venv/installed ## run the whole suite, offline
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+fuzz: .venv/installed ## the fuzzing of recipes with 10,000 examples instead of the suite's few
+	FUZZ_EXAMPLES=2500 $(BIN)/python -m pytest -n 2 --timeout 7200 tests/fuzz
+
+kills: .venv/installed ## kill train, export and search at every write and at 100 random moments; each must end as an unbroken one
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m kills.kills
+
+families: .venv/installed ## try every family of encoders, export and int8 too, against docs/architectures.md
+	POTSTILL_FAMILIES=all $(BIN)/python -m pytest -n 2 --dist load tests/models/test_families.py
+
+architectures: .venv/installed ## try every family and write docs/architectures.md anew; NAMES="bert mpnet" for these rows alone
+	PYTHONPATH=tests $(BIN)/python -m helpers.architectures $(NAMES)
 
 lint: .venv/installed ## style, types and which part may import which
 	$(BIN)/ruff check

@@ -23,6 +23,7 @@ ALLOWED_SKIPS = {
     "no PostgreSQL: set POTSTILL_POSTGRESQL to the URL of an empty database": "no server is set up; SQLite takes the same way",
     "no STS16-en-test in the data folder": "the data set of 2016 is not part of the shared data",
 }
+BERT_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]  # what a BERT's tokenizer gives
 unexpected_skips: list[str] = []
 
 
@@ -111,7 +112,9 @@ def tiny_encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bare, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", mask_token="[MASK]"
+        tokenizer_object=bare,
+        model_input_names=BERT_INPUTS,
+        **{f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")},
     )
     torch.manual_seed(0)
     config = BertConfig(
@@ -174,7 +177,7 @@ def tiny_head_dirs(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFact
         with torch.no_grad():  # else all texts are answered alike
             for parameter in model.parameters():
                 parameter.mul_(4 if parameter.dim() > 1 else 1)
-        tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, **special)
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, model_input_names=BERT_INPUTS, **special)
         folders[kind] = tmp_path_factory.mktemp("heads") / f"tiny-{kind}"
         EncoderModel(model, tokenizer, max_length=32).save(folders[kind])
     return folders

@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
+LONG = 100  # letters; no name in a recipe is longer
+MANY = 20  # mistakes of one kind that are told; more of them help nobody
+
 
 class PotstillError(Exception):
     """A mistake in what came from outside: a recipe, a file, a model, a machine.
 
-    Its text is one line: the place, the problem with the offending value, and the remedy.
+    Its text is one line that every terminal can print: the place, the problem with the offending value, and the remedy.
     The command line prints it and exits with status 2. Any other exception is a bug and keeps its traceback.
 
     Attributes:
@@ -24,7 +27,7 @@ class PotstillError(Exception):
     def __init__(self, place: object, problem: str, remedy: str = "") -> None:
         self.place, self.problem, self.remedy = str(place), problem, remedy
         line = f"{self.place}: {problem}" + (f"; {remedy}" if remedy else "")
-        super().__init__(" ".join(line.split()))
+        super().__init__(printable(" ".join(line.split())))
 
 
 class PotstillWarning(UserWarning):
@@ -105,7 +108,8 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
         `did you mean 'x'?` where a known name is close, else the list of all known names.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
+    # Of a text of a million letters the comparison would take minutes, and no name is like it.
+    close = difflib.get_close_matches(value, names, n=1, cutoff=0.6) if len(value) <= LONG else []
     if close:
         return f"did you mean {close[0]!r}?"
     return f"known: {', '.join(names)}" if names else "nothing is known here"
@@ -120,10 +124,18 @@ def unknown(what: str, name: str, known: Iterable[str], place: object) -> Potsti
         known: the names that exist.
         place: where the name stands.
     """
-    return PotstillError(place, f"unknown {what} {name!r}", did_you_mean(name, known))
+    return PotstillError(place, f"unknown {what} {shown(name)}", did_you_mean(name, known))
 
 
 def shown(value: object, limit: int = 60) -> str:
     """The repr of a value, cut to `limit` characters so that an error stays readable on one line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than some thousand digits
+        text = f"a {type(value).__name__} of too many digits"
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """A text with every character that cannot be printed (control characters, halves of surrogate pairs) written as its escape."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import math
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from potstill.errors import PotstillError, PotstillErrors, did_you_mean, shown
+from potstill.errors import MANY, PotstillError, PotstillErrors, did_you_mean, shown
 
 EMBED, MLM = "embed", "mlm"
 """The tasks that read unlabelled texts: vectors of texts, and masked words. Every other task is a labelled one."""
@@ -111,10 +112,12 @@ def check_options(kind: type, options: Mapping[str, Any], place: str, what: str,
     known = {name: one for name, one in inspect.signature(kind).parameters.items() if one.kind in named}
     hints = typing.get_type_hints(kind.__init__)  # type: ignore[misc]  # of this class, whatever its children's take
     strict = ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
-    errors = []
+    errors: list[PotstillError] = []
     for name, value in options.items():
+        if len(errors) == MANY:  # what is wrong with so many is told by the first ones
+            break
         if name not in known:
-            errors.append(PotstillError(f"{place}.{name}", f"unknown key for {what}", did_you_mean(name, [*beside, *known])))
+            errors.append(PotstillError(f"{place}.{shown(name)[1:-1]}", f"unknown key for {what}", did_you_mean(name, [*beside, *known])))
             continue
         try:
             TypeAdapter(hints.get(name, Any), config=strict).validate_python(value)
@@ -132,7 +135,7 @@ def check_options(kind: type, options: Mapping[str, Any], place: str, what: str,
 
 def _way_out(value: object, default: object) -> str:
     try:
-        if isinstance(value, str):
+        if isinstance(value, str) and math.isfinite(float(value)):
             return f"write {float(value):g} as a number, without quotes"
     except ValueError:
         pass

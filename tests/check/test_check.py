@@ -102,11 +102,6 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         [],
         "label sets differ: the model has 3 labels and the data 2",
     ),
-    "the same labels in another order": (
-        teacher_labels("village", "river"),
-        [],
-        "orders its labels otherwise than the data: village, river",
-    ),
     "a teacher of another kind": (
         None,
         sets(teacher__model="tagging"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import os
 import resource
 import shutil
 import subprocess
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from potstill.cli import show
+from potstill.run.folder import held
 
 
 def test_help_answers_in_half_a_second_and_loads_nothing_heavy():
@@ -105,7 +108,7 @@ def only_a_pickle(work):
 
 
 def broken_gzip(work):
-    packed = gzip.compress(b"a text\n" * 5000)
+    packed = gzip.compress(b"a text\n" * 5000, mtime=0)
     Path("texts.txt.gz").write_bytes(packed[: len(packed) // 2])
 
 
@@ -215,6 +218,12 @@ def test_a_disk_without_room_is_told_before_any_work(work, call, monkeypatch):
         (["compare", "nowhere", "--html", "page.html"], "nowhere"),
         (["train", "embed/python-dosc"], "did you mean 'embed/python-docs'?"),
         (["train", "recipe.yaml", "--out", "texts.txt"], "is a file"),
+        (["train", "recipe.yaml", "--out", "texts.txt/run"], "cannot be written"),
+        (["train", "recipe.yaml", "--out", "x" * 300], "more than 255 bytes"),
+        (["search", "recipe.yaml", "--space", "teacher"], "teacher: is a folder, not a file"),
+        (["search", "recipe.yaml", "--space", "x" * 300], "no such file"),
+        (["check", "teacher"], "teacher: is a folder, not the file of a recipe"),
+        (["check", "x" * 300], "no such recipe file"),
     ],
 )
 def test_every_command_refuses_in_one_line(work, call, arguments, words):
@@ -222,6 +231,43 @@ def test_every_command_refuses_in_one_line(work, call, arguments, words):
     status, _, err = call(*arguments)
     assert status == 2 and words in err and len(err.splitlines()) == 1
     assert sorted(work.rglob("*")) == before
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_a_second_start_in_the_same_folder_is_refused(work, call, more):
+    with held(Path("runs/tiny")):
+        status, _, err = call("train", "recipe.yaml", *more)
+        assert status == 2
+        assert err == f"error: runs/tiny: process {os.getpid()} works on it; wait for that one, end it, or choose another --out\n"
+        assert [path.name for path in Path("runs/tiny").iterdir()] == [".lock"]
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "some/file"), "error: some/file: no space is left on the disk; free some\n"),
+        (RuntimeError("PytorchStreamWriter failed writing file data/3: file write failed"), "no space is left on the disk; free some\n"),
+        (OSError("8192 requested and 512 written"), "no space is left on the disk; free some\n"),
+        (RuntimeError("can't start new thread"), "the system starts no more of them; end other programs, or raise `ulimit -u`\n"),
+    ],
+)
+def test_what_the_machine_has_no_more_of_is_one_line(call, monkeypatch, error, line):
+    def fail(kind):
+        raise error
+
+    monkeypatch.setattr(show, "listing", fail)
+    status, _, err = call("list")
+    assert status == 2 and err.startswith("error: ") and err.endswith(line) and len(err.splitlines()) == 1
+
+
+def test_any_other_error_keeps_its_traceback(call, monkeypatch):
+    def fail(kind):
+        raise OSError("something else")
+
+    monkeypatch.setattr(show, "listing", fail)
+    with pytest.raises(OSError, match="something else"):
+        call("list")
 
 
 def test_runs_of_different_tasks_are_not_compared(work, call):

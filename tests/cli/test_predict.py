@@ -6,7 +6,25 @@ import gzip
 import json
 import shutil
 
+import onnxruntime
 import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaForTokenClassification,
+)
+
+from potstill.deploy.onnx import export_onnx
+from potstill.machine.hardware import PER_CORE, usable_cores
+from potstill.models.encoder import EncoderModel
+from potstill.models.loading import load_encoder
+
+SENTENCES = "the river and the village near the old river"
 
 
 def predicted(call, model, file, out):
@@ -38,7 +56,8 @@ def test_every_kind(call, tmp_path, tiny_head_dirs, tiny_head_exports):
 
 @pytest.mark.parametrize("name", ["x.ndjson", "x.csv.gz"])
 def test_a_table_by_its_other_endings(call, tmp_path, tiny_head_exports, name):
-    content = b'{"text": "the river"}\n{"text": "village"}\n' if name == "x.ndjson" else gzip.compress(b"text\nthe river\nvillage\n")
+    table = gzip.compress(b"text\nthe river\nvillage\n", mtime=0)
+    content = b'{"text": "the river"}\n{"text": "village"}\n' if name == "x.ndjson" else table
     (tmp_path / name).write_bytes(content)
     (tmp_path / "x.txt").write_text("the river\nvillage\n")
     found, plain = (
@@ -75,3 +94,139 @@ def test_mistakes_are_one_line_and_leave_nothing(call, tmp_path, tiny_export_dir
     status, _, err = call("predict", folder, tmp_path / file, "--out", tmp_path / "out.jsonl")
     assert status == 2 and words in err and len(err.splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.fixture(scope="session")
+def byte_tagger(tmp_path_factory):
+    """A random tagger over byte-level BPE that puts no space before the first word, as RoBERTa is published."""
+    special = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
+    bare = Tokenizer(models.BPE())
+    bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    bare.train_from_iterator(
+        [SENTENCES] * 9,
+        trainers.BpeTrainer(vocab_size=330, special_tokens=list(special.values()), initial_alphabet=alphabet, show_progress=False),
+    )
+    bare.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0), add_prefix_space=False)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 40}
+    labels = dict(enumerate(["O", "B-PLACE", "I-PLACE"]))
+    network = RobertaForTokenClassification(RobertaConfig(vocab_size=bare.get_vocab_size(), id2label=labels, pad_token_id=1, **sizes))
+    with torch.no_grad():  # else all words are tagged alike
+        for parameter in network.parameters():
+            parameter.mul_(8 if parameter.dim() > 1 else 1)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=bare, **{f"{name}_token": token for name, token in special.items()})
+    folder = tmp_path_factory.mktemp("byte-tagger") / "tagger"
+    EncoderModel(network, tokenizer, max_length=32).save(folder)
+    return folder
+
+
+def test_words_are_tagged_as_transformers_tags_the_text(call, tmp_path, byte_tagger):
+    (tmp_path / "texts.txt").write_text(f"{SENTENCES}\n\nthe river, near São Paulo\n")
+    (tmp_path / "words.jsonl").write_text("".join(json.dumps({"tokens": text.split()}) + "\n" for text in (SENTENCES, "the river's bank")))
+    status, _, err = call("export", byte_tagger, "--out", tmp_path / "onnx")
+    assert (status, err) == (0, "")
+    network = AutoModelForTokenClassification.from_pretrained(byte_tagger).eval()
+    tokenizer = AutoTokenizer.from_pretrained(byte_tagger)
+    seen = set()
+    for file in ("texts.txt", "words.jsonl"):
+        found = predicted(call, byte_tagger, tmp_path / file, tmp_path / "torch.jsonl")
+        assert found == predicted(call, tmp_path / "onnx", tmp_path / file, tmp_path / "onnx.jsonl")
+        for answer in found:
+            text = " ".join(answer["tokens"])
+            encoded = tokenizer(text, return_offsets_mapping=True, return_tensors="pt")
+            offsets = encoded.pop("offset_mapping")[0].tolist()
+            with torch.no_grad():
+                tags = network(**encoded).logits[0].argmax(-1).tolist()
+            starts = [sum(len(word) + 1 for word in answer["tokens"][:number]) for number in range(len(answer["tokens"]))]
+            # Its first piece, which may be the space before it, as where transformers reads lists of words.
+            first = [next(place for place, (start, _) in enumerate(offsets) if place and start == begin) for begin in starts]
+            assert answer["tags"] == [network.config.id2label[tags[place]] for place in first]
+            seen.update(answer["tags"])
+    assert len(seen) > 1
+    assert [answer["tokens"] for answer in predicted(call, byte_tagger, tmp_path / "texts.txt", tmp_path / "torch.jsonl")] == [
+        SENTENCES.split(),
+        [],
+        ["the", "river,", "near", "São", "Paulo"],  # byte-level BPE reads a space before the comma as another piece
+    ]
+
+
+def test_a_text_to_be_tagged_is_split_as_its_tokenizer_splits_it(call, tmp_path, tiny_head_dirs, tiny_head_exports):
+    (tmp_path / "texts.txt").write_text("The river's bank, and x.\n\nx\n")
+    found = predicted(call, tiny_head_dirs["tagging"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
+    assert [answer["tokens"] for answer in found] == [["The", "river", "'", "s", "bank", ",", "and", "x", "."], [], ["x"]]
+    assert [len(answer["tags"]) for answer in found] == [9, 0, 1]
+    assert predicted(call, tiny_head_exports["tagging"], tmp_path / "texts.txt", tmp_path / "onnx.jsonl") == found
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["input_ids", "attention_mask"],  # as a plain fast tokenizer of transformers 5
+        ["input_ids", "token_type_ids", "attention_mask"],  # as a BERT's
+    ],
+    ids=["without types", "with types"],
+)
+def test_pairs_have_types_where_the_tokenizer_gives_them(call, tmp_path, tiny_head_dirs, names):
+    folder = shutil.copytree(tiny_head_dirs["classification"], tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"model_input_names": names}))
+    pairs = [("the river", "a village"), ("9", "and again"), ("x", "the village and the river")]
+    (tmp_path / "pairs.csv").write_text("text,text_pair\n" + "".join(f"{a},{b}\n" for a, b in pairs))
+    load_encoder(folder).save(tmp_path / "again")
+    export_onnx(load_encoder(folder), tmp_path / "onnx", pairs)
+    network, tokenizer = AutoModelForSequenceClassification.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        wanted = [network(**tokenizer(*pair, return_tensors="pt")).logits.softmax(-1)[0] for pair in pairs]
+    for model in ("model", "again", "onnx"):
+        found = predicted(call, tmp_path / model, tmp_path / "pairs.csv", tmp_path / "out.jsonl")
+        assert [answer["score"] for answer in found] == pytest.approx([row.max().item() for row in wanted], abs=1e-4)
+        assert AutoTokenizer.from_pretrained(tmp_path / model).model_input_names == names
+    inputs = {entry.name for entry in onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx").get_inputs()}
+    assert inputs == set(names)
+
+
+@pytest.fixture
+def overflowing(tiny_encoder_dir, tiny_head_dirs, tmp_path):
+    """By kind, models that give NaN for a text with "village" alone: a row of finite numbers whose sum no float holds."""
+    made = {}
+    for kind, source in (("embed", tiny_encoder_dir), ("tagging", tiny_head_dirs["tagging"])):
+        model = load_encoder(source)
+        with torch.no_grad():
+            model.backbone.get_input_embeddings().weight[model.tokenizer.token_to_id("village")] = 3e38
+        made[kind] = tmp_path / kind
+        model.save(made[kind])
+    return made
+
+
+def test_what_is_no_number_is_not_written(call, tmp_path, overflowing):
+    (tmp_path / "texts.txt").write_text("the river\nthe village\nvillage\n")
+    (tmp_path / "words.jsonl").write_text('{"tokens": ["river"]}\n{"tokens": ["village"]}\n')
+    for command, kind, file, said in [
+        ("encode", "embed", "texts.txt", "vectors of 2 of 3 texts hold NaN or infinity, first of text 2"),
+        ("predict", "tagging", "words.jsonl", "logits of 1 of 2 texts hold NaN or infinity, first of text 2"),
+    ]:
+        status, _, err = call(command, overflowing[kind], tmp_path / file, "--out", tmp_path / "out")
+        assert (status, len(err.splitlines())) == (2, 1) and said in err
+        assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["encode", "predict"])
+def test_more_threads_than_a_machine_can_bear_are_refused(call, tmp_path, tiny_export_dir, command):
+    (tmp_path / "texts.txt").write_text("the river\n")
+    status, _, err = call(command, tiny_export_dir, tmp_path / "texts.txt", "--out", tmp_path / "out", "--threads", 100_000)
+    most = PER_CORE * usable_cores()
+    assert (status, err) == (
+        2,
+        f"error: threads: 100000 is not from 1 to {most}, which are {PER_CORE} for each usable core; leave it out to use every core\n",
+    )
+
+
+def test_a_system_without_room_for_threads_is_no_fault_of_the_model(call, tmp_path, tiny_export_dir, monkeypatch):
+    def full(*arguments: object, **settings: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("potstill.evaluation.subject.open_subject", full)
+    (tmp_path / "texts.txt").write_text("the river\n")
+    status, _, err = call("encode", tiny_export_dir, tmp_path / "texts.txt", "--out", tmp_path / "out")
+    assert status == 2 and err.startswith("error: threads: the system starts no more of them;") and len(err.splitlines()) == 1

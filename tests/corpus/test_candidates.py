@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -69,6 +71,26 @@ def test_candidates_are_the_likeliest_whole_words_against_loops(network, tokeniz
     assert found == expected
     assert [len(row) for row in found] == [5, 1, 0, 0, 8]
     assert found[0][3] == found[0][4] == []  # hillside and mills, of two pieces each
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"padding_side": "left"},  # where a token's place depends on the batch
+        {"pad_token": None},  # no padding piece
+    ],
+)
+def test_padding_is_none_of_the_tokenizers_business(network, tokenizer, change):
+    other = copy.deepcopy(tokenizer)
+    for name, value in change.items():
+        setattr(other, name, value)
+    assert masked_candidates(network, other, TEXTS, k=4) == masked_candidates(network, tokenizer, TEXTS, k=4)
+
+
+def test_a_vocabulary_without_words_is_said(network):
+    bare = Tokenizer(models.WordPiece({"[UNK]": 0, "[MASK]": 1, "a": 2, "##b": 3}, unk_token="[UNK]"))
+    with pytest.raises(PotstillError, match="augment: no piece of the model's vocabulary is a whole word"):
+        masked_candidates(network, PreTrainedTokenizerFast(tokenizer_object=bare, mask_token="[MASK]"), ["river"])
 
 
 def test_words_beyond_the_cut_have_none(network, tokenizer):

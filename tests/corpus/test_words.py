@@ -33,3 +33,4 @@ def test_whole_words_of_each_kind_of_vocabulary():
     assert whole_words(["<s>", "▁river", "ing", "▁größe", "▁1"]) == {1: "river", 3: "größe"}
     assert whole_words(["[CLS]", "river", "sea"]) == {1: "river", 2: "sea"}
     assert whole_words([]) == {}
+    assert whole_words(["<s>", "Ġriver", "##", "Ġsea", None]) == {1: "river", 3: "sea"}  # a piece as of Markdown; a number without one

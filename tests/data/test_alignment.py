@@ -88,3 +88,18 @@ def test_words_given_as_words() -> None:
     ours, theirs = both(LARGE, SMALL, [["villagers", "sang"]])
     assert ours.numbers.tolist() == [0, 2, 3, 3, 4, 1]
     assert theirs.numbers.tolist() == [0, *6 * [2], 3, 3, 4, 4, 1]
+
+
+def test_words_are_aligned_as_the_text_that_they_make() -> None:
+    """Byte-level BPE puts the space in front of a word into its first piece."""
+    alphabet = ["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet()), "Ġs", "an"]
+    made = Tokenizer(models.BPE({piece: number for number, piece in enumerate(alphabet)}, [("Ġ", "s"), ("a", "n")]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 0), add_prefix_space=False)
+    words = [["villagers", "sang"], ["the"], []]
+    for found, wanted in zip(both(LARGE, made, words), both(LARGE, made, [" ".join(row) for row in words])):
+        assert found.numbers.tolist() == wanted.numbers.tolist()
+    # [CLS] villag ##er ##s sang [SEP] against <s> v i l l a g e r s Ġs an g </s>
+    ours, theirs = both(LARGE, made, words[:1])
+    assert ours.numbers.tolist() == [0, 2, 3, 4, 5, 1]
+    assert theirs.numbers.tolist() == [0, *6 * [2], 3, 3, 4, 5, 5, 5, 1]

@@ -25,6 +25,58 @@ def test_whole_numbers_keep_their_order() -> None:
     assert (names, examples.labels.tolist()) == (["2", "9", "10"], [2, 1, 0])
 
 
+def test_numbers_of_any_length_are_put_in_order() -> None:
+    assert examples_of(rows("9" * 900, "10", "2", "1" + "0" * 899), "classification", None, "f")[1] == [
+        "2",
+        "10",
+        "1" + "0" * 899,
+        "9" * 900,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "numbers"),
+    [
+        ("classification", [0, "1", 1], [0, 1, 1]),  # numbers
+        ("classification", ["no", "yes", "yes"], [0, 1, 1]),  # names
+        ("multilabel", [["0"], [], [1, 0]], [[1, 0], [0, 0], [1, 1]]),  # lists of numbers
+        ("multilabel", [["yes"], [], ["no"]], [[0, 1], [0, 0], [1, 0]]),  # lists of names
+        ("multilabel", [[0, 1], [1, 1], [0, 0]], [[0, 1], [1, 1], [0, 0]]),  # one-hot lists
+        ("multilabel", [[0.0, 1.0], [1, 1], [False, True]], [[0, 1], [1, 1], [0, 1]]),  # as transformers and numpy write them
+        ("multilabel", [["0", "1"], ["1", "1"]], [[0, 1], [1, 1]]),  # out of a table
+    ],
+)
+def test_names_for_numbers(kind: str, labels: list[Any], numbers: list[Any]) -> None:
+    for names in (None, ["no", "yes"]):  # collected, and given by an earlier file
+        examples, found = examples_of(rows(*labels), kind, names, "f", ["no", "yes"])
+        assert (found, examples.labels.tolist()) == (["no", "yes"], numbers)
+
+
+def test_the_names_are_the_set_also_where_the_data_has_fewer() -> None:
+    examples, names = examples_of(rows(2, 0), "classification", None, "f", ["c", "b", "a"])
+    assert (names, examples.labels.tolist()) == (["c", "b", "a"], [2, 0])
+    given = [Row("f:1", ["a", "b"], ["B-x", "O"])]
+    examples, names = examples_of(given, "tagging", None, "f", ["B-x", "O", "B-y"])
+    assert (names, [tags.tolist() for tags in examples.labels]) == (["B-x", "O", "B-y"], [[0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "message"),
+    [
+        ("classification", [0, "yes"], "f:1: label '0' is outside the set of labels"),  # a number among names
+        ("classification", [0, 2], "f:2: label '2' is outside the set of labels; known: no, yes"),  # a number too many
+        ("classification", [0, "0"], "f: all 2 rows have the same label, '0'"),  # one class alone
+        # One-hot lists of another length.
+        ("multilabel", [[0, 1, 0], [1, 0, 0]], r"f:1: names label '0' twice: \[0, 1, 0\]; .*as many 0 and 1 as data.labels has names, 2"),
+        ("multilabel", [[0.0, 1.0], [1.0]], r"f:1: the labels are \[0.0, 1.0\]; a one-hot list has as many"),  # one of another length
+        ("multilabel", [[0.0, 1.0], [2.0, 1.0]], r"f:1: the labels are \[0.0, 1.0\]"),  # one that is none
+    ],
+)
+def test_names_for_numbers_refused(kind: str, labels: list[Any], message: str) -> None:
+    with pytest.raises(PotstillError, match=message):
+        examples_of(rows(*labels), kind, None, "f", ["no", "yes"])
+
+
 def test_a_given_set_decides_the_numbers() -> None:
     examples, names = examples_of(rows("a", "a"), "classification", ["b", "a"], "f")
     assert (names, examples.labels.tolist()) == (["b", "a"], [1, 1])
@@ -70,6 +122,14 @@ def test_take_keeps_rows_together() -> None:
         ("multilabel", [["a"], ["b", ""]], None, "f:2: the label is missing"),  # an empty label in a list
         ("multilabel", [["a"], ["a"]], None, "f: all 2 rows have"),  # all rows alike
         ("multilabel", [["c"]], ["a", "b"], "f:1: label 'c' is outside"),  # not of the given set
+        ("multilabel", [["a"], ["b", "a", "b"]], None, r"f:2: names label 'b' twice: \['b', 'a', 'b'\]; write every label once$"),  # twice
+        # One-hot lists, which are no lists of the names "0" and "1".
+        ("multilabel", [[0, 1, 0], [1, 0, 0]], None, "f:1: names label '0' twice: .*; of one-hot lists of 0 and 1 give data.labels, the"),
+        ("multilabel", [[0.0, 1.0], [1.0, 0.0]], None, r"f:1: the labels are \[0.0, 1.0\]; of one-hot lists of 0 and 1 give data.labels"),
+        ("multilabel", [[True, False], [True, True]], None, "f:1: the labels are .*; of one-hot lists"),  # as truth values
+        ("multilabel", [["a"], [["b"]]], None, r"f:2: the label is \['b'\]"),  # a list in a list
+        ("classification", ["1", "0", "1.0"], None, "f:3: label '1.0' is '1' in an earlier row; write a label in one way"),  # two spellings
+        ("classification", ["a", "9" * 5000], None, "f:2: the label has 5,000 characters: '999"),  # a text in the column of labels
         ("regression", [1, None], None, "f:2: the score is missing"),  # no score
         ("regression", [1, " "], None, "f:2: the score is missing"),  # a blank score
         ("regression", [1, "high"], None, "f:2: the score 'high' is not a number"),  # a word
@@ -77,6 +137,10 @@ def test_take_keeps_rows_together() -> None:
         ("regression", [1, "inf"], None, "f:2: the score 'inf' is not a number"),  # infinity
         ("regression", [1, True], None, "f:2: the score True is not a number"),  # a truth value is no number
         ("regression", [1, [2]], None, r"f:2: the score \[2\] is not a number"),  # nor is a list
+        ("regression", [1, 1e300], None, "f:2: the score 1e[+]300 is too large; a score lies between"),  # infinite in fp32
+        ("regression", [1, "-1e39"], None, "f:2: the score '-1e39' is too large"),  # so is this one
+        ("regression", [1, 1e20], None, "f:2: the score 1e[+]20 is too large"),  # infinite when it is squared
+        ("regression", [1, 10**400], None, "f:2: the score 1000"),  # no float at all
         ("regression", [3, 3.0], None, "f: all 2 scores are 3"),  # all scores alike
         ("tagging", [["O"], ["O"]], None, "f: every tag is O"),  # no entity
         ("tagging", [["O"], ["B-x"]], ["O", "B-y"], "f:2: label 'B-x' is outside"),  # not of the given set

@@ -72,3 +72,10 @@ def test_other_words_are_refused() -> None:
     other.pre_tokenizer = pre_tokenizers.Split(" ", "removed")
     with pytest.raises(PotstillError, match="split 'the the villagers, sang' into different words"):
         MixedTexts(FIRST, other, TEXTS, shift=SHIFT, probability=0.5, max_length=32, pad_id=0)
+
+
+def test_a_text_is_cut_where_its_tokenizer_cuts_it() -> None:
+    left = Tokenizer.from_str(FIRST.to_str())
+    left.enable_truncation(5, direction="left")
+    texts = MixedTexts(left, SECOND, TEXTS, shift=SHIFT, probability=0, max_length=5, pad_id=0)
+    assert unpadded(*texts.batch(ROWS, np.random.default_rng(0))) == [left.encode(text).ids for text in TEXTS]

@@ -191,9 +191,8 @@ def build_family(name: str, kind: Any = AutoModel, **changes: Any) -> Any:
         for parameter in network.parameters():
             if parameter.dim() > 1:
                 torch.nn.init.normal_(parameter, std=0.25)
-    for module in network.modules():
-        if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
-            module.weight.data[module.padding_idx] = 0  # Funnel's is when it is loaded
+    if name == "funnel":  # transformers does so when it loads one; what others have for padding stays as it was trained
+        network.get_input_embeddings().weight.data[network.config.pad_token_id] = 0
     return network.eval()
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import pwd
 import shutil
 from pathlib import Path
 
 import pytest
 
-from potstill.machine.cache import cache_folder, cache_place, cached_json, fingerprint
+from potstill.errors import PotstillError
+from potstill.machine.cache import cache_folder, cache_place, cached_json, expanded, fingerprint
 from potstill.models.loading import load_encoder
 from potstill.student.transformer import cut_student
 
@@ -73,3 +75,30 @@ def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert cache_folder() == tmp_path / "potstill"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path.home() / ".cache" / "potstill"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in a container that runs under any number: no HOME, and the system has no entry for the user."""
+    for name in ("POTSTILL_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def missing(user: int) -> None:
+        raise KeyError(user)
+
+    monkeypatch.setattr(pwd, "getpwuid", missing)
+    with pytest.raises(PotstillError, match="the home folder is not known .*; set POTSTILL_CACHE to a folder"):
+        cache_folder()
+    monkeypatch.setenv("POTSTILL_CACHE", "~/cache")
+    with pytest.raises(PotstillError, match="POTSTILL_CACHE: ~/cache: the home folder is not known; name the folder without ~"):
+        cache_folder()
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+
+
+def test_home_folders_in_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expanded("~/a") == tmp_path / "a" and expanded("b/~") == Path("b/~")
+    with pytest.raises(PotstillError, match="^~nobody-of-that-name/a: the home folder is not known"):
+        expanded("~nobody-of-that-name/a")
+    with pytest.raises(PotstillError, match="^data.dir: ~nobody-of-that-name/a: the home"):
+        expanded("~nobody-of-that-name/a", "data.dir")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from potstill.errors import PotstillError
-from potstill.machine.files import require_space, sha256_of, write_aside, write_text
+from potstill.errors import DiskFull, PotstillError
+from potstill.machine.files import _MACHINE, require_space, sha256_of, write_aside, write_text
 
 
 def test_a_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -83,3 +87,92 @@ def test_too_much_asked_of_the_disk(tmp_path: Path) -> None:
 def test_checksum(tmp_path: Path) -> None:
     (tmp_path / "abc").write_bytes(b"abc")
     assert sha256_of(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def half(target: Path, process: int | None, age: float = 0.0, machine: str = _MACHINE) -> Path:
+    """What a killed process leaves of a target; of an earlier version without its number."""
+    path = target.with_name(f".{target.name}.{f'{machine}-{process}-' if process else ''}0badcafe.part")
+    path.write_text("half")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_what_a_killed_process_left_goes_when_the_same_target_is_written_again(tmp_path: Path) -> None:
+    target, day = tmp_path / "file", 25 * 3600
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = [half(target, ended.pid), half(target, None, age=day), half(target, 4, machine="01234567", age=day)]
+    kept = [
+        half(target, os.getppid()),  # a process that lives
+        half(target.with_name("other"), ended.pid),  # of another target
+    ]
+    kept.append(half(target, 4, machine="89abcdef"))  # another machine's, which cannot be asked
+    for _ in range(2):
+        write_text(target, "whole")
+        assert {path.name for path in tmp_path.iterdir()} == {"file", *(path.name for path in kept)}
+        assert not any(path.exists() for path in gone)
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ü" * 127, "x" * 200 + ".json"])
+def test_a_name_that_a_file_can_have_can_be_written(tmp_path: Path, name: str) -> None:
+    write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "ü" * 128, "a\0b", "\udc80"])
+def test_a_name_that_no_file_can_have_is_one_clear_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PotstillError, match="has a name"):
+        write_text(tmp_path / name, "text")
+    assert list(tmp_path.iterdir()) == []
+
+
+# A limit on the size of a file stands for a full disk: Python, numpy, torch and safetensors then meet the same failure of a write.
+WRITERS = {
+    "text": "write_text(target, 'x' * size)",
+    "numpy": "with write_aside(target) as aside, aside.open('wb') as stream: np.save(stream, np.zeros(size, np.uint8))",
+    "torch": "with write_aside(target) as aside: torch.save(torch.zeros(size, dtype=torch.uint8), aside)",
+    "safetensors": "with write_aside(target) as aside: save_file({'a': torch.zeros(size, dtype=torch.uint8)}, aside)",
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_disk_that_fills_up_is_one_clear_line_whoever_writes(tmp_path: Path, writer: str) -> None:
+    code = f"""
+import resource, sys
+from pathlib import Path
+import numpy as np, torch
+from safetensors.torch import save_file
+from potstill.errors import DiskFull
+from potstill.machine.files import write_aside, write_text
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+target, size = Path(sys.argv[1]), 1_000_000
+try:
+    {WRITERS[writer]}
+except DiskFull as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], capture_output=True, text=True)
+    assert done.stdout == f"{tmp_path}/file: no space is left on the disk; free some, or choose another folder\n", done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_that_is_no_full_disk_stays_what_it_is(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="something else") as told, write_aside(tmp_path / "file"):
+        raise OSError("something else")
+    assert not isinstance(told.value, PotstillError)
+
+
+@pytest.mark.parametrize(
+    ("needed", "free", "words"),
+    [
+        (5_000_000, 1_000_000, "needs 5 MB and 1 MB are free"),
+        (1_200_000, 1_000_000, "needs 1.2 MB and 1.0 MB are free"),
+        (1_000_001, 1_000_000, "needs 1.000001 MB and 1.000000 MB are free"),
+        (300, 0, "needs 0.0003 MB and 0.0000 MB are free"),
+    ],
+)
+def test_what_is_needed_and_what_is_free_are_told_apart(tmp_path, monkeypatch, needed, free, words) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=free))
+    with pytest.raises(DiskFull, match=words):
+        require_space(tmp_path, needed, "the cache")

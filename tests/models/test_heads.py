@@ -147,6 +147,7 @@ def test_pairs_are_told_apart_by_types(tiny_encoder_dir):
     from potstill.runtime.tokens import tokenize
 
     model = made(tiny_encoder_dir, "classification")
+    model.hf_tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]  # else transformers gives none either
     pairs = [("the river", "a village"), ("and", "the rivers and villages")]
     tokens = tokenize(model.tokenizer, pairs, 64)
     batch = {key: torch.from_numpy(value) for key, value in tokens.pad([0, 1], model.pad_id).items()}
@@ -220,3 +221,22 @@ def test_a_language_model_answers_at_chosen_tokens_alone(family, tiny_encoder_di
             read = model(**batch, logit_mask=chosen).logits
         torch.testing.assert_close(decoder(read), some)
         torch.testing.assert_close(model(**batch).logits, whole)  # the hooks are gone
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("architectures", "BertModel", "architectures is 'BertModel'; a list"),
+        ("architectures", 3, "architectures is 3; a list"),
+        ("id2label", ["no", "yes"], "id2label is .'no', 'yes'.; an object"),
+        ("id2label", {"no": 0}, "id2label is {'no': 0}; an object"),
+        ("problem_type", "guess", "problem_type is 'guess'; known: single_label_classification, "),
+        ("problem_type", [1], r"problem_type is \[1\]"),
+    ],
+)
+def test_values_that_a_configuration_cannot_have(key, value, words, tiny_head_dirs, tmp_path):
+    shutil.copytree(tiny_head_dirs["classification"], tmp_path / "folder")
+    file = tmp_path / "folder" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(PotstillError, match=f"config.json: {words}"):
+        saved_head(tmp_path / "folder")

@@ -12,7 +12,7 @@ from potstill.deploy.onnx import export_onnx
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
 from potstill.models.loading import load_encoder
-from potstill.models.pooling import CLS_POOLER, POOLINGS, check_pooling, describe, pooling_named
+from potstill.models.pooling import CLS_POOLER, MODES, POOLINGS, check_pooling, describe, pooling_named
 from potstill.runtime.encoder import Encoder
 from potstill.student.transformer import cut_student
 
@@ -50,6 +50,10 @@ def _pool(name: str) -> list[float]:
         ("max_last_two", [5, 5]),  # the first number from layer 3, the second from layer 2
         ("concat_last_two", [1, 3, 3, 2]),  # layer 2, then layer 3
         ("cls", [1, 1]),  # layer 3
+        ("mean_sqrt_len_tokens", [6 / 2**0.5, 4 / 2**0.5]),  # layer 3
+        ("weightedmean", [11 / 3, 7 / 3]),  # layer 3, the second token twice
+        ("lasttoken", [5, 3]),  # layer 3
+        ("lasttoken+cls+mean", [5, 3, 1, 1, 3, 2]),  # layer 3, one after the other
         ("weighted", [2.25, 1.75]),  # without weights all layers count the same
     ],
 )
@@ -60,12 +64,22 @@ def test_worked_examples(name: str, expected: list[float]) -> None:
 def test_against_plain_loops() -> None:
     torch.manual_seed(0)
     tokens, mask = torch.randn(3, 4, 2) - 5, torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [1, 0, 0, 0]])
-    found = {name: POOLINGS[name]([tokens], mask) for name in ("mean", "max", "cls")}
+    found = {name: POOLINGS[name]([tokens], mask) for name in MODES}
     for row in range(3):
         real = [tokens[row, i] for i in range(4) if mask[row, i]]
         torch.testing.assert_close(found["mean"][row], torch.stack(real).sum(0) / len(real))
         torch.testing.assert_close(found["max"][row], torch.tensor([max(float(token[d]) for token in real) for d in range(2)]))
         torch.testing.assert_close(found["cls"][row], real[0])
+        torch.testing.assert_close(found["lasttoken"][row], real[-1])
+        torch.testing.assert_close(found["mean_sqrt_len_tokens"][row], torch.stack(real).sum(0) / len(real) ** 0.5)
+        by_place = sum((place * token for place, token in enumerate(real, start=1)), torch.zeros(2))
+        torch.testing.assert_close(found["weightedmean"][row], by_place / sum(range(1, len(real) + 1)))
+
+
+def test_a_text_without_a_token_has_no_number_that_is_none() -> None:
+    for name in MODES:
+        found = POOLINGS[name]([torch.randn(1, 3, 2)], torch.zeros(1, 3, dtype=torch.int64))
+        assert found.isfinite().all(), name
 
 
 def test_weights_weigh() -> None:
@@ -93,6 +107,9 @@ def test_one_layer_has_none_before_it() -> None:
 def test_unknown_name() -> None:
     with pytest.raises(PotstillError, match="did you mean 'mean_last_two'"):
         check_pooling("mean_last2", 6)
+    for name in ("mean+median", "mean+", "mean+mean_last_two"):  # only modes of one layer may stand beside each other
+        with pytest.raises(PotstillError, match="unknown pooling"):
+            check_pooling(name, 6)
 
 
 def test_every_name_is_described() -> None:
@@ -206,7 +223,7 @@ def test_a_whole_cut_gives_the_vectors_of_its_source(pooling: str, tiny_encoder_
     assert cut_student(source, [1, 4]).encode(TEXTS).shape == (3, 32)  # other weights of other layers
 
 
-def test_a_pooler_that_was_not_saved_is_drawn_with_the_seed(tiny_encoder_dir: Path, tmp_path: Path) -> None:
+def test_a_pooler_that_was_not_saved_is_none(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     load_encoder(tiny_encoder_dir, head="mlm").save(tmp_path / "mlm")  # a language model has no pooler
-    first, second = (load_encoder(tmp_path / "mlm", pooling=CLS_POOLER).encode(TEXTS) for _ in range(2))
-    np.testing.assert_array_equal(first, second)
+    with pytest.raises(PotstillError, match="pooler"):
+        load_encoder(tmp_path / "mlm", pooling=CLS_POOLER)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -338,7 +341,7 @@ def test_a_recipe_of_no_shape_is_told_what_its_keys_have_wrong(content: dict[str
 def test_a_value_is_told_once(tmp_path: Path) -> None:
     """A static student has one pooling, which its own check tells."""
     (line,) = problems(plain(student={"kind": "static", "pooling": "men"}))
-    assert line == "recipe: student.pooling: 'men' is not among 'mean'"
+    assert line == "recipe: student.pooling: 'men' is not among 'mean'; did you mean 'mean'?"
 
 
 @pytest.mark.parametrize(
@@ -375,7 +378,8 @@ def test_the_earlier_name_of_a_static_students_coefficient() -> None:
     recipe = parse_recipe(plain(student={"kind": "static", "frequency": 0.01}))
     assert recipe == parse_recipe(plain(student={"kind": "static", "sif_coefficient": 0.01}))
     assert "sif_coefficient: 0.01" in resolved(recipe) and "frequency" not in resolved(recipe)
-    assert problems(plain(student={"kind": "static", "frequency": -1})) == ["recipe: student.frequency: -1: input should be greater than 0"]
+    (line,) = problems(plain(student={"kind": "static", "frequency": -1}))
+    assert line == "recipe: student.frequency: -1: input should be greater than 0; write more than 0"
     (line,) = problems(plain(student={"kind": "static", "frequency": 0.1, "sif_coefficient": 0.1}))
     assert line == "recipe: student: frequency is the earlier name of sif_coefficient, and both are given; drop frequency"
 
@@ -398,3 +402,156 @@ def test_overrides_reach_a_recipe_however_it_is_given():
         with pytest.raises(PotstillError, match="training.sead: unknown key"):
             open_recipe(given, ["training.sead=7"])
     assert content == {**content, "student": {}}, "what was given stays as it was"
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        # Limits: what numpy, torch or a float cannot hold.
+        ({"training": {"seed": 2**32}}, "training.seed: 4294967296: input should be less than 4294967296; write less than 4294967296"),
+        ({"training": {"seed": 10**400}}, "training.seed: 1000"),
+        ({"training": {"seed": -1}}, "training.seed: -1: input should be greater than or equal to 0; write at least 0"),
+        ({"training": {"batch_size": 10**30}}, "training.batch_size: 1000000000000000000000000000000: input should be less than"),
+        ({"training": {"epochs": 1e300}}, "training.epochs: 1e+300: input should be less than or equal to 100000; write at most 100000"),
+        ({"training": {"learning_rate": 1e300}}, "training.learning_rate: 1e+300: input should be less than or equal to"),
+        ({"training": {"evaluations": 10**30}}, "training.evaluations: "),
+        ({"teacher": {"model": "t", "cache_gb": 1e300}}, "teacher.cache_gb: 1e+300: "),
+        ({"student": {"layers": 10**30}}, "student.layers: "),
+        # A name that is none, and texts that no file can hold.
+        ({"teacher": {"model": ""}}, "teacher.model: '': string should have at least 1 character; write one, or leave the key out"),
+        ({"name": "x" * 300}, "name: 'xxx"),
+        ({"teacher": {"model": "t", "name": "\ud800"}}, "teacher.name: '\\ud800' holds half of a surrogate pair; take"),
+        ({"teacher": {"model": "a\0b"}}, "teacher.model: 'a\\x00b' holds a NUL character; take that character out"),
+        ({"stages": [{"name": "a", "terms": [{"loss": "mlm", "\udfff": 1}]}]}, "stages.0.terms.0: '\\udfff' holds half of"),
+        # What another type calls for.
+        (
+            {"training": {"schedule": "lin"}},
+            "training.schedule: 'lin' is not among 'linear', 'cosine' or 'constant'; did you mean 'linear'?",
+        ),
+        ({"training": {"schedule": "x"}}, "training.schedule: 'x' is not among 'linear', 'cosine' or 'constant'; choose one of these"),
+        ({"student": {"kind": "bilstn"}}, "student.kind: 'bilstn' is not among 'transformer', 'bilstm', 'static'; did you mean 'bilstm'?"),
+        ({"training": {"epochs": []}}, "training.epochs: []: input should be a valid number; write a number"),
+        (
+            {"training": {"batch_size": 1.5}},
+            "training.batch_size: 1.5: input should be a valid integer, got a number with a fractional part",
+        ),
+        ({"teacher": {"model": "t", "cache": 3}}, "teacher.cache: 3: input should be a valid boolean, unable to interpret input; write"),
+        ({"training": []}, "training: []: input should be a valid dictionary or instance of Training; write a mapping"),
+        ({"evaluate": "cost"}, "evaluate: 'cost': input should be a valid list; write a list"),
+        ({"stages": []}, "stages: []: list should have at least 1 item after validation, not 0; write at least 1"),
+    ],
+)
+def test_a_value_that_nothing_can_take_is_one_line_with_a_way_out(changes: dict[str, Any], line: str) -> None:
+    (found,) = problems(plain(**changes))
+    assert found.startswith(f"recipe: {line}") and "; " in found and len(found) < 300 and found.isprintable(), found
+
+
+def test_the_greatest_values_are_taken() -> None:
+    training = {"seed": 2**32 - 1, "batch_size": 10**9, "epochs": 100_000, "learning_rate": 1e30}
+    assert parse_recipe(plain(training=training)).training.seed == 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a: !!int ''", ":1: is not YAML ('' is no int); mend that line"),
+        ("\na: !!float ''", ":2: is not YAML ('' is no float)"),
+        ("a: !!bool x", ":1: is not YAML ('x' is no bool)"),
+        ("a: !!timestamp x", ":1: is not YAML ('x' is no timestamp)"),
+        ("a: 2024-99-99", ":1: is not YAML ('2024-99-99' is no timestamp)"),
+        ("a: !!set {b}", ":1: is not YAML (a recipe has no values of the kind 'set')"),
+        ("a: !!binary aaaa", ":1: is not YAML (a recipe has no values of the kind 'binary')"),
+        ("a: !!python/object/apply:os.getpid []", ":1: is not YAML (a recipe has no values of the kind 'python/object/apply:os.getpid')"),
+        ("a: 1\nb: 2\na: 3", ":3: is not YAML (the key 'a' stands twice, first in line 1)"),
+        ("a: {x: 1, y: 2, x: 3}", ":1: is not YAML (the key 'x' stands twice, first in line 1)"),
+        (f"seed: {'9' * 5000}", ":1: is not YAML (a number of more than 1,000 digits)"),
+        (f"seed: 0x{'f' * 5000}", ":1: is not YAML (a number of more than 1,000 digits)"),
+        ("a: &a [*a]", ": is not YAML (an alias names what holds it); mend it"),
+        ("[" * 3000, ": is not YAML (it is nested too deep)"),
+        ("a: [", ":1: is not YAML (while parsing a flow node, expected the node content"),
+        ("- 1", ": holds list, not a mapping; start from a shipped recipe"),
+        ("", ": holds NoneType, not a mapping"),
+    ],
+)
+def test_a_text_that_is_no_recipe_is_one_line_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(PotstillError) as told:
+        read_recipe(str(path))
+    assert str(told.value).startswith(f"{path}{words}") and told.value.remedy
+    assert len(str(told.value)) < 300 and "set_int_max_str_digits" not in str(told.value)
+
+
+def test_a_text_in_another_encoding_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_bytes(b"name: caf\xe9")
+    with pytest.raises(PotstillError, match="is not a text .*byte 9.*; save it in UTF-8"):
+        read_recipe(str(tmp_path / "recipe.yaml"))
+
+
+ALIASES = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10))
+MERGED = "a0: &a0 {k: 1, l: 2}\n" + "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (ALIASES, "it holds more than 100,000 values"),
+        (MERGED, "a9: unknown key"),  # nine milliards of pairs, were they all written out
+        ("".join(f"key{n}: 1\n" for n in range(20_000)), "recipe.yaml: 19,98. more mistakes; mend these first$"),
+        (yaml.safe_dump({"evaluate": [f"tsk{n}" for n in range(20_000)], "x": 1}), "mistakes; mend these first$"),
+        (yaml.safe_dump({"stages": [{"name": "a", "terms": [{"loss": f"x{n}"} for n in range(5_000)]}]}), "mistakes; mend these first$"),
+        ("? " + "k" * 1_000_000 + "\n: 1", "unknown key"),
+    ],
+    ids=["aliases", "merges", "keys", "tasks", "terms", "letters"],
+)
+def test_a_text_that_would_take_minutes_takes_seconds(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    started = time.process_time()
+    with pytest.raises(PotstillError, match=words) as told:
+        read_recipe(str(path))
+    assert time.process_time() - started < 20
+    assert len(str(told.value).splitlines()) <= 22 and len(str(told.value)) < 10_000
+
+
+def test_content_that_holds_itself_is_one_line() -> None:
+    content = plain()
+    content["training"] = content
+    assert problems(content) == ["recipe: is nested too deep, or holds itself; write it out flat"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("x" * 300, "no such recipe file, and no shipped recipe of that name"),
+        ("x/" * 3000, "no such recipe file, and no shipped recipe of that name"),
+        ("~nosuchuser/recipe.yaml", "no such recipe file"),
+        ("a\0b", "no such recipe file"),
+        ("\udc80", "no such recipe file"),
+        ("", "no such recipe file"),
+        ("folder", "folder: is a folder, not the file of a recipe; name a file, or a shipped recipe"),
+        ("pipe", "pipe: is a pipe, not the file of a recipe; name a file, or a shipped recipe"),
+        ("/dev/zero", "/dev/zero: is a device, not the file of a recipe; name a file, or a shipped recipe"),
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("way", ["recipe", "like"])
+def test_a_name_that_is_no_recipe_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str, way: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    if way == "like":
+        Path("mine.yaml").write_text(json.dumps({"like": name}))
+        name = "mine.yaml"
+    with pytest.raises(PotstillError) as told:
+        read_recipe(name)
+    assert words in str(told.value) and len(str(told.value)) < 1500 and str(told.value).isprintable()
+
+
+@pytest.mark.parametrize("key", ["9" * 5000, "stages." + "9" * 5000, "stages.0.terms.-1.weight", "x" * 10_000])
+def test_an_override_of_no_place_is_one_short_line(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(plain()))
+    with pytest.raises(PotstillError) as told:
+        read_recipe(str(path), [f"{key}=1"])
+    assert len(str(told.value).splitlines()) == 1 and len(str(told.value)) < 500

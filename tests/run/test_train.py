@@ -270,3 +270,38 @@ def test_stages_are_cut_between_steps_of_several_batches(stages, batches):
     )
     data = TrainingSet(TokenizedTexts(np.zeros(520, dtype=np.int32), np.arange(0, 521, 5)))
     assert [len(plan) for plan in plans_of(recipe, data)] == batches
+
+
+def test_the_greatest_values_that_a_recipe_takes_are_trained_with(work, labelled_dir, tiny_encoder_dir):
+    """The second stage's seed would be one that numpy does not take."""
+    stages = [{"name": name, "steps": 1, "terms": HARD} for name in ("one", "two")]
+    parts = {"student": {"model": str(tiny_encoder_dir), "layers": 2, "max_length": 32}, "stages": stages}
+    most = [
+        "training.seed=4294967295",
+        "training.batch_size=1000000000",
+        "training.batch_tokens=1000000000",
+        "training.evaluations=1000000000",
+    ]
+    run = train("most", labelled_dir, "classification/about", [], *most, **parts)
+    assert read_run(run).training["steps"] == 2 and read_run(run).seed == 2**32 - 1
+
+
+@pytest.mark.parametrize(
+    ("stage", "words"),
+    [
+        ({"epochs": 1e5}, "training.epochs: 52,000,000,000 texts are to be read"),
+        ({"steps": 10**9}, "batch_size times steps: 8,000,000,000"),
+    ],
+)
+def test_more_batches_than_the_memory_holds_are_refused(stage, words):
+    from potstill.errors import PotstillError
+    from potstill.recipe.recipe import Recipe
+    from potstill.run.stages import plans_of
+    from potstill.runtime.tokens import TokenizedTexts
+    from potstill.training.training_set import TrainingSet
+
+    content = {"name": "x", "task": "classification/x", "data": {}, "student": {"model": "x"}, "training": {"batch_size": 8}}
+    recipe = Recipe.model_validate(content | {"stages": [{"name": "s", "terms": HARD, **stage}]})
+    data = TrainingSet(TokenizedTexts(np.zeros(520_000, dtype=np.int32), np.arange(520_001)))
+    with pytest.raises(PotstillError, match=words):
+        plans_of(recipe, data)

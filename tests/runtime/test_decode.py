@@ -29,7 +29,10 @@ def test_a_number():
 
 def test_tags_and_words_that_were_cut_off():
     logits = [np.array([[1.0, 0.0], [0.0, 1.0]]), np.zeros((0, 2))]
-    assert answers("tagging", ["O", "B-X"], logits, [["x", "y", "z"], []]) == [{"tags": ["O", "B-X", None]}, {"tags": []}]
+    assert answers("tagging", ["O", "B-X"], logits, [["x", "y", "z"], []]) == [
+        {"tokens": ["x", "y", "z"], "tags": ["O", "B-X", None]},
+        {"tokens": [], "tags": []},
+    ]
 
 
 def test_nothing():
@@ -44,5 +47,7 @@ def test_nothing():
     ],
 )
 def test_broken_logits_are_no_answer(broken):
-    with pytest.raises(PotstillError, match="logits of 1 of 2 texts hold NaN or infinity"):
-        answers("classification", ["a", "b"], np.array([[0.0, broken], [0.0, 1.0]]), ["x", "y"])
+    with pytest.raises(PotstillError, match="logits of 1 of 2 texts hold NaN or infinity, first of text 2;"):
+        answers("classification", ["a", "b"], np.array([[0.0, 1.0], [0.0, broken]]), ["x", "y"])
+    with pytest.raises(PotstillError, match="logits of 1 of 3 texts hold NaN or infinity, first of text 3;"):
+        answers("tagging", ["O", "B-X"], [np.zeros((0, 2)), np.zeros((1, 2)), np.array([[broken, 0.0]])], [[], ["x"], ["y"]])

@@ -65,13 +65,52 @@ def test_similarity_is_the_cosine(tiny_export_dir):
     np.testing.assert_allclose(found, found.T, atol=1e-5)
 
 
+def tell(folder, **more):
+    content = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(content | more))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # the cosine, whatever the lengths
+        ("cosine", [[1, 0], [0.6, 0.8]]),
+        # with them
+        ("dot", [[4, 0], [6, 4]]),
+        # distances, negative
+        ("euclidean", [[0, -(5**0.5)], [-(17**0.5), -(18**0.5)]]),
+        ("manhattan", [[0, -3], [-5, -6]]),
+    ],
+)
+def test_vectors_are_compared_as_the_folder_says(exported, name, expected):
+    tell(exported, similarity=name)
+    a, b = np.array([[2.0, 0.0], [3.0, 4.0]]), np.array([[2.0, 0.0], [0.0, 1.0]])
+    encoder = Encoder(exported)
+    found = encoder.similarity(a, b)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert encoder.similarity(a[:0], b).shape == (0, 2) and encoder.similarity(a, b[:0]).shape == (2, 0)
+
+
+def test_a_default_prompt_stands_before_every_text(exported):
+    plain = Encoder(exported)
+    tell(exported, prompts={"query": "the road ", "other": "never "}, default_prompt_name="query")
+    encoder = Encoder(exported)
+    assert (plain.prompt, encoder.prompt) == ("", "the road ")
+    by_hand = ["the road " + text for text in TEXTS]
+    np.testing.assert_array_equal(encoder.encode(TEXTS), plain.encode(by_hand))
+    np.testing.assert_array_equal(encoder.feeds(TEXTS)["input_ids"], plain.feeds(by_hand)["input_ids"])
+    np.testing.assert_array_equal(encoder.similarity(TEXTS, TEXTS), plain.similarity(by_hand, by_hand))
+    assert not np.allclose(encoder.encode(TEXTS), plain.encode(TEXTS), atol=1e-3)
+
+
 def test_one_text_is_no_list(tiny_export_dir):
     with pytest.raises(TypeError, match=r"encode\(\[text\]\)"):
         Encoder(tiny_export_dir).encode("the river")
 
 
 def test_threads_are_checked(tiny_export_dir):
-    with pytest.raises(PotstillError, match="threads: must be at least 1, got 0"):
+    with pytest.raises(PotstillError, match="threads: 0 is not from 1 to"):
         Encoder(tiny_export_dir, threads=0)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from potstill.errors import PotstillError
-from potstill.runtime.folder import CONFIG, MODEL, QUANTIZED, ExportConfig, exported_folder, model_file, read_config
+from potstill.runtime.folder import CONFIG, MODEL, QUANTIZED, ExportConfig, exported_folder, model_file, prompted, read_config
 
 GOOD = ExportConfig(
     pooling="mean", normalize=True, max_length=64, dimension=32, parameters=900, embedding_parameters=300, pad_id=1, teacher="a-teacher"
@@ -29,6 +29,24 @@ def test_a_head_has_labels_and_no_pooling(tmp_path):
     number = replace(HEAD, head="regression", labels=[])
     number.write(tmp_path)
     assert read_config(tmp_path) == number and number.outputs == 1
+
+
+def test_what_an_encoder_says_of_texts_is_written_where_it_says_something(tmp_path):
+    GOOD.write(tmp_path)
+    assert not {"prompts", "default_prompt_name", "similarity"} & json.loads((tmp_path / CONFIG).read_text()).keys()
+    assert (GOOD.prompt, GOOD.similarity) == ("", "cosine")
+    more = replace(GOOD, prompts={"query": "query: ", "text": ""}, default_prompt_name="query", similarity="dot")
+    more.write(tmp_path)
+    assert read_config(tmp_path) == more and more.prompt == "query: "
+    none = replace(more, default_prompt_name=None)
+    none.write(tmp_path)
+    assert read_config(tmp_path).prompt == ""
+
+
+def test_a_prompt_stands_before_the_first_text():
+    assert prompted("query: ", ["a", ("b", "c")]) == ["query: a", ("query: b", "c")]
+    texts = ["a", ["words", "to", "tag"]]
+    assert prompted("", texts) is texts
 
 
 @pytest.mark.parametrize(
@@ -72,6 +90,13 @@ def test_wrong_labels_are_named(tmp_path, change, said):
         ({"parameters": True}, "parameters is True and must be int"),
         ({"teacher": 3}, "teacher is 3 and must be text"),
         ({"pooling": None}, "pooling is None and must be str"),
+        # of texts, and of comparing
+        ({"prompts": ["query: "]}, "prompts is \\['query: '\\] and must be an object, from names to texts"),
+        ({"prompts": {"query": None}}, "prompts is {'query': None} and must be an object"),
+        ({"default_prompt_name": "query"}, "default_prompt_name is 'query' and must be null or a name that prompts has"),
+        ({"default_prompt_name": []}, "default_prompt_name is \\[\\] and must be null"),
+        ({"similarity": "maxsim"}, "similarity is 'maxsim' and must be one of cosine, dot, euclidean, manhattan"),
+        ({"similarity": {}}, "similarity is {} and must be one of"),
     ],
 )
 def test_a_wrong_value_is_named(tmp_path, change, said):

@@ -17,8 +17,10 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from potstill.errors import PotstillError
+from potstill.search.best import _best
 from potstill.search.database import connected
-from potstill.search.queue import INSTEAD, Queue, TrialFailed
+from potstill.search.queue import INSTEAD, Queue, TrialFailed, first_number
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -189,3 +191,75 @@ def test_a_process_keeps_its_trial_as_long_as_it_gives_signs_of_life(database, m
         assert [number for number, _ in done] == numbers
         (complete,) = queue.trials(TrialState.COMPLETE)
         assert complete.number == numbers[-1] and complete.user_attrs.get("late") == (True if numbers == [0] else None)
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing catches it."""
+
+
+@pytest.mark.parametrize("step", range(6))
+def test_a_queue_that_was_left_half_filled_is_filled_by_the_next_process(database, monkeypatch, step):
+    """Killed after each of its writes: the study made, what it is about, three trials, and that it is ready."""
+    monkeypatch.setattr("potstill.search.queue.SETUP", 0.2)
+    monkeypatch.setattr("potstill.search.queue.PAUSE", 0.01)
+    writes = iter(range(6))
+    waiting: list[tuple[dict[str, Any], dict[str, Any]]] = [({"x": number}, {"role": "base"}) for number in range(3)]
+
+    def killed(function: Callable[..., Any], *given: Any, **options: Any) -> Any:
+        found = function(*given, **options)
+        if next(writes) == step:
+            raise Killed
+        return found
+
+    with connected(database) as storage, monkeypatch.context() as patch:
+        study = optuna.Study
+        patch.setattr(optuna, "create_study", partial(killed, optuna.create_study))
+        for name in ("set_user_attr", "enqueue_trial"):
+            method = getattr(study, name)
+            patch.setattr(study, name, lambda self, *given, method=method, **options: killed(method, self, *given, **options))
+        with pytest.raises(Killed):
+            open_queue(storage, waiting)
+    with connected(database) as storage:
+        queue = open_queue(storage, waiting)
+        assert queue.joined and not queue.started
+        done: list[Any] = []
+        work(queue, partial(keep, done))
+        assert [x for _, x in done] == [0, 1, 2] and len(queue.trials()) == 3
+        again = open_queue(storage, waiting)
+        assert not again.left() and len(again.trials()) == 3
+        with pytest.raises(PotstillError, match="of another recipe or another space"):
+            Queue(storage, "q", "about something else", waiting)
+
+
+def test_two_that_fill_a_queue_at_once_make_each_trial_once(database, monkeypatch):
+    monkeypatch.setattr("potstill.search.queue.SETUP", 0.2)
+    monkeypatch.setattr("potstill.search.queue.PAUSE", 0.01)
+    with connected(database) as storage:
+        optuna.create_study(storage=storage, study_name="q", directions=["maximize"])  # all that the killed one came to
+    together = Barrier(2)
+
+    def process() -> list[Any]:
+        done: list[Any] = []
+        with connected(database) as storage:
+            together.wait()
+            work(open_queue(storage, [({"x": number}, {}) for number in range(5)]), partial(keep, done))
+        return done
+
+    with ThreadPoolExecutor(2) as pool:
+        done = [trial for worker in [pool.submit(process) for _ in range(2)] for trial in worker.result()]
+    assert sorted(x for _, x in done) == list(range(5))
+
+
+def test_of_trials_that_score_the_same_a_kill_does_not_decide_which_is_chosen(database):
+    with connected(database) as storage:
+        queue = open_queue(storage, [({"x": number}, {}) for number in range(3)])
+
+        def interrupted(trial: optuna.Trial) -> float:
+            raise KeyboardInterrupt
+
+        for _ in range(2):  # the first trial, and the second one
+            with pytest.raises(KeyboardInterrupt):
+                work(queue, interrupted)
+        work(queue, partial(keep, []))
+        assert [first_number(trial) for trial in queue.trials(TrialState.COMPLETE)] == [2, 0, 1]
+        assert _best(queue).params == {"x": 0}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+import psutil
 import pytest
 import torch
 import yaml
@@ -205,6 +206,18 @@ def test_workers_share_a_search_and_leave_no_log(call, recipe, tmp_path):
     space = write_space(tmp_path, {RATE: [1e-3]}, objectives=["quality", "latency"])
     status, _, errors = call("search", recipe, "--space", space, "--out", tmp_path / "other", "--workers", "2")
     assert status == 2 and "--workers: several on one machine spoil each other's latency" in errors
+
+
+def test_workers_end_with_the_process_that_started_them(recipe, tmp_path):
+    space = write_space(tmp_path, {RATE: [1e-3, 2e-3, 3e-3]}, sampler="grid")
+    process = command(recipe, space, tmp_path / "s", "--workers", "2", "--set", "evaluate=[]")
+    while not (tmp_path / "s" / "worker-2.log").exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate()
+    assert children and not psutil.wait_procs(children, timeout=60)[1]
 
 
 def test_short_memory_fails_a_trial_and_a_full_disk_ends_the_search(call, recipe, tmp_path, monkeypatch):

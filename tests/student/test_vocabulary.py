@@ -79,6 +79,16 @@ def test_rows_are_kept_and_new_ones_are_means(tiny_encoder_dir: Path, tokenizer:
     assert rows[8].tolist() == table[old["[UNK]"]].tolist()
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_padding_stays_the_piece_that_it_was(tiny_encoder_dir: Path, tokenizer: dict[str, Any], named: bool) -> None:
+    source = load_encoder(tiny_encoder_dir)
+    source.network.config.pad_token_id = 0
+    if not named:  # by the tokenizer; the network names it in any case
+        source.hf_tokenizer.pad_token = None
+    student = with_tokenizer(source, with_pieces(tokenizer, ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]", "river"]))
+    assert (student.network.config.pad_token_id, student.pad_id) == (3, 3)
+
+
 def test_a_language_models_head_goes_along(tiny_encoder_dir: Path, tokenizer: dict[str, Any]) -> None:
     source = load_encoder(tiny_encoder_dir, head="mlm")
     source.network.get_output_embeddings().bias.data = source.network.get_output_embeddings().bias.data + 0.5

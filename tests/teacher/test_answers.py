@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from potstill.models.encoder import EncoderModel
+from helpers.families import save_family
 from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING, Field
 from potstill.teacher.answers import prepare_teacher
@@ -28,17 +29,25 @@ def test_the_teacher_is_cut_to_the_highest_layer_that_is_read(tiny_encoder_dir):
             torch.testing.assert_close(found[field], expected[field], atol=1e-5, rtol=0)
 
 
-def test_a_normalisation_above_the_stack_does_not_reach_the_layer_that_is_read(tiny_encoder_dir):
-    from transformers import AutoModel, ModernBertConfig
-
-    special = {"pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
-    sizes = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 64}
-    network = AutoModel.from_config(ModernBertConfig(vocab_size=300, **sizes, **special))
-    model = EncoderModel(network, load_encoder(tiny_encoder_dir).hf_tokenizer, max_length=64).eval()
-    tokens = {"input_ids": torch.tensor([[2, 9, 10, 3]]), "attention_mask": torch.ones(1, 4, dtype=torch.long)}
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("modernbert", 3),  # a normalisation above the stack, which would reach the layer that is read: one layer more
+        ("megatron-bert", 3),  # likewise; it is called `ln`
+        ("xlm-roberta-xl", 3),  # likewise, beside the stack and not above it
+        ("albert", 4),  # one layer, four times: nothing to cut
+        ("xlm", 4),  # four stacks of a layer's parts
+        ("longformer", 2),  # a list of the configuration is cut too
+    ],
+)
+def test_other_networks_give_what_they_gave_in_the_whole_model(name, layers, tmp_path):
+    folder = save_family(name, tmp_path, **({"n_layers": 4} if name == "xlm" else {"num_hidden_layers": 4}))
+    whole = load_encoder(folder)
+    ids = torch.tensor([[2, 9, 10, 3]])
     reads = [Field("hidden_states", 2)]
     with torch.no_grad():
-        expected = model(**tokens, reads=reads)[reads[0]]
-        found = prepare_teacher(model, reads)(**tokens, reads=reads)[reads[0]]
-    assert len(model.layers) == 3
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        expected = whole(ids, torch.ones_like(ids), reads=reads)[reads[0]]
+        cut = prepare_teacher(load_encoder(folder), reads)
+        found = cut(ids, torch.ones_like(ids), reads=reads)[reads[0]]
+    assert cut.backbone.config.num_hidden_layers == layers
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from potstill.check.cache import CacheEstimate, estimate_cache
 from potstill.check.cuts import check_cuts
 from potstill.check.dual import check_dual
+from potstill.check.models import Models, check_use, choose_machine, load_models
 from potstill.check.outline import Outline, outline_rows
 from potstill.check.plan import RunPlan, StagePlan
 from potstill.check.shapes import Sides, both_sizes, read_sides
 from potstill.check.student import check_kind, check_reach
-from potstill.check.teacher import check_head
+from potstill.check.teacher import label_rows, warn_of_chance
 from potstill.check.terms import Known, check_poolings, check_terms
 from potstill.check.vocabulary import check_coverage
 from potstill.corpus.read import Corpus, read_corpus
 from potstill.errors import PotstillError, collect, refuse
 from potstill.machine.cache import cache_folder
 from potstill.machine.files import require_space
-from potstill.recipe.recipe import AGREEMENT, EMBED, LAST, MLM, Recipe, Training
+from potstill.recipe.recipe import AGREEMENT, EMBED, LAST, MLM, Recipe
 from potstill.runtime.architecture import heads_of, layers_of, width_of
 from potstill.student.cuts import kept_layers
 from potstill.student.pieces import own_pieces
 from potstill.tasks.base import Task, load_tasks
-from potstill.tasks.labelled import labelled_set
+from potstill.tasks.labelled import has_labels, labelled_set, load_labelled
 
 if TYPE_CHECKING:
-    import torch
-
     from potstill.models.output import Field
     from potstill.objective.sizes import TermSpec
 
@@ -54,7 +54,12 @@ def outline_recipe(recipe: Recipe, place: str = "recipe") -> list[tuple[str, str
     Raises:
         PotstillErrors: everything wrong, at once.
     """
-    return outline_rows(recipe, *_checked(recipe, place))
+    plan, outline = _checked(recipe, place)
+    rows = outline_rows(recipe, plan, outline)
+    rows[1:1] = label_rows(plan.corpus, plan.teacher_folder)
+    if plan.teacher is not None:
+        warn_of_chance(plan.corpus, plan.teacher.model)
+    return rows
 
 
 @dataclass
@@ -78,14 +83,14 @@ def _checked(recipe: Recipe, place: str) -> tuple[RunPlan, Outline]:
     with collect() as attempt:
         _check_goal(recipe, attempt, place)
         read = _read(recipe, attempt, place)
-        device, precision = attempt(_choose_machine, recipe.training) or (None, None)
         stages = _check_stages(recipe, read, attempt, place)
         reads = [_teacher_reads(terms or []) for stage, terms in zip(recipe.stages, stages) if stage.share != 0]
-        if read.corpus and read.sides.teacher_folder and recipe.task != EMBED:
-            asked = {field.name for fields in reads for field in fields}
-            attempt(check_head, recipe, read.sides.teacher_folder, read.corpus, asked)
+        asked = {field.name for fields in reads for field in fields}
+        models = load_models(recipe, read.sides, read.corpus, asked, attempt) if read.corpus else Models()
+        attempt(check_use, recipe, models, stages, place)
+        device, precision = attempt(choose_machine, recipe.training, models) or (None, None)
         cache = _estimate(recipe, read, reads)
-        attempt(require_space, cache_folder(), cache.bytes if cache else 0, "the teacher's cache")
+        attempt(_require_cache, cache.bytes if cache else 0)
     assert read.corpus is not None and read.sides.source_folder is not None and device is not None and precision is not None
     plan = RunPlan(
         corpus=read.corpus,
@@ -97,6 +102,7 @@ def _checked(recipe: Recipe, place: str) -> tuple[RunPlan, Outline]:
         precision=precision,
         stages=[StagePlan(stage, terms or []) for stage, terms in zip(recipe.stages, stages)],
         pieces=read.pieces,
+        teacher=models.loaded,
     )
     return plan, Outline(read.sides, cache, any(reads), read.vocabulary, read.importance)
 
@@ -118,8 +124,12 @@ def _read(recipe: Recipe, attempt: Attempt, place: str) -> _Read:
     """Read tasks, texts and both sides' configurations, and attempt what these show of the student."""
     read = _Read(sides=read_sides(recipe, attempt))
     scored = [*recipe.evaluate, *([] if recipe.select in (AGREEMENT, LAST) else [recipe.select])]
-    own = attempt(labelled_set, recipe.task, recipe.data.dir) if recipe.labelled else None
-    read.tasks = attempt(load_tasks, scored, recipe.data.dir, own.tasks() if own else None) or []
+    numbered = recipe.data.labels or ()
+    own = attempt(labelled_set, recipe.task, recipe.data.dir, numbered) if recipe.labelled else None
+    opened = own.tasks() if own else {}
+    if numbered:  # what the recipe says of labels holds for every data set that it names
+        opened = {name: partial(load_labelled, name, recipe.data.dir, numbered) for name in scored if has_labels(name)} | opened
+    read.tasks = attempt(load_tasks, scored, recipe.data.dir, opened) or []
     if own or not recipe.labelled:
         read.corpus = attempt(read_corpus, recipe, own)
     corpus = read.corpus
@@ -128,9 +138,9 @@ def _read(recipe: Recipe, attempt: Attempt, place: str) -> _Read:
     sides = read.sides
     if corpus and sides.source_folder:
         read.pieces = attempt(own_pieces, recipe, corpus, sides.source_folder)
-        check_coverage(corpus, sides.source_folder, read.pieces, f"{place}: student")
+        attempt(check_coverage, corpus, sides.source_folder, read.pieces, f"{place}: student")
     if corpus and sides.teacher_folder and (sides.teacher_folder != sides.source_folder or read.pieces is not None):
-        check_coverage(corpus, sides.teacher_folder, None, f"{place}: teacher")
+        attempt(check_coverage, corpus, sides.teacher_folder, None, f"{place}: teacher")
     kept = attempt(kept_layers, recipe.student, corpus, sides.source_folder, layers_of(sides.source), place)
     read.layers, read.importance = kept or ([], None)
     attempt(check_cuts, recipe.student, sides.source, read.vocabulary, place)
@@ -150,7 +160,7 @@ def _check_stages(recipe: Recipe, read: _Read, attempt: Attempt, place: str) -> 
     known = Known(depth, deep, *both_sizes(recipe, sides, corpus), rows=_rows(recipe, corpus))
     found: list[list[TermSpec] | None] = []
     for stage in recipe.stages:
-        if read.layers and (recipe.teacher is None or deep):
+        if read.layers and (recipe.teacher is None or sides.teacher):
             terms = attempt(check_terms, recipe, stage, known, place)
             pooling, dense = sides.student_pooled
             attempt(check_reach, recipe, stage, terms or (), depth, corpus.kind if corpus else "", "" if dense else pooling, place)
@@ -162,12 +172,9 @@ def _check_stages(recipe: Recipe, read: _Read, attempt: Attempt, place: str) -> 
     return found
 
 
-def _choose_machine(training: Training) -> tuple[torch.device, torch.dtype]:
-    """The device and the precision of a run, chosen here and nowhere else."""
-    from potstill.machine.precision import choose_device, choose_precision
-
-    device = choose_device(training.device)
-    return device, choose_precision(training.precision, device)
+def _require_cache(size: int) -> None:
+    """Check that there is a cache folder, with `size` bytes free. A PotstillError comes through where there is none, or no room."""
+    require_space(cache_folder(), size, "the teacher's cache")
 
 
 def _require_fit(task: Any, recipe: Recipe, corpus: Corpus | None, place: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from potstill.check.cache import CacheEstimate
@@ -11,7 +12,7 @@ from potstill.check.cuts import cut_rows
 from potstill.check.plan import RunPlan
 from potstill.check.shapes import Sides, left_out_row
 from potstill.check.vocabulary import saved_by
-from potstill.recipe.recipe import Recipe, Stage
+from potstill.recipe.recipe import EMBED, Recipe, Stage
 from potstill.recipe.student import BiLSTMStudent, StaticStudent, Student, TransformerStudent
 from potstill.runtime.architecture import layers_of, width_of
 
@@ -65,6 +66,7 @@ def _teacher_rows(recipe: Recipe, found: Outline) -> Rows:
     without = "none: the teacher runs in every step" if found.teaches else "none: no term reads the teacher"
     return [
         ("teacher", f"{recipe.teacher.model}: {layers_of(teacher)} layers, width {width_of(teacher)}"),
+        *_folder_rows(recipe, "teacher's folder", found.sides.teacher_folder),
         ("teacher cache", found.cache.line() if found.cache else without),
     ]
 
@@ -73,11 +75,21 @@ def _student_rows(recipe: Recipe, plan: RunPlan, found: Outline) -> Rows:
     student, sides = recipe.student, found.sides
     width, source = width_of(sides.source), sides.source
     rows = [("student", f"{student_row(student, plan.layers, layers_of(source))}, width {student.hidden or width}")]
+    if recipe.teacher is None or student.model is not None:  # else it is the teacher's
+        rows += _folder_rows(recipe, "source's folder", sides.source_folder)
     if left_out := left_out_row(recipe, sides.student_pooled, sides.source_pooled):
         rows.append(("left out", left_out))
     if plan.pieces:
         rows.append(("vocabulary", saved_by(plan.pieces, int(source.get("vocab_size") or 0), student.table_width or width)))
     return rows + cut_rows(student, source, plan.layers, found.vocabulary, found.importance)
+
+
+def _folder_rows(recipe: Recipe, title: str, folder: Path | None) -> Rows:
+    """What a sentence-transformers folder says beside its modules, and which of its prompts are not used; none where it says nothing."""
+    from potstill.models.sentence_format import read
+
+    notes = read(folder).notes() if folder is not None and recipe.task == EMBED else []
+    return [(title, "; ".join(notes))] if notes else []
 
 
 def student_row(student: Student, layers: list[int], total: int) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from potstill.objective.sizes import TermSpec
     from potstill.tasks.base import Task
+    from potstill.teacher.make import LoadedTeacher
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class RunPlan:
         precision: to autocast to; float32 for not at all.
         stages: in the recipe's order.
         pieces: of the student's own vocabulary, in the order of their numbers; None where it keeps its source's.
+        teacher: loaded; None where the recipe has none.
     """
 
     corpus: Corpus
@@ -49,3 +51,4 @@ class RunPlan:
     precision: torch.dtype
     stages: list[StagePlan] = field(default_factory=list)
     pieces: list[str] | None = None
+    teacher: LoadedTeacher | None = None

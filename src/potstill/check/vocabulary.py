@@ -7,22 +7,28 @@ from pathlib import Path
 
 from potstill.corpus.coverage import warn_of_unknown
 from potstill.corpus.read import Corpus
-from potstill.student.pieces import _strings, tokenizer_of
+from potstill.errors import PotstillError
+from potstill.student.pieces import strings_of, tokenizer_of
 
 
 def check_coverage(corpus: Corpus, folder: Path, pieces: Sequence[str] | None, place: str) -> None:
     """Warn where a model does not know the words of the training texts.
 
     Args:
+        corpus: the training texts.
+        folder: the model's.
         pieces: instead of the folder's own.
+        place: what the warning is about.
     """
-    tokenizer = tokenizer_of(folder)
-    if tokenizer is not None and pieces is not None:
+    try:
+        tokenizer = tokenizer_of(folder)
+    except PotstillError:  # which is told where the model is loaded
+        return
+    if pieces is not None:
         from potstill.student.vocabulary import with_pieces
 
         tokenizer = with_pieces(tokenizer, pieces)
-    if tokenizer is not None:
-        warn_of_unknown(tokenizer, _strings(corpus.texts), place)
+    warn_of_unknown(tokenizer, strings_of(corpus.texts), place)
 
 
 def saved_by(pieces: Sequence[str], before: int, width: int) -> str:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from potstill.cli import show
 from potstill.errors import PotstillError, PotstillWarning, refuse
 from potstill.machine import processes
+from potstill.machine.files import is_full
+from potstill.runtime.folder import TAGGING, TOKENIZER
+
+if TYPE_CHECKING:
+    from potstill.evaluation.subject import Subject
+    from potstill.runtime.tokens import Text
 
 app = typer.Typer(
     name="potstill",
@@ -31,16 +38,27 @@ SetOption = Annotated[
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, an exported ONNX folder, or a hub name.")
 ]
-ThreadsOption = Annotated[Optional[int], typer.Option(min=1, help="Threads to pin; default: every core.")]
+
+
+def _threads(threads: Optional[int]) -> Optional[int]:
+    from potstill.machine.hardware import require_threads
+
+    require_threads(threads)
+    return threads
+
+
+ThreadsOption = Annotated[Optional[int], typer.Option(min=1, callback=_threads, help="Threads to pin; default: every core.")]
 
 
 def main() -> None:
     """Run the command that `sys.argv` names.
 
-    A PotstillError is printed as one line for each mistake and ends with status 2, as does a package that is not installed.
+    A PotstillError is printed as one line for each mistake and ends with status 2, as do a package that is not installed,
+    a full disk, and a system that starts no more threads.
 
     Raises:
         ModuleNotFoundError: a module of this package is missing, which is a bug.
+        Exception: any other bug.
     """
     if processes.count() == 1:  # torchrun has signals of its own
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was written aside is cleared away
@@ -56,6 +74,21 @@ def main() -> None:
             raise
         print(f"error: this needs {error.name}, which is not installed; pip install 'potstill[train]'", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        said = _of_the_machine(error)
+        if said is None:
+            raise
+        print(f"error: {said}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _of_the_machine(error: Exception) -> Optional[str]:
+    """What to say of an error that is no bug, since the machine has no more to give; None: it may well be a bug."""
+    if "can't start new thread" in str(error):
+        return "threads: the system starts no more of them; end other programs, or raise `ulimit -u`"
+    if is_full(error):
+        return f"{getattr(error, 'filename', None) or tempfile.gettempdir()}: no space is left on the disk; free some"
+    return None
 
 
 def _one_voice() -> AbstractContextManager[None]:
@@ -175,10 +208,12 @@ def encode(
     from potstill.data.files.lines import read_lines
     from potstill.evaluation.subject import open_subject
     from potstill.machine.files import write_aside
+    from potstill.runtime.decode import require_finite
 
     _quiet()
     texts = [line for _, line in read_lines(file)]
     vectors = open_subject(model, threads=threads).encode(texts, "encode")
+    require_finite(vectors, model, "vectors")
     with write_aside(out) as aside, aside.open("wb") as stream:
         np.save(stream, vectors)
     show.pairs(str(out), [("vectors", f"{vectors.shape[0]:,} × {vectors.shape[1]}")])
@@ -192,7 +227,8 @@ def predict(
         typer.Argument(
             metavar="FILE",
             help="Texts, one a line; .csv, .tsv, .jsonl or .ndjson with text and, for pairs, text_pair; "
-            "to tag words, .jsonl or .ndjson with tokens, or .conll and .txt with one word a line. Each may end in .gz too.",
+            "to tag words, .jsonl or .ndjson with tokens, .conll with one word a line, or .txt with either words or texts. "
+            "Each may end in .gz too.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="The .jsonl file to write: one object a text, in the file's order.")],
@@ -211,9 +247,26 @@ def predict(
     if subject.predict is None:
         refuse(model, "has no head: it gives vectors, no labels", "use `potstill encode`, or name a model that was fine-tuned")
     texts = read_file(file, subject.head)
+    if subject.head == TAGGING:
+        texts = _split(texts, subject)
     found = answers(subject.head, subject.labels, subject.run(texts, "predict"), texts)
     write_text(out, "".join(dumps(answer, ensure_ascii=False) + "\n" for answer in found))
     show.pairs(str(out), [("predictions", f"{len(found):,}"), ("kind", subject.head), ("labels", ", ".join(subject.labels) or "a number")])
+
+
+def _split(texts: list[Text], subject: Subject) -> list[Text]:
+    """Texts to be tagged as lists of words, split as the model's tokenizer splits them."""
+    if all(isinstance(text, list) for text in texts):
+        return texts
+    from potstill.runtime.tokens import load_tokenizer, words_of
+
+    if subject.format == "onnx":
+        tokenizer = load_tokenizer(subject.path / TOKENIZER, 1 << 20)
+    else:
+        from potstill.models import loading
+
+        tokenizer = loading.load_tokenizer(subject.path).backend_tokenizer
+    return [words_of(tokenizer, text) if isinstance(text, str) else text for text in texts]
 
 
 @app.command()
@@ -255,7 +308,7 @@ def quickstart(
     steps.teacher_folder()  # checked before anything is collected
     console.print("[bold]teacher[/]   the real all-MiniLM-L6-v2, checksum right")
     data, run = out / "data", out / "run"
-    if not (resume and data.is_dir()):
+    if not (resume and steps.is_collected(data)):
         if run.exists() and not resume:
             refuse(run, "holds a run already", "add --resume, choose another --out, or delete it")
         docs = steps.collect(data, seed=13)

@@ -7,7 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from potstill.data.python.python_docs import PAIRS, PythonDocs, write_python_docs
+from potstill.data.python.python_docs import CORPUS, PAIRS, PythonDocs, write_python_docs
 from potstill.errors import PotstillError
 from potstill.machine.files import sha256_of
 from potstill.recipe.file import override, read_recipe
@@ -62,6 +62,11 @@ def collect(folder: Path, seed: int) -> PythonDocs:
         seed: of the choice of sentences and held-out questions.
     """
     return write_python_docs(folder, seed, max_sentences=SENTENCES)
+
+
+def is_collected(folder: Path) -> bool:
+    """Whether `collect` has written all of it under the folder; a kill may have come between its two files."""
+    return all((folder / part).is_file() for part in (CORPUS, PAIRS))
 
 
 def train(data: Path, out: Path, *, overrides: tuple[str, ...] = (), resume: bool = False) -> Run:

@@ -17,9 +17,11 @@ from potstill.errors import PotstillError
 from potstill.evaluation.cost import measure_pass
 from potstill.evaluation.evaluate import evaluate
 from potstill.evaluation.subject import TORCH_INT8
-from potstill.machine.files import write_text
+from potstill.machine.cache import expanded
+from potstill.machine.files import kind_of_place, write_text
 from potstill.recipe.recipe import Recipe
 from potstill.report.grouped import Group, group_runs
+from potstill.report.shape import at_home
 from potstill.results import RESULTS_FILE, Record, Run, machine, read_run
 from potstill.runtime.folder import ONNX, STUDENT
 from potstill.tasks.base import COST, load_tasks
@@ -72,12 +74,12 @@ def compare(
         raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")
     targets = [Path(target).absolute() for target in (html, csv, markdown) if target is not None]
     for number, target in enumerate(targets):
-        if target.is_dir():
+        if kind_of_place(target) == "a folder":
             raise PotstillError(target, "is a folder", "name a file")
         if target in targets[:number]:
             raise PotstillError(target, "is to hold two things", "name a file for each")
     preset = read_preset(like) if like is not None else None
-    plain = [Path(name).expanduser() for name in baseline]
+    plain = [expanded(name) for name in baseline]
     named = _named(_each_once([*names, *baseline]), preset, data, threads)
     folders = [each.folder for each in named if each.folder is not None]
     require_one_task([each.run for each in named if each.folder is not None], folders)
@@ -100,14 +102,14 @@ def _each_once(names: Sequence[str | Path]) -> list[str]:
     """The names, each place once: a run set beside itself would look like two seeds."""
     places: dict[str, str] = {}
     for name in map(str, names):
-        folder = Path(name).expanduser()
-        places.setdefault(str(folder.resolve()) if folder.exists() else name, name)
+        folder = expanded(name)
+        places.setdefault(str(folder.resolve()) if kind_of_place(folder) else name, name)
     return list(places.values())
 
 
 def _named(names: Sequence[str], preset: Preset | None, data: Path | None, threads: int | None) -> list[Named]:
-    folders = {name: Path(name).expanduser() for name in names}
-    models = [name for name, folder in folders.items() if preset is not None and not (folder / RESULTS_FILE).is_file()]
+    folders = {name: expanded(name) for name in names}
+    models = [name for name, folder in folders.items() if preset is not None and kind_of_place(folder / RESULTS_FILE) != "a file"]
     for name in models:
         if data is None:
             raise PotstillError(name, "is no finished run, and to score a model takes data", "add --data DIR, or name a run folder")
@@ -165,8 +167,8 @@ def _alone(record: Record) -> Run:
 def _whereabouts(folder: Path | None, record: Record) -> tuple[str | None, str]:
     """What to open for a record, and its precision; None where the record's weights were not kept."""
     if record.role == "teacher":  # if the teacher is itself a run, its student was the teacher
-        own = Path(record.model).expanduser() / STUDENT
-        return str(own) if own.is_dir() else record.model, "auto"
+        own = at_home(record.model) / STUDENT
+        return str(own) if kind_of_place(own) == "a folder" else record.model, "auto"
     if folder is None or record.role == "model":
         return record.model, "auto"
     part, precision = PARTS.get(record.role, (None, ""))

@@ -13,7 +13,7 @@ from potstill.comparison.published import LikeTable
 from potstill.comparison.sheet import sheet_columns
 from potstill.comparison.summary import summary
 from potstill.errors import PotstillError
-from potstill.machine.files import write_text
+from potstill.machine.files import kind_of_place, write_text
 from potstill.report.grouped import group_runs
 from potstill.report.page import render, spans
 from potstill.results import read_metrics, read_run
@@ -36,7 +36,7 @@ def write_comparison(folders: Sequence[Path], html: Path, like: LikeTable | None
     """
     if not folders and like is None:
         raise PotstillError("compare", "no run is named", "name at least one run folder")
-    if html.is_dir():
+    if kind_of_place(html) == "a folder":
         raise PotstillError(html, "is a folder", f"name a file, for example {html / 'report.html'}")
     runs = [read_run(folder) for folder in folders]
     require_one_task(runs, folders)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 
 from potstill.corpus.words import replaceable, whole_words
 from potstill.errors import PotstillError
 from potstill.machine.progress import progress
 from potstill.models.encoder import CPU_BATCH_TOKENS, GPU_BATCH_TOKENS
 from potstill.runtime.batching import length_batches
+from potstill.runtime.folder import ATTENTION_MASK, INPUT_IDS
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -52,7 +54,8 @@ def masked_candidates(
         first.
 
     Raises:
-        PotstillError: the tokenizer has no mask token, or the network has no head over the vocabulary.
+        PotstillError: the tokenizer has no mask token, no piece of it is a whole word, or the network has no head over the
+            vocabulary.
     """
     if tokenizer.mask_token_id is None:
         raise PotstillError("augment", "the model's tokenizer has no mask token", "take neighbours in the embedding table instead")
@@ -61,6 +64,8 @@ def masked_candidates(
     device = next(network.parameters()).device
     batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS)
     words = whole_words(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
+    if not words:
+        raise PotstillError("augment", "no piece of the model's vocabulary is a whole word", "leave augmentation out")
     allowed = torch.tensor(list(words), device=device)
     names = list(words.values())
     found: list[list[list[str]]] = []
@@ -89,7 +94,9 @@ def _chunk(
 ) -> list[list[list[str]]]:
     spans = [replaceable(text) for text in texts]
     found: list[list[list[str]]] = [[[] for _ in row] for row in spans]
-    encoded = tokenizer(list(texts), list(texts), truncation="longest_first", max_length=max_length, return_offsets_mapping=True)
+    encoded = tokenizer(
+        list(texts), list(texts), truncation="longest_first", max_length=max_length, return_offsets_mapping=True, return_attention_mask=True
+    )
     places = [  # (text, number of the word in it, its token), one for each word of a single piece
         (number, order, token)
         for number, row in enumerate(spans)
@@ -98,10 +105,12 @@ def _chunk(
     ]
     for rows in length_batches([len(encoded["input_ids"][number]) for number, _, _ in places], batch_tokens):
         batch = [places[row] for row in rows]
-        keys = [key for key in tokenizer.model_input_names if key in encoded]
-        inputs = tokenizer.pad({key: [encoded[key][number] for number, _, _ in batch] for key in keys}, return_tensors="pt")
+        keys = [key for key in dict.fromkeys([*tokenizer.model_input_names, ATTENTION_MASK]) if key in encoded]
+        # By hand, and at the right: a tokenizer may pad at the left, where tokens have other places, or name no padding piece.
+        padding = dict.fromkeys(keys, 0) | {INPUT_IDS: tokenizer.pad_token_id or network.config.pad_token_id or 0}
+        inputs = {key: pad_sequence([torch.tensor(encoded[key][number]) for number, _, _ in batch], True, padding[key]) for key in keys}
         at = (torch.arange(len(batch)), torch.tensor([token for _, _, token in batch]))
-        inputs["input_ids"][at] = tokenizer.mask_token_id
+        inputs[INPUT_IDS][at] = tokenizer.mask_token_id
         scores = _logits_at(network, {key: value.to(allowed.device) for key, value in inputs.items()}, at)[:, allowed].float()
         # Room for the word itself in small and large letters.
         best = scores.topk(min(k + 3, len(names)), dim=-1).indices.cpu().numpy()

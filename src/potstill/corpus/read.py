@@ -11,6 +11,7 @@ import numpy as np
 
 from potstill.data.files.texts import read_groups, read_texts
 from potstill.errors import PotstillError, collect, refuse
+from potstill.machine.files import kind_of_place
 from potstill.models.source import model_folder
 from potstill.recipe.part import TextSource
 from potstill.recipe.recipe import EMBED, MLM, Recipe
@@ -35,6 +36,7 @@ class Corpus:
         groups: (n, v) numbers of texts that belong together: a text, its pair or again itself, and
             maybe a hard negative; None where no loss reads pairs.
         has_label: (n,) bool, of which texts the data knows the label; None: of all.
+        numbered: as in data.splits.LabelledData.
     """
 
     texts: list[Any]
@@ -45,6 +47,7 @@ class Corpus:
     gold: Any = None
     groups: Any = None
     has_label: Any = None
+    numbered: list[str] = field(default_factory=list)
 
 
 def read_corpus(recipe: Recipe, own: LabelledSet | None = None) -> Corpus:
@@ -61,11 +64,11 @@ def read_corpus(recipe: Recipe, own: LabelledSet | None = None) -> Corpus:
     for key in ("texts", "pairs"):
         if getattr(recipe.data, key):
             raise PotstillError(f"data.{key}", f"are not read by the labelled task {recipe.task}", "drop them, or set task: embed")
-    return _labelled(recipe, own or labelled_set(recipe.task, recipe.data.dir))
+    return _labelled(recipe, own or labelled_set(recipe.task, recipe.data.dir, recipe.data.labels or ()))
 
 
 def _unlabelled(recipe: Recipe) -> Corpus:
-    for key in ("augment", "transfer"):
+    for key in ("augment", "transfer", "labels"):
         if getattr(recipe.data, key):
             raise PotstillError(f"data.{key}", f"is for labelled tasks, and the task is {recipe.task}", "drop it")
     kind = EMBED if recipe.task == EMBED else MLM
@@ -120,7 +123,7 @@ def _paired_texts(source: TextSource, recipe: Recipe) -> list[tuple[str, ...]]:
 def _local(source: TextSource, recipe: Recipe) -> str | Path:
     """Where a source lies. A data set's hub name is no path under `dir`."""
     local = Path(recipe.data.dir) / source.path
-    return source.path if source.format == "dataset" and not local.exists() else local
+    return source.path if source.format == "dataset" and kind_of_place(local) is None else local
 
 
 def _labelled(recipe: Recipe, own: LabelledSet) -> Corpus:
@@ -135,7 +138,15 @@ def _labelled(recipe: Recipe, own: LabelledSet) -> Corpus:
         if data.kind == CLASSIFICATION and np.ptp(train.labels) == 0:
             drawn = f"the {len(train)} drawn have one label, {data.labels[int(train.labels[0])]!r}"
             raise PotstillError("data.limit", drawn, "at least two classes are needed to learn from: keep more rows")
-    corpus = Corpus(list(train.texts), list(data.dev.texts), train.labels, data.kind, data.labels, data.dev.labels)
+    corpus = Corpus(
+        list(train.texts),
+        list(data.dev.texts),
+        train.labels,
+        data.kind,
+        data.labels,
+        data.dev.labels,
+        numbered=data.numbered,
+    )
     return _with_transfer(corpus, recipe) if recipe.data.transfer else corpus
 
 

@@ -24,6 +24,7 @@ STOP_WORDS = frozenset(
 )
 # Letters alone, with no digit or underscore on either side, and no part of a contraction ("don't"); the owner in
 # "the dog's tail" is a word, though.
+CONTINUES = "##"  # WordPiece's mark
 _WORD = re.compile(r"(?<!\w)(?<!\w['’])[^\W\d_]{2,}(?!\w)(?!['’](?!s\b)\w)")
 
 
@@ -35,7 +36,7 @@ def replaceable(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _WORD.finditer(text) if match.group().lower() not in STOP_WORDS]
 
 
-def whole_words(pieces: Sequence[str]) -> dict[int, str]:
+def whole_words(pieces: Sequence[str | None]) -> dict[int, str]:
     """The pieces of a vocabulary that are whole words and may replace another word: number → word.
 
     WordPiece marks the pieces that continue a word (`##ing`). Byte-level BPE and SentencePiece mark
@@ -43,10 +44,13 @@ def whole_words(pieces: Sequence[str]) -> dict[int, str]:
     signs, special tokens, single letters and stop words are left out.
 
     Args:
-        pieces: the vocabulary, in the order of the numbers.
+        pieces: the vocabulary, in the order of the numbers; None for a number without a piece.
     """
-    marker = "" if any(piece.startswith("##") for piece in pieces) else next((m for m in "Ġ▁" if any(p.startswith(m) for p in pieces)), "")
-    words = {number: piece[len(marker) :] for number, piece in enumerate(pieces) if piece.startswith(marker)}
+    # The commonest mark: what another kind marks with may be a piece like any other, as RoBERTa's "##" is, of Markdown.
+    counts = {mark: sum(piece.startswith(mark) for piece in pieces if piece) for mark in (CONTINUES, "Ġ", "▁")}
+    commonest = max(counts, key=lambda mark: counts[mark])
+    marker = "" if commonest == CONTINUES or not counts[commonest] else commonest
+    words = {number: piece[len(marker) :] for number, piece in enumerate(pieces) if piece and piece.startswith(marker)}
     return {
         number: word
         for number, word in words.items()

@@ -10,9 +10,9 @@ import numpy as np
 from tokenizers import Encoding, Tokenizer
 
 from potstill.machine.progress import progress
-from potstill.runtime.tokens import CHUNK, Text, TokenizedTexts, cutting_to
+from potstill.runtime.tokens import CHUNK, Text, TokenizedTexts, cutting_to, encoded
 
-# A token's place in one number: the text, its part (a side of a pair, or a word of a text given as words; 0: special), its last character.
+# A token's place in one number: the text, its part (a side of a pair; 0: special), its last character.
 TEXT, PART = 40, 20
 NOWHERE = -1
 
@@ -73,14 +73,13 @@ def _places(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int) -> np.
     Instead of its last character, a special token has its number among the special tokens of its text.
     """
     cutter = cutting_to(tokenizer, max_length)
-    words = bool(len(texts)) and isinstance(texts[0], list)
     found = []
     with progress("align", len(texts)) as advance:
         for start in range(0, len(texts), CHUNK):
-            encodings = cutter.encode_batch(list(texts[start : start + CHUNK]), is_pretokenized=words)
+            encodings = encoded(cutter, texts, start, offsets=True)
             lengths = [len(encoding) for encoding in encodings]
             ends = np.fromiter((end for encoding in encodings for _, end in encoding.offsets), dtype=np.int64)
-            parts = np.fromiter(chain.from_iterable(_parts(encoding, words) for encoding in encodings), dtype=np.int64)
+            parts = np.fromiter(chain.from_iterable(map(_parts, encodings)), dtype=np.int64)
             number = np.repeat(np.arange(start, start + len(encodings)), lengths)
             special = parts == 0
             # How many special tokens stand before it in its text.
@@ -91,9 +90,8 @@ def _places(tokenizer: Tokenizer, texts: Sequence[Text], max_length: int) -> np.
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
-def _parts(encoding: Encoding, words: bool) -> list[int]:
-    numbers = encoding.word_ids if words else encoding.sequence_ids
-    return [0 if special else 1 + (number or 0) for number, special in zip(numbers, encoding.special_tokens_mask)]
+def _parts(encoding: Encoding) -> list[int]:
+    return [0 if special else 1 + (number or 0) for number, special in zip(encoding.sequence_ids, encoding.special_tokens_mask)]
 
 
 def _segments(tokens: TokenizedTexts, places: np.ndarray, common: np.ndarray) -> Segments:

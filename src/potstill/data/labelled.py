@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,10 +13,14 @@ from numpy.typing import NDArray
 
 from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.registry import OUTSIDE
-from potstill.runtime.folder import CLASSIFICATION, REGRESSION, TAGGING
+from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING
 from potstill.runtime.tokens import Text
 
 Labels = NDArray[Any] | list[NDArray[np.int64]]
+
+LARGEST = 1e18  # of a score: its square, the squared error, is finite in fp32, and so is the sum of a batch of them
+WHOLE = re.compile(r"([+-]?\d+)(?:\.0*)?", re.ASCII)  # a whole number, also as a fraction
+LONGEST = 1000  # characters of a label's name: what is longer is a text in the wrong column
 
 
 class Row(NamedTuple):
@@ -55,7 +60,9 @@ class Examples:
         return Examples([self.texts[row] for row in rows], labels)
 
 
-def examples_of(rows: Iterable[Row], kind: str, names: Sequence[str] | None, source: object) -> tuple[Examples, list[str]]:
+def examples_of(
+    rows: Iterable[Row], kind: str, names: Sequence[str] | None, source: object, numbered: Sequence[str] = ()
+) -> tuple[Examples, list[str]]:
     """Turn the labels of rows into numbers.
 
     Args:
@@ -64,6 +71,8 @@ def examples_of(rows: Iterable[Row], kind: str, names: Sequence[str] | None, sou
         names: the label set, in the order of the numbers. None: it is collected from these rows, whose
             labels must then differ.
         source: the file, for errors about the whole of it.
+        numbered: names in the order of the labels' numbers, which are then the label set. Rows may have the numbers in
+            place of the names, and one-hot lists in place of lists of names: a 0 or a 1 for each of the names.
 
     Returns:
         The examples, and the label set ([] for a regression). A collected set is sorted by value where
@@ -71,23 +80,28 @@ def examples_of(rows: Iterable[Row], kind: str, names: Sequence[str] | None, sou
 
     Raises:
         PotstillError: there are no rows; the set is collected, and all rows are labelled alike; at its
-            row: a label is missing or outside the set, a score is not a finite number, or one row has a
-            text where another has a pair.
+            row: a label is missing, too long, outside the set, twice in one list of labels, or the number of
+            an earlier one in another spelling ("1.0" beside "1"); a score is not a finite number, or larger than LARGEST;
+            one row has a text where another has a pair.
     """
     rows = list(rows)
     if not rows:
         raise PotstillError(source, "holds no examples", "name a file with at least one row")
-    for row in rows:
-        if isinstance(row.text, tuple) != isinstance(rows[0].text, tuple):
-            raise PotstillError(row.place, "some rows have one text and some a pair", "give text_pair in every row or in none")
+    _require_one_form(rows)
     texts = [row.text for row in rows]
     if kind == REGRESSION:
         scores = np.array([_score(row) for row in rows], dtype=np.float32)
         if names is None and np.ptp(scores) == 0:
             raise PotstillError(source, f"all {len(rows)} scores are {scores[0]:g}", "scores that differ are needed to learn from")
         return Examples(texts, scores), []
-    parts = [_names_in(row, kind) for row in rows]  # names of the labels of each row
-    known = list(names) if names is not None else _label_set(parts, kind, source)
+    if kind == MULTILABEL and numbered:
+        rows = _out_of_one_hot(rows, numbered)
+    parts = [_names_in(row, kind, numbered) for row in rows]  # names of the labels of each row
+    if kind != TAGGING:
+        _require_one_spelling(rows, parts)
+    known = _label_set(parts, kind, source) if names is None else list(names)
+    if numbered:
+        known, parts = list(numbered), _called(parts, numbered)
     number = {name: position for position, name in enumerate(known)}
     for row, part in zip(rows, parts, strict=True):
         for name in part:
@@ -103,6 +117,12 @@ def examples_of(rows: Iterable[Row], kind: str, names: Sequence[str] | None, sou
     return Examples(texts, marks), known
 
 
+def _require_one_form(rows: Sequence[Row]) -> None:
+    for row in rows:
+        if isinstance(row.text, tuple) != isinstance(rows[0].text, tuple):
+            raise PotstillError(row.place, "some rows have one text and some a pair", "give text_pair in every row or in none")
+
+
 def _label_set(parts: Sequence[Sequence[str]], kind: str, source: object) -> list[str]:
     found = {name for part in parts for name in part}
     if kind == TAGGING:
@@ -112,19 +132,76 @@ def _label_set(parts: Sequence[Sequence[str]], kind: str, source: object) -> lis
     if len({frozenset(part) for part in parts}) == 1:
         same = shown(parts[0][0] if len(parts[0]) == 1 else list(parts[0]))
         raise PotstillError(source, f"all {len(parts)} rows have the same label, {same}", "at least two classes are needed to learn from")
-    if all(name.isdecimal() for name in found):
-        return sorted(found, key=lambda name: (int(name), name))
+    if all(name.isascii() and name.isdecimal() for name in found):
+        return sorted(found, key=lambda name: (len(name.lstrip("0")), name.lstrip("0"), name))  # by value: int() has a limit
     return sorted(found)
 
 
-def _names_in(row: Row, kind: str) -> list[str]:
+def _called(parts: list[list[str]], numbered: Sequence[str]) -> list[list[str]]:
+    """The labels of each row by name, where all rows have numbers, but for numbers that no name has; else as they are."""
+    number = {str(position): name for position, name in enumerate(numbered)}
+    found = {name for part in parts for name in part}
+    if found <= set(numbered) or not all(name.isascii() and name.isdecimal() for name in found):
+        return parts
+    return [[number.get(name, name) for name in part] for part in parts]
+
+
+def _out_of_one_hot(rows: Sequence[Row], numbered: Sequence[str]) -> Sequence[Row]:
+    """The rows with lists of names, where all of them have one-hot lists; else as they are."""
+    marks = [_marks(row.label) for row in rows]
+    if any(each is None or len(each) != len(numbered) for each in marks):
+        return rows
+    return [
+        row._replace(label=[name for name, mark in zip(numbered, each or (), strict=True) if mark])
+        for row, each in zip(rows, marks, strict=True)
+    ]
+
+
+def _marks(label: Any) -> list[bool] | None:
+    """A list of 0 and 1, however they are written; None of anything else."""
+    if not isinstance(label, list) or not all(isinstance(each, (bool, int, float, str)) for each in label):
+        return None
+    written = [{"0": 0, "1": 1, "0.0": 0, "1.0": 1}.get(each.strip()) if isinstance(each, str) else each for each in label]
+    return [bool(each) for each in written] if all(each in (0, 1) for each in written) else None
+
+
+def _require_one_spelling(rows: Sequence[Row], parts: Sequence[Sequence[str]]) -> None:
+    """Check that no two labels are one number: a table of fractions and whole numbers has one class as 1 and as 1.0.
+
+    Raises:
+        PotstillError: at the row of the second spelling.
+    """
+    spelling: dict[str, str] = {}
+    for row, part in zip(rows, parts, strict=True):
+        for name in part:
+            whole = WHOLE.fullmatch(name)
+            if whole and spelling.setdefault(whole[1], name) != name:
+                problem = f"label {shown(name)} is {shown(spelling[whole[1]])} in an earlier row"
+                raise PotstillError(row.place, problem, "write a label in one way")
+
+
+def _names_in(row: Row, kind: str, numbered: Sequence[str]) -> list[str]:
     if kind == CLASSIFICATION:
         return [_name(row.label, row.place)]
     if kind == TAGGING:
         return list(row.label)  # checked word by word where it was read
     if not isinstance(row.label, list):
         raise PotstillError(row.place, f"the labels are {shown(row.label)}, not a list", 'write a list of names: ["a", "b"], or []')
-    return [_name(label, row.place) for label in row.label]
+    marks = _marks(row.label)
+    if marks and not all(isinstance(label, (str, int)) and not isinstance(label, bool) for label in row.label):
+        raise PotstillError(row.place, f"the labels are {shown(row.label)}", _one_hot(numbered))
+    names = [_name(label, row.place) for label in row.label]
+    if len(set(names)) < len(names):
+        twice = next(name for position, name in enumerate(names) if name in names[:position])
+        way_out = "write every label once" + (f"; {_one_hot(numbered)}" if marks else "")
+        raise PotstillError(row.place, f"names label {shown(twice)} twice: {shown(row.label)}", way_out)
+    return names
+
+
+def _one_hot(numbered: Sequence[str]) -> str:
+    if numbered:
+        return f"a one-hot list has as many 0 and 1 as data.labels has names, {len(numbered)}, in every row"
+    return "of one-hot lists of 0 and 1 give data.labels, the names of their columns"
 
 
 def _name(label: Any, place: str) -> str:
@@ -134,6 +211,8 @@ def _name(label: Any, place: str) -> str:
         raise PotstillError(place, "the label is missing", "every row needs one")
     if not isinstance(label, str):
         raise PotstillError(place, f"the label is {shown(label)}", "a label is a name or a whole number")
+    if len(label.strip()) > LONGEST:
+        raise PotstillError(place, f"the label has {len(label.strip()):,} characters: {shown(label)}", f"a name has at most {LONGEST:,}")
     return label.strip()
 
 
@@ -146,4 +225,6 @@ def _score(row: Row) -> float:
         score = math.nan
     if not math.isfinite(score):
         raise PotstillError(row.place, f"the score {shown(row.label)} is not a number", "a score is a finite number")
+    if abs(score) > LARGEST:
+        raise PotstillError(row.place, f"the score {shown(row.label)} is too large", f"a score lies between -{LARGEST:g} and {LARGEST:g}")
     return score

@@ -26,7 +26,7 @@ class MixedTexts:
     Source: Zhao et al. 2019, version 1, "dual training".
 
     Args:
-        first: a tokenizer.
+        first: a tokenizer; texts are cut at the side that its truncation names.
         second: another one, which splits texts into the same words.
         texts: the n texts.
         shift: what is added to the numbers of the second's pieces: the size of the first vocabulary.
@@ -53,6 +53,7 @@ class MixedTexts:
     ) -> None:
         self.shift, self.probability, self.max_length, self.pad_id = shift, probability, max_length, pad_id
         around = first.encode("").ids  # what stands before and after a text
+        self.left = (first.truncation or {}).get("direction") == "left"  # where a text is cut
         self.before, self.after = around[: len(around) // 2], around[len(around) // 2 :]
         self.sides: tuple[Side, Side] = (_cut(first, texts, title), _cut(second, texts, title))
         counts = [np.array([words[end - 1] if end > start else -1 for start, end in pairwise(offsets)]) for _, words, offsets in self.sides]
@@ -90,8 +91,10 @@ class MixedTexts:
         ids, row = ids[order], row[order]
         room = self.max_length - len(self.before) - len(self.after)
         lengths = np.bincount(row, minlength=len(rows))
-        column = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        ids, row, column = (part[column < room] for part in (ids, row, column))
+        skipped = np.maximum(lengths - room, 0) if self.left else np.zeros_like(lengths)
+        column = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths + skipped, lengths)
+        kept_columns = (0 <= column) & (column < room)
+        ids, row, column = ids[kept_columns], row[kept_columns], column[kept_columns]
         lengths = np.minimum(lengths, room)
         padded = np.full((len(rows), int(lengths.max(initial=0)) + len(self.before) + len(self.after)), self.pad_id, dtype=np.int64)
         padded[:, : len(self.before)] = self.before

@@ -30,12 +30,15 @@ class LabelledData:
         kind: of runtime.folder.HEADS.
         labels: the label set, in the order of the labels' numbers; [] for a regression.
         splits: those of SPLITS that exist with labels → the function that reads them.
+        numbered: the same labels, in the order of the numbers by which a model without names for them means them; []
+            where the data does not say.
     """
 
     name: str
     kind: str
     labels: list[str]
     splits: Mapping[str, Callable[[], Examples]]
+    numbered: list[str] = field(default_factory=list)
     _examples: dict[str, Examples] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def reported(self) -> Examples:

@@ -201,8 +201,10 @@ def _watch(model: ModelProto, names: list[str], encoder: Encoder, texts: Sequenc
         feeds = encoder.feeds(texts[start : start + ROWS])
         mask = feeds[ATTENTION_MASK].astype(bool)  # (b, l)
         for name, padded in zip(names, session.run(names, feeds), strict=True):
-            # (b, l, k) → (tokens, k); what a head reads of a whole text has no axis of tokens: (b, k)
-            values = padded[mask] if padded.ndim == 3 else padded
+            # (b, l, k) → (tokens, k). What a head reads of a whole text has no axis of tokens, (b, k), what tells of distances no axis of
+            # texts, (2 l, k), and an expert may read no token at all.
+            values = padded[mask] if padded.shape[:2] == mask.shape and padded.ndim == 3 else padded.reshape(-1, padded.shape[-1])
+            values = values if len(values) else np.zeros((1, padded.shape[-1]), padded.dtype)
             low[name] = np.minimum(low.get(name, np.inf), values.min(0))
             high[name] = np.maximum(high.get(name, -np.inf), values.max(0))
             if kept < TOKENS:

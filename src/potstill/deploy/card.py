@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from potstill.machine.files import write_text
 from potstill.report.scores import primary_metric, primary_score, task_title
-from potstill.runtime.folder import CLASSIFICATION, EMBED, MODEL, MULTILABEL, QUANTIZED, README, REGRESSION, TAGGING
+from potstill.runtime.folder import CLASSIFICATION, CONFIG, EMBED, MODEL, MULTILABEL, QUANTIZED, README, REGRESSION, TAGGING, read_config
 
 TEMPLATE = Path(__file__).parent / "card.md.j2"
 
@@ -73,6 +74,7 @@ def write_card(
         kind=kind,
         exported=exported,
         normalize=normalize,
+        prompt=_escaped(json.dumps(prompt, ensure_ascii=False)) if (prompt := _prompt(folder)) else "",
         dtype="q8" if quantized else "fp32",
         file="sentences.conll" if kind == TAGGING else "texts.csv",
         tuned=tuned and exported,
@@ -80,6 +82,15 @@ def write_card(
         threads=threads.pop() if len(threads) == 1 else None,
     )
     write_text(folder / README, f"{card}\n")
+
+
+def _prompt(folder: Path) -> str:
+    """What a model's folder puts before every text; "" for nothing."""
+    if (folder / CONFIG).is_file():
+        return read_config(folder).prompt
+    from potstill.models.sentence_format import read
+
+    return read(folder).prompt
 
 
 def _results(records: Sequence[Mapping[str, Any]], role: str, pipeline: str) -> list[Any]:

@@ -19,6 +19,7 @@ from potstill.deploy.quiet import quiet
 from potstill.errors import PotstillError
 from potstill.machine.files import require_space, write_aside
 from potstill.machine.progress import progress
+from potstill.models.source import first_words, library_reads
 from potstill.runtime.encoder import Encoder, Logits
 from potstill.runtime.folder import (
     ATTENTION_MASK,
@@ -122,7 +123,8 @@ def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
     mask[1, length // 2 :] = 0
     inputs = {INPUT_IDS: ids, ATTENTION_MASK: mask} | ({TOKEN_TYPES: 1 - mask} if model.reads_types else {})
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
-    try:
+    problem = f"a {type(model.network).__name__} cannot be exported by torch.onnx"
+    with library_reads(place, problem, "export a BERT or MPNet encoder"):
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 Graph().eval(),
@@ -139,25 +141,29 @@ def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
 
                 # Its weights in the operator's order of gates, not put in order in every call.
                 fold_constants(program.model, input_size_limit=LIMIT, output_size_limit=LIMIT)
-            program.save(str(file), external_data=False)
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-        kind = type(model.network).__name__
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise PotstillError(place, f"a {kind} cannot be exported by torch.onnx ({reason})", "export a BERT or MPNet encoder") from error
+    with quiet():
+        program.save(str(file), external_data=False)
 
 
 def _write_description(model: EncoderModel, folder: Path, teacher: str | None) -> None:
     # Readers choose the class by it, and a network that was never saved does not have it yet.
     model.network.config.architectures = [type(model.network).__name__]
     model.network.config.save_pretrained(folder)
-    model.hf_tokenizer.save_pretrained(folder)
+    model.save_tokenizer(folder)
     settings_file = folder / "tokenizer_config.json"
     settings = json.loads(settings_file.read_text(encoding="utf-8"))
     settings_file.write_text(json.dumps(settings | {"model_max_length": model.max_length}, indent=2) + "\n", encoding="utf-8")
     # With the truncation that the vectors were made with.
     model.tokenizer.save(str(folder / TOKENIZER))
     embedding, encoder = model.parameter_counts()
-    of_vectors: dict[str, Any] = {"pooling": model.pooling, "normalize": model.normalize} if model.head == EMBED else {}
+    layout = model.layout
+    of_vectors: dict[str, Any] = {
+        "pooling": model.pooling,
+        "normalize": layout.normalize and layout.truncated is None,  # what is cut has no unit length any more
+        "prompts": dict(layout.prompts),
+        "default_prompt_name": layout.default_prompt_name,
+        "similarity": layout.similarity,
+    }
     ExportConfig(
         max_length=model.max_length,
         dimension=model.dimension,
@@ -167,16 +173,21 @@ def _write_description(model: EncoderModel, folder: Path, teacher: str | None) -
         labels=model.labels,
         pad_id=model.pad_id,
         teacher=teacher,
-        **of_vectors,
+        **(of_vectors if model.head == EMBED else {}),
     ).write(folder)
 
 
 def _check(model: EncoderModel, folder: Path, texts: Sequence[Text], place: str) -> None:
+    """Compare torch and onnxruntime on texts.
+
+    Raises:
+        PotstillError: they differ, or onnxruntime does not run the graph on a text, as where the conversion fixed a size.
+    """
     encoder = Encoder(folder, precision="fp32")
     for checked in _samples(suited(texts[:CHECKED], model.head), model.head, model.max_length):
         expected = model.encode(checked) if model.head == EMBED else model.predict(checked)
         # A budget of one token puts every text in a batch of its own.
-        for batch, found in (("in batches", encoder.run(checked)), ("alone", encoder.run(checked, batch_tokens=1))):
+        for batch, found in (("in batches", _run(encoder, checked, place)), ("alone", _run(encoder, checked, place, batch_tokens=1))):
             difference = _difference(found, expected)
             if not difference <= TOLERANCE:  # so that NaN fails too
                 raise PotstillError(
@@ -184,6 +195,16 @@ def _check(model: EncoderModel, folder: Path, texts: Sequence[Text], place: str)
                     f"texts {batch} differ by {difference:.1e} between torch and onnxruntime, {TOLERANCE:.0e} are allowed",
                     "report it, with the model",
                 )
+
+
+def _run(encoder: Encoder, texts: Sequence[Any], place: str, **settings: Any) -> Logits:
+    try:
+        return encoder.run(texts, **settings)
+    except Exception as error:
+        if not type(error).__module__.startswith("onnxruntime"):  # its errors have no class in common
+            raise
+        problem = f"onnxruntime does not run the exported graph ({first_words(error, 120)})"
+        raise PotstillError(place, problem, "export a BERT or MPNet encoder") from error
 
 
 def _samples(texts: Sequence[Text], kind: str, max_length: int) -> list[list[Any]]:

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError, did_you_mean, shown
+from potstill.machine.cache import expanded
+from potstill.machine.hardware import require_threads
 from potstill.results import RESULTS_FILE, Role
 from potstill.runtime.folder import CONFIG, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, read_config
 from potstill.tasks.base import Predictor
@@ -76,9 +78,10 @@ def open_subject(
         PotstillError: nothing of that name, no weights in it, weights that cannot be loaded, or a
             pooling or a length for an exported file, which has its own.
     """
+    require_threads(threads)
     if precision not in PRECISIONS:
         raise PotstillError("precision", f"unknown value {shown(precision)}", did_you_mean(precision, PRECISIONS))
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if not folder.is_dir():
         if folder.exists():
             raise PotstillError(name, "is a file", "name the folder that holds the model")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from potstill.errors import PotstillError
 from potstill.machine.files import sha256_of, write_text
 
 FORMAT = 3
@@ -53,11 +54,36 @@ def fingerprint(folder: Path) -> dict[str, str]:
 
 
 def cache_folder() -> Path:
-    """`POTSTILL_CACHE`, else potstill's folder in the user's cache folder."""
-    named = os.environ.get("POTSTILL_CACHE")
-    if named:
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "potstill"
+    """`POTSTILL_CACHE`, else potstill's folder in the user's cache folder.
+
+    Raises:
+        PotstillError: neither a variable of the environment nor the system says where that is.
+    """
+    if named := os.environ.get("POTSTILL_CACHE"):
+        return expanded(named, "POTSTILL_CACHE")
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "potstill"
+    try:
+        return Path.home() / ".cache" / "potstill"
+    except RuntimeError as error:  # no HOME, and a user that the system has no entry for, as in a container
+        raise PotstillError("cache", f"the home folder is not known ({error})", "set POTSTILL_CACHE to a folder") from error
+
+
+def expanded(path: str | Path, place: object = None) -> Path:
+    """A path with `~` and `~name` at its beginning replaced by that user's home folder.
+
+    Args:
+        path: as the user wrote it.
+        place: where it stands, for the error; default the path itself.
+
+    Raises:
+        PotstillError: the home folder is not known.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        where, problem = (path, "") if place is None else (place, f"{path}: ")
+        raise PotstillError(where, f"{problem}the home folder is not known", "name the folder without ~") from error
 
 
 def cached_json(name: str, folder: Path, texts: Sequence[str], settings: dict[str, Any], compute: Callable[[], Any]) -> Any:

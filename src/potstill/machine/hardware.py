@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from potstill.errors import PotstillError
+
+PER_CORE = 16  # threads that may be asked for on each usable core: far more than help, far fewer than a system holds
+
 
 def cpu_flags() -> frozenset[str]:
     """Instruction-set flags of the processor as Linux names them; none on other systems."""
@@ -27,3 +31,19 @@ def cpuinfo() -> list[tuple[str, str]]:
 def usable_cores() -> int:
     """Cores that this process may use, which may be fewer than the machine has; at least 1."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def require_threads(threads: int | None) -> None:
+    """Check that no more threads are asked for than the machine can bear.
+
+    Args:
+        threads: how many; None for a library's own choice.
+
+    Raises:
+        PotstillError: there are fewer than 1, or more than PER_CORE for each usable core.
+    """
+    most = PER_CORE * usable_cores()
+    if threads is not None and not 1 <= threads <= most:
+        raise PotstillError(
+            "threads", f"{threads} is not from 1 to {most}, which are {PER_CORE} for each usable core", "leave it out to use every core"
+        )

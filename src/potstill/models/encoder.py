@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,14 @@ from potstill.machine.progress import progress
 from potstill.models import heads, sentence_format
 from potstill.models.output import EMBEDDING, INSIDE, LOGITS, POOLED, STATES, EncoderOutput, Field
 from potstill.models.pooling import CLS_POOLER, WEIGHTED, mean, pooler_of, pooling_named
+from potstill.models.sentence_format import Layout, Normalize, lower_cased, width_behind
 from potstill.registry import EMBED, MLM
 from potstill.runtime.batching import length_batches
-from potstill.runtime.folder import TAGGING
-from potstill.runtime.tokens import Text, TokenizedTexts, by_word, tokenize
+from potstill.runtime.folder import TAGGING, TOKEN_TYPES, prompted
+from potstill.runtime.tokens import Text, TokenizedTexts, by_word, cut_to, require_words, tokenize
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 ONLY_EMBEDDING, ONLY_LOGITS = frozenset({EMBEDDING}), frozenset({LOGITS})
 # What passes between layers should stay in the processor's cache: BERT-base in bf16 encodes three times as
@@ -32,22 +34,34 @@ CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 1024, 65536
 
 
 class EncoderModel(nn.Module):
-    """A text encoder: a transformers network with a pooling and a normalisation, or with a head.
+    """A text encoder: a transformers network and the way from its hidden states to a vector, or one with a head.
 
     Args:
         network: an AutoModel, or a model with a head of models/heads.py.
         hf_tokenizer: its fast tokenizer. `tokenizer` is a bare copy of it, without padding, truncating
             to `max_length`; it is what every text goes through, so that torch and the runtime agree.
-        pooling: a name of models/pooling.py; of a model without a head, like the next two.
-        normalize: whether vectors are scaled to unit length.
-        max_length: tokens a text is cut to, special tokens included.
-        dense: layers between pooling and normalisation, as some sentence-transformers folders have.
-        layer_weights: (layers + 1,) of the pooling "weighted"; default: all the same.
+        pooling: a name of models/pooling.py; default the layout's, else mean. Of a model without a head, like all but
+            `max_length`.
+        normalize: whether vectors are scaled to unit length at the end; default the layout's, which is yes where it is
+            silent.
+        max_length: tokens a text is cut to, special tokens included; default the layout's, else 128.
+        layout: what a sentence-transformers folder says; default nothing. Where another pooling than its own is asked
+            for, its weights of layers are left out.
+        dense, layer_weights: of the layout, where there is none.
         head: "embed" for a network whose language-model head is for training alone; default: what the network is.
 
     Attributes:
         head: "embed" without one, else a name of heads.HEADS.
         labels: what the logits stand for, in their order; empty for "embed", "mlm" and "regression".
+        pooling: name of the pooling.
+        token_steps: what is done to token vectors before they are pooled.
+        dense: what is done to vectors behind the pooling, named after its first kind: the checkpoints of a stopped run
+            hold its tensors under that name.
+        layer_weights: (layers + 1,) as Layout has them, or None.
+
+    Raises:
+        PotstillError: the pooling asks for layers that the network has not, or its vectors are not as wide as what
+            stands behind it reads.
     """
 
     def __init__(
@@ -55,9 +69,10 @@ class EncoderModel(nn.Module):
         network: PreTrainedModel,
         hf_tokenizer: PreTrainedTokenizerFast,
         *,
-        pooling: str = "mean",
-        normalize: bool = True,
-        max_length: int = 128,
+        pooling: str | None = None,
+        normalize: bool | None = None,
+        max_length: int | None = None,
+        layout: Layout | None = None,
         dense: Sequence[nn.Module] = (),
         layer_weights: Tensor | None = None,
         head: str | None = None,
@@ -68,22 +83,26 @@ class EncoderModel(nn.Module):
         self.network = network
         self.head = head or heads.kind_of(network)
         self.labels = heads.labels_of(network, self.head)
-        self.hf_tokenizer = hf_tokenizer
+        if layout is None:
+            own = dense or ([] if normalize is False else [Normalize()])
+            layout = Layout(layer_weights if pooling == WEIGHTED else None, pooling=pooling, dense=own)
+        layout = _settled(layout, pooling, normalize, network)
+        max_length = max_length or layout.max_length or 128
+        self.hf_tokenizer = hf_tokenizer = lower_cased(hf_tokenizer) if layout.lower_case else hf_tokenizer
         self.tokenizer = Tokenizer.from_str(hf_tokenizer.backend_tokenizer.to_str())
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(max_length)
-        if pooling == CLS_POOLER:
-            pooling, dense = "cls", pooler_of(network)
-        self.pooling, self.normalize, self.max_length = pooling, normalize, max_length
-        self._pool = pooling_named(pooling)
+        cut_to(self.tokenizer, max_length, hf_tokenizer.truncation_side)
+        self.pooling, self.max_length, self._said = str(layout.pooling), max_length, layout.without_steps()
+        self._pool = pooling_named(self.pooling)
         self._pool.numbers(int(network.config.num_hidden_layers))  # told now, not at the first text
-        self.dense = nn.Sequential(*dense)
+        self.token_steps = nn.Sequential(*layout.token_steps)
+        self.dense = nn.Sequential(*layout.dense)
         self.layer_weights: nn.Parameter | None = None
-        if pooling == WEIGHTED:
-            count = int(network.config.num_hidden_layers) + 1
-            fits = layer_weights is not None and len(layer_weights) == count  # a cut student has other layers
-            found = layer_weights.detach().float().clone() if layer_weights is not None and fits else torch.ones(count)
-            self.layer_weights = nn.Parameter(found)
+        if layout.layer_weights is not None or self.pooling == WEIGHTED:
+            count, told = int(network.config.num_hidden_layers) + 1, layout.layer_weights
+            fits = told is not None and len(told) == count  # a cut student has other layers
+            self.layer_weights = nn.Parameter(told.detach().float().clone() if told is not None and fits else torch.ones(count))
+        if self.head == EMBED:
+            _ = self.dimension  # told now too
 
     @property
     def backbone(self) -> PreTrainedModel:
@@ -112,10 +131,26 @@ class EncoderModel(nn.Module):
         return stacks[0]
 
     @property
+    def layout(self) -> Layout:
+        """What a sentence-transformers folder has to say of it; its steps are the model's own, no copies."""
+        weights = None if self.layer_weights is None else self.layer_weights.detach()
+        steps = {"layer_weights": weights, "token_steps": list(self.token_steps), "pooling": self.pooling, "dense": list(self.dense)}
+        return replace(self._said, **steps, max_length=self.max_length)  # type: ignore[arg-type]
+
+    @property
+    def normalize(self) -> bool:
+        """Whether the last step scales vectors to unit length."""
+        return self.layout.normalize
+
+    @property
+    def prompt(self) -> str:
+        """What is put before every text; "" for nothing, and of a model with a head."""
+        return self._said.prompt if self.head == EMBED else ""
+
+    @property
     def dimension(self) -> int:
         """Width of the vectors that `encode` gives."""
-        widths = [module.out_features for module in self.dense if isinstance(module, nn.Linear)]
-        return int(widths[-1] if widths else self._pool.width(self.width))
+        return width_behind(self.dense, self._pool.width(width_behind(self.token_steps, self.width, "pooling")), "pooling")
 
     @property
     def width(self) -> int:
@@ -139,7 +174,11 @@ class EncoderModel(nn.Module):
 
     @property
     def _has_types(self) -> bool:
-        return (getattr(self.backbone.config, "type_vocab_size", 0) or 0) > 1
+        """Whether the network is given token types: as in transformers, only where its tokenizer names them."""
+        config = self.backbone.config
+        # A siamese network of this package's own could not tell the texts apart without them.
+        named = TOKEN_TYPES in self.hf_tokenizer.model_input_names or getattr(config, "siamese", False)
+        return named and (getattr(config, "type_vocab_size", 0) or 0) > 1
 
     def forward(
         self,
@@ -162,7 +201,7 @@ class EncoderModel(nn.Module):
             The fields with the shapes that models/output.py gives; under a `logit_mask` the logits are (n, vocabulary).
         """
         wanted = frozenset(reads) if reads is not None else (ONLY_EMBEDDING if self.head == EMBED else ONLY_LOGITS)
-        deep = EMBEDDING in wanted and self._pool.layers != "last"
+        deep = EMBEDDING in wanted and self._reads_layers
         layered = deep or any(field.name in STATES for field in wanted)
         inside = [field for field in wanted if field.name in INSIDE]
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "return_dict": True}
@@ -192,7 +231,7 @@ class EncoderModel(nn.Module):
         return recording(self.layers, wanted)
 
     def embed(self, states: Sequence[Tensor], mask: Tensor) -> Tensor:
-        """Pool and normalise in fp32: a half-precision norm overflows at 65504.
+        """Pool in fp32, with what stands before the pooling and behind it.
 
         Args:
             states: every hidden state (b, l, d), the embedding output first; the last one alone will
@@ -202,15 +241,37 @@ class EncoderModel(nn.Module):
         Returns:
             (b, dimension).
         """
-        read = states[-1:] if self._pool.layers == "last" else [states[number] for number in self._pool.numbers(len(states) - 1)]
-        vectors = self.dense(self._pool(read, mask, self.layer_weights))
-        return nn.functional.normalize(vectors.float(), dim=-1) if self.normalize else vectors
+        weights = self.layer_weights
+        if weights is not None and self._pool.reduce != WEIGHTED:  # the mean of all states is pooled as if it were the last one
+            read: Sequence[Tensor] = [_mixed(states, weights)]
+        elif self._pool.layers == "last":
+            read = states[-1:]
+        else:
+            read = [states[number] for number in self._pool.numbers(len(states) - 1)]
+        return self.dense(self._pool([self.token_steps(state) for state in read], mask, weights))
+
+    @property
+    def _reads_layers(self) -> bool:
+        """Whether a vector is made of more than the last hidden state."""
+        return self._pool.layers != "last" or self.layer_weights is not None
+
+    def tokenize(self, texts: Sequence[Text], max_length: int | None = None, title: str = "") -> TokenizedTexts:
+        """Texts in the tokenizer's pieces, with the prompt before each.
+
+        A PotstillError from runtime.tokens.tokenize comes through.
+
+        Args:
+            texts: strings and pairs; or lists of words, all of them.
+            max_length: tokens that each is cut to; default the model's.
+            title: of a progress bar; none without one.
+        """
+        return tokenize(self.tokenizer, prompted(self.prompt, texts), max_length or self.max_length, title)
 
     def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> np.ndarray:
         """Compute the vectors of texts, in eval mode.
 
         Args:
-            texts: n texts; they are sorted by length and batched.
+            texts: n texts; the prompt is put before each, and they are sorted by length and batched.
             batch_tokens: padded tokens a batch at most; default by the device.
             title: of a progress bar; none without one.
 
@@ -222,7 +283,7 @@ class EncoderModel(nn.Module):
         """
         if self.head != EMBED:
             raise PotstillError(f"model ({self.head})", "has a head and gives no vectors", "predict with it, or encode with its backbone")
-        tokens = tokenize(self.tokenizer, texts, self.max_length, title and "tokenize")
+        tokens = self.tokenize(texts, title=title and "tokenize")
         vectors = np.zeros((len(tokens), self.dimension), dtype=np.float32)
         for rows, output in self.run(tokens, ONLY_EMBEDDING, batch_tokens, title):
             vectors[rows] = output.embedding.float().cpu().numpy()
@@ -246,7 +307,9 @@ class EncoderModel(nn.Module):
         """
         if self.head in (EMBED, MLM):
             raise PotstillError(f"model ({self.head})", "has no classification head", "fine-tune it on a task first")
-        tokens = tokenize(self.tokenizer, texts, self.max_length, title and "tokenize")
+        if self.head == TAGGING:
+            require_words(texts)
+        tokens = self.tokenize(texts, title=title and "tokenize")
         found: list[np.ndarray] = [np.zeros(0, dtype=np.float32)] * len(tokens)
         for rows, output in self.run(tokens, ONLY_LOGITS, batch_tokens, title):
             logits = output.logits.float().cpu().numpy()
@@ -306,6 +369,11 @@ class EncoderModel(nn.Module):
         total = sum(p.numel() for name, p in self.named_parameters() if not name.startswith(unread))
         return tables, total - tables
 
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the tokenizer, with the names of what it gives: whoever loads it would take others for granted."""
+        self.hf_tokenizer.init_kwargs["model_input_names"] = list(self.hf_tokenizer.model_input_names)
+        self.hf_tokenizer.save_pretrained(folder)
+
     def save(self, folder: str | Path) -> None:
         """Write a folder that potstill, transformers and sentence-transformers load, whole or not at all.
 
@@ -313,13 +381,35 @@ class EncoderModel(nn.Module):
         """
         with write_aside(folder) as aside:
             network = self.backbone if self.head == EMBED else self.network
-            network.config.output_hidden_states = self.head == EMBED and self._pool.layers != "last"  # sentence-transformers asks it
+            network.config.output_hidden_states = self.head == EMBED and self._reads_layers  # sentence-transformers asks it
             network.save_pretrained(aside)
             self.hf_tokenizer.model_max_length = self.max_length
-            self.hf_tokenizer.save_pretrained(aside)
+            self.save_tokenizer(aside)
             if self.head == EMBED:
-                layout = sentence_format.Layout(self.pooling, self.normalize, self.max_length, list(self.dense), self.layer_weights)
-                sentence_format.write(aside, layout, len(self.layers), self.width)
+                sentence_format.write(aside, self.layout, len(self.layers), self.width)
+
+
+def _mixed(states: Sequence[Tensor], weights: Tensor) -> Tensor:
+    """Hidden states (b, l, d) and a weight for each → their weighted mean (b, l, d), in fp32."""
+    return torch.einsum("k,kbld->bld", weights / weights.sum(), torch.stack([state.float() for state in states]))
+
+
+def _settled(layout: Layout, pooling: str | None, normalize: bool | None, network: PreTrainedModel) -> Layout:
+    """A layout with the pooling and the normalisation that are asked for, each as it is where None is.
+
+    Raises:
+        PotstillError: a pooling of several layers, where only the last one's token vectors are what the layout's steps read.
+    """
+    if pooling == CLS_POOLER:
+        dense = [*pooler_of(network), *([Normalize()] if layout.normalize else [])]
+        layout = replace(layout.without_steps(), pooling="cls", dense=dense, max_length=layout.max_length)
+    elif pooling not in (None, layout.pooling):
+        layout = replace(layout, pooling=pooling, layer_weights=None)
+    layout = replace(layout, pooling=layout.pooling or "mean")
+    if layout.token_steps and pooling_named(layout.pooling or "").layers != "last":
+        problem = f"{layout.pooling} reads several layers, and the model changes the last one's token vectors before they are pooled"
+        raise PotstillError("pooling", problem, "choose mean, cls or max")
+    return layout if normalize is None else layout.normalized(normalize)
 
 
 def _state(tokens: Tensor, name: str, mask: Tensor) -> Tensor:
@@ -345,8 +435,35 @@ def keep_layers(model: EncoderModel, layers: Sequence[int]) -> None:
     parent, name = model.stack_place()
     stack = getattr(parent, name)
     setattr(parent, name, nn.ModuleList(stack[layer - 1] for layer in layers))
-    config = model.backbone.config  # the head's too: it is one object
+    keep_listed(model.backbone.config, layers)  # the head's too: it is one object
+
+
+def keep_listed(config: PretrainedConfig, layers: Sequence[int]) -> None:
+    """Make a configuration that of some layers alone: their number, and every list that has an entry for each layer.
+
+    Args:
+        config: it is changed in place.
+        layers: numbers from 1 of those that stay, in the order in which they will stand.
+    """
+    for key in listed(config):
+        setattr(config, key, [getattr(config, key)[layer - 1] for layer in layers])
     config.num_hidden_layers = len(layers)
     types = getattr(config, "layer_types", None)
-    if types:  # ModernBERT: which layers attend locally
-        config.layer_types = [types[layer - 1] for layer in layers]
+    if types and hasattr(config, "global_attn_every_n_layers"):  # an older word for it, which older readers go by
+        is_global = [kind == "full_attention" for kind in types]
+        fits = [every for every in range(1, len(types) + 1) if is_global == [n % every == 0 for n in range(len(types))]]
+        if fits:
+            config.global_attn_every_n_layers = fits[0]
+        else:
+            del config.global_attn_every_n_layers
+
+
+def listed(config: PretrainedConfig) -> list[str]:
+    """Names of a configuration's lists that have an entry for each layer.
+
+    ModernBERT has `layer_types` (which layers attend locally), Longformer `attention_window`.
+    """
+    # As long as the stack only by chance.
+    of_others = {"architectures", "eos_token_id", "languages", "pos_att_type", "type_vocab_sizes", "vocab_list"}
+    total = int(config.num_hidden_layers)
+    return [key for key, value in vars(config).items() if isinstance(value, (list, tuple)) and len(value) == total and key not in of_others]

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, shown
 from potstill.machine.files import read_json
+from potstill.models.source import library_reads
+from potstill.models.weights import load_weights
 from potstill.registry import EMBED, MLM
 from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING
 
@@ -25,6 +27,8 @@ HEADS = {
     TAGGING: ("AutoModelForTokenClassification", None),
     MLM: ("AutoModelForMaskedLM", None),
 }
+# What is read of a configuration as a number, by the names that transformers gives to every family's.
+NUMBERS = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 SUFFIXES = {"ForSequenceClassification": CLASSIFICATION, "ForTokenClassification": TAGGING, "ForMaskedLM": MLM}
 
 
@@ -53,31 +57,80 @@ def saved_kind(folder: Path) -> str:
 def saved_head(folder: Path) -> tuple[str, list[str]]:
     """What a folder's configuration says of its head; no network is loaded.
 
-    A PotstillError from read_json comes through: config.json cannot be read.
-
     Returns:
         The head's kind, "embed" for none, and the names of its logits in their order.
+
+    Raises:
+        PotstillError: config.json cannot be read, or a value in it is none that it can have.
     """
-    config = read_json(folder / "config.json")
+    file = folder / "config.json"
+    with library_reads(file):  # brackets ten thousand deep
+        config = read_json(file)
     config = config if isinstance(config, dict) else {}
-    kind = _kind(str((config.get("architectures") or [""])[0]))
+    architectures = config.get("architectures") or [""]
+    if not isinstance(architectures, list):
+        raise PotstillError(file, f"architectures is {shown(architectures)}", "a list of one name is needed")
+    kind = _kind(str(architectures[0]))
     # A configuration without names is one of two labels to transformers.
-    names = [str(name) for _, name in sorted((config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}).items(), key=_number)]
+    labels = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    if not isinstance(labels, dict) or not all(number.isdecimal() and len(number) < 10 for number in labels):
+        raise PotstillError(file, f"id2label is {shown(labels)}", "an object is needed, from the logits' numbers to their names")
+    names = [str(labels[number]) for number in sorted(labels, key=int)]
     if kind == CLASSIFICATION:
-        kind = _problem(config.get("problem_type"), len(names))
+        problem = config.get("problem_type")
+        known = [name for _, name in HEADS.values() if name]
+        if problem is not None and problem not in known:
+            raise PotstillError(file, f"problem_type is {shown(problem)}", f"known: {', '.join(known)}")
+        kind = _problem(problem, len(names))
     return kind, [] if kind in (EMBED, MLM, REGRESSION) else names
 
 
-def load_network(folder: Path, kind: str, labels: Sequence[str] = (), seed: int = 0) -> PreTrainedModel:
+def load_network(
+    folder: Path, config: PretrainedConfig, kind: str, labels: Sequence[str] = (), seed: int = 0, pooler: bool = False
+) -> PreTrainedModel:
     """Load a network with a head, in fp32.
 
-    Errors of transformers come through; models/loading.py puts them into one line.
+    A PotstillError from `load_weights` comes through: the folder's weights are not the network's.
 
     Args:
         folder: of a transformers model.
+        config: the folder's, as `load_config` reads it; what the head tells apart is written into it.
         kind: a name of HEADS, or "embed" for no head.
         labels: of a head made anew; where the folder's head has the same, it is kept. Without any, the folder's.
         seed: what a head, a decoder or a pooler that the folder lacks is drawn with.
+        pooler: whether BERT's pooler is read, so that the folder must have it.
+    """
+    import transformers
+
+    if kind == EMBED:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)  # of a pooler that the folder lacks
+            return load_weights(folder, transformers.AutoModel, config, head=False, pooler=pooler)
+    before = [str(name).casefold() for _, name in sorted(config.id2label.items())]  # type: ignore[union-attr]  # a head has labels
+    named = before != [f"label_{number}" for number in range(len(before))]  # else the data says what the logits mean
+    own = saved_head(folder)[0]
+    asked = [name.casefold() for name in labels] or (["score"] if kind == REGRESSION else before)
+    # Whether the folder's head is what is asked for. transformers itself sees only where the number of labels differs.
+    same = own in HEADS and HEADS[own][0] == HEADS[kind][0]
+    order = _order(asked, before) if same and named and kind != REGRESSION else None
+    kept = same and len(asked) == len(before) and (kind == REGRESSION or not named or order is not None)
+    if labels or kind == REGRESSION:
+        name_labels(config, kind, labels)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = load_weights(folder, getattr(transformers, HEADS[kind][0]), config, head=kept, pooler=False)
+        if labels and named and order is None:
+            _draw_output(network)
+        elif labels and order is not None:
+            _order_output(network, order)
+    return network
+
+
+def load_config(folder: Path) -> PretrainedConfig:
+    """A folder's configuration, as transformers reads it.
+
+    Raises:
+        PotstillError: it cannot be read, or is that of no encoder of texts; a size in it is no whole number.
     """
     import transformers
 
@@ -86,23 +139,14 @@ def load_network(folder: Path, kind: str, labels: Sequence[str] = (), seed: int 
     import potstill.models.static  # noqa: F401  # these tell transformers of themselves
 
     transformers.logging.set_verbosity_error()  # a head made anew is no news to whoever asked for it
-    if kind == EMBED:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # of a pooler that the folder lacks
-            return transformers.AutoModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True, trust_remote_code=False)
-    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    before = [str(name).casefold() for _, name in sorted(config.id2label.items())]
-    if labels or kind == REGRESSION:
-        name_labels(config, kind, labels)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = getattr(transformers, HEADS[kind][0]).from_pretrained(
-            folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, ignore_mismatched_sizes=True
-        )
-        named = before != [f"label_{number}" for number in range(len(before))]  # else the data says what the logits mean
-        if labels and named and before != [name.casefold() for name in labels]:
-            _draw_output(network)
-    return network
+    file = folder / "config.json"
+    with library_reads(file):
+        config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        found = {name: getattr(config, name, None) for name in NUMBERS}
+    for name, value in found.items():
+        if not (value is None or type(value) is int or (isinstance(value, float) and value.is_integer())):
+            raise PotstillError(file, f"{name} is {shown(value)}", "a whole number is needed")
+    return config
 
 
 def new_network(config: PretrainedConfig, kind: str, seed: int) -> PreTrainedModel:
@@ -224,6 +268,21 @@ def _draw_output(network: PreTrainedModel) -> None:
         torch.nn.init.zeros_(layer.bias)
 
 
+def _order(asked: Sequence[str], before: Sequence[str]) -> list[int] | None:
+    """The place of each of some labels among others; None where these are not the same ones, or not told apart."""
+    if sorted(asked) != sorted(before) or len(set(before)) != len(before):
+        return None
+    return [before.index(name) for name in asked]
+
+
+def _order_output(network: PreTrainedModel, order: Sequence[int]) -> None:
+    """Put the rows of the layer that gives the logits into another order: the same labels are told apart, numbered otherwise."""
+    layer, rows = output_layer(network), list(order)
+    with torch.no_grad():
+        for tensor in [layer.weight, *([] if layer.bias is None else [layer.bias])]:
+            tensor.copy_(tensor[rows].clone())
+
+
 def _kind(architecture: str) -> str:
     return next((kind for suffix, kind in SUFFIXES.items() if architecture.endswith(suffix)), EMBED)
 
@@ -232,7 +291,3 @@ def _problem(problem_type: str | None, labels: int | None) -> str:
     """What a head for sequences is for; transformers leaves the type empty until it has trained."""
     known = {name: kind for kind, (_, name) in HEADS.items() if name}
     return known.get(problem_type or "", REGRESSION if labels == 1 else CLASSIFICATION)
-
-
-def _number(item: tuple[str, str]) -> int:
-    return int(item[0])

@@ -58,6 +58,61 @@ def max(tokens: Tensor, mask: Tensor) -> Tensor:  # named as the field names it
     return tokens.masked_fill(mask.unsqueeze(-1) == 0, torch.finfo(tokens.dtype).min).amax(1)
 
 
+def mean_sqrt_len(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Sum over real tokens, divided by the square root of their number.
+
+    Args:
+        tokens: (b, l, d).
+        mask: (b, l) 1 at real tokens.
+
+    Returns:
+        (b, d); zeros for a text without a real token.
+    """
+    weights = mask.unsqueeze(-1).to(tokens.dtype)  # (b, l, 1)
+    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1.0).sqrt()
+
+
+def weighted_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean over real tokens, each weighted by its position: 1 for the first token, 2 for the next.
+
+    Source: Muennighoff 2022, SGPT.
+
+    Args:
+        tokens: (b, l, d), padded at the end.
+        mask: (b, l) 1 at real tokens.
+
+    Returns:
+        (b, d); zeros for a text without a real token.
+    """
+    weights = (mask.cumsum(1) * mask).unsqueeze(-1).to(tokens.dtype)  # (b, l, 1): 1, 2, … and 0 at padding
+    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1.0)
+
+
+def last_token(tokens: Tensor, mask: Tensor) -> Tensor:
+    """The last real token's vector.
+
+    Args:
+        tokens: (b, l, d), padded at the end.
+        mask: (b, l) 1 at real tokens.
+
+    Returns:
+        (b, d); zeros for a text without a real token.
+    """
+    last = (mask.cumsum(1) == mask.sum(1, keepdim=True)) & (mask > 0)  # (b, l), True at one token of a row
+    return (tokens * last.unsqueeze(-1).to(tokens.dtype)).sum(1)
+
+
+# What a pooling of one layer may do to its tokens, in the order in which sentence-transformers puts several one after the other.
+MODES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "cls": cls,
+    "max": max,
+    "mean": mean,
+    "mean_sqrt_len_tokens": mean_sqrt_len,
+    "weightedmean": weighted_mean,
+    "lasttoken": last_token,
+}
+SEVERAL = "+"  # between the names of modes whose vectors stand one after the other
+
 # Numbers of the hidden states that a pooling reads, of a model of n layers: 0 is the embedding output, n the last.
 # SimCSE's paper takes the embedding output for "first", its code layer 1 (issue 285 there): both have a name here.
 LAYERS: dict[str, tuple[Callable[[int], list[int]], str]] = {
@@ -80,7 +135,9 @@ class Pooling:
     Attributes:
         reduce: "mean" over tokens and layers alike; "max", the greatest value over all real tokens
             of all the layers together; "cls", the first token; "concat", each layer's mean over
-            tokens, one after the other; "weighted", like mean, each layer with a learned weight.
+            tokens, one after the other; "weighted", like mean, each layer with a learned weight. Of the
+            last layer alone any other name of MODES too, or several with SEVERAL between them, whose
+            vectors stand one after the other.
         layers: a name of LAYERS.
     """
 
@@ -100,6 +157,9 @@ class Pooling:
             "cls": "the first token's vector of",
             "concat": "each layer's mean over real tokens, one after the other, of",
             WEIGHTED: "mean over real tokens, each layer with a learned weight, of",
+            "mean_sqrt_len_tokens": "sum over real tokens, divided by the square root of their number, of",
+            "weightedmean": "mean over real tokens, the later ones weighing more, of",
+            "lasttoken": "the last real token's vector of",
         }
         return f"{how[self.reduce]} {LAYERS[self.layers][1]}"
 
@@ -125,7 +185,7 @@ class Pooling:
 
     def width(self, width: int) -> int:
         """Dimensions of the vector, of hidden states of `width`."""
-        return width * (len(LAYERS[self.layers][0](9)) if self.reduce == "concat" else 1)
+        return width * (len(LAYERS[self.layers][0](9)) if self.reduce == "concat" else len(self.reduce.split(SEVERAL)))
 
     def __call__(self, states: Sequence[Tensor], mask: Tensor, weights: Tensor | None = None) -> Tensor:
         """Pool in fp32.
@@ -136,15 +196,16 @@ class Pooling:
             weights: (layers,) of "weighted"; None weighs all the same.
 
         Returns:
-            (b, d); of "concat" (b, layers · d).
+            (b, d); of "concat" (b, layers · d), of several modes (b, modes · d).
         """
         import torch
 
         found = [state.float() for state in states]
-        if self.reduce == "cls":
-            return cls(found[-1], mask)
         if self.reduce == "max":
             return torch.stack([max(state, mask) for state in found]).amax(0)
+        if self.layers == "last":
+            vectors = [MODES[mode](found[-1], mask) for mode in self.reduce.split(SEVERAL)]
+            return vectors[0] if len(vectors) == 1 else torch.cat(vectors, dim=-1)
         means = [mean(state, mask) for state in found]
         if self.reduce == "concat":
             return torch.cat(means, dim=-1)
@@ -158,7 +219,7 @@ POOLINGS: dict[str, Pooling] = {
     for pooling in (
         *(Pooling("mean", layers) for layers in LAYERS),
         *(Pooling("max", layers) for layers in LAYERS),
-        Pooling("cls"),
+        *(Pooling(mode) for mode in MODES if mode not in ("mean", "max")),
         Pooling("concat", "last_two"),
         Pooling("concat", "last_four"),
         Pooling(WEIGHTED, "all"),
@@ -168,11 +229,13 @@ CLS_POOLER = "cls_pooler"  # not one more pooling, but cls with the network's ow
 
 
 def pooling_named(name: str, place: str = "pooling") -> Pooling:
-    """The pooling of that name.
+    """The pooling of that name; several names of MODES with SEVERAL between them make one too.
 
     Raises:
         PotstillError: there is none.
     """
+    if SEVERAL in name and all(mode in MODES for mode in name.split(SEVERAL)):
+        return Pooling(name)
     if name not in POOLINGS:
         raise PotstillError(place, f"unknown pooling {name!r}", did_you_mean(name, [*POOLINGS, CLS_POOLER]))
     return POOLINGS[name]
@@ -197,7 +260,7 @@ def check_pooling(name: str, total: int | None, place: str = "pooling") -> None:
 
 def describe() -> dict[str, str]:
     """Every name that a recipe may give → what it does."""
-    own = {CLS_POOLER: "the first token's vector through the network's own dense layer and tanh; a new one where it has none saved"}
+    own = {CLS_POOLER: "the first token's vector through the network's own dense layer and tanh"}
     return {name: pooling.describe() for name, pooling in POOLINGS.items()} | own
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from datetime import date
+import re
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from potstill.errors import PotstillError, PotstillErrors, did_you_mean, shown
+from potstill.errors import MANY, PotstillError, PotstillErrors, did_you_mean, shown
+from potstill.machine.files import kind_of_place
+from potstill.recipe.explained import explained, location_of, named
 from potstill.recipe.known import unknown_names
 from potstill.recipe.recipe import Recipe
-from potstill.recipe.yaml_text import UNREADABLE, dump, dump_inline, load
+from potstill.recipe.yaml_text import NotYaml, dump, dump_inline, load
 
 RECIPES = Path(__file__).parent / "shipped"
 LIKE = "like"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -34,12 +38,13 @@ def find_recipe(name: str) -> Path:
     Raises:
         PotstillError: neither exists.
     """
-    path = Path(name)
-    if len(name) < 1024 and path.is_file():
-        return path
-    known = shipped()
+    kind, known = kind_of_place(name) if name else None, shipped()  # no name is the working folder to pathlib
+    if kind == "a file":
+        return Path(name)
     if name in known:
         return known[name]
+    if kind is not None:
+        raise PotstillError(name, f"is {kind}, not the file of a recipe", "name a file, or a shipped recipe (potstill list recipes)")
     raise PotstillError(name[:100], "no such recipe file, and no shipped recipe of that name", did_you_mean(name, known))
 
 
@@ -109,8 +114,11 @@ def mapping(path: Path, remedy: str) -> dict[str, Any]:
         content = load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise PotstillError(path, f"cannot be read ({error.strerror})", "check its permissions") from error
-    except UNREADABLE as error:
-        raise PotstillError(path, f"is not YAML ({error})", "mend that line") from error
+    except UnicodeDecodeError as error:
+        raise PotstillError(path, f"is not a text ({error.reason} at byte {error.start:,})", "save it in UTF-8") from error
+    except NotYaml as error:
+        place = path if error.line is None else f"{path}:{error.line}"
+        raise PotstillError(place, f"is not YAML ({error.problem})", "mend that line" if error.line else "mend it") from error
     if not isinstance(content, dict):
         raise PotstillError(path, f"holds {type(content).__name__}, not a mapping", remedy)
     return content
@@ -141,7 +149,7 @@ def parse_recipe(content: dict[str, Any], place: str = "recipe") -> Recipe:
     except PotstillErrors as wrong:
         told = {error.place for error in wrong.errors}
         names = [error for error in unknown_names(content, place) if error.place not in told]
-        raise PotstillErrors([*wrong.errors, *names]) from None
+        raise PotstillErrors(wrong.errors if len(wrong.errors) > MANY else first([*wrong.errors, *names], place)) from None
 
 
 def checked(model: type[Model], content: Any, place: str) -> Model:
@@ -156,16 +164,53 @@ def checked(model: type[Model], content: Any, place: str) -> Model:
         PotstillErrors: every mistake, with its path, its value and the remedy.
     """
     try:
+        broken = first(list(islice(_broken_texts(content, place), MANY + 1)), place)
+    except RecursionError as error:
+        raise PotstillErrors([PotstillError(place, "is nested too deep, or holds itself", "write it out flat")]) from error
+    if broken:
+        raise PotstillErrors(broken)
+    try:
         return model.model_validate(content)
     except ValidationError as error:
-        details = [(_location(detail, content), detail) for detail in error.errors()]
-        # Of a union pydantic reports every member; only the one that got deepest is what was meant.
+        details = [(location_of(detail, content), detail) for detail in error.errors()]
+        # Of a union pydantic reports every member; only the one that got deepest is what was meant, or that took the value's type.
+        above = {location[:depth] for location, _ in details for depth in range(len(location))}
+        valued = {location for location, detail in details if not detail["type"].endswith("_type")}
         deepest = [
             (location, detail)
             for location, detail in details
-            if not any(other != location and other[: len(location)] == location for other, _ in details)
+            if location not in above and (location not in valued or not detail["type"].endswith("_type"))
         ]
-        raise PotstillErrors([_explain(model, place, location, detail) for location, detail in deepest]) from None
+        told = [explained(model, place, location, detail) for location, detail in deepest[:MANY]]
+        raise PotstillErrors(first(told, place, len(deepest))) from None
+
+
+def first(errors: Sequence[PotstillError], place: str, found: int | None = None) -> list[PotstillError]:
+    """The first MANY of some errors, and behind them a line that says how many more there are.
+
+    Args:
+        errors: all that were worded.
+        place: of that line.
+        found: how many there are in all; None: as many as `errors`.
+    """
+    left = (len(errors) if found is None else found) - MANY
+    more = [PotstillError(place, f"{left:,} more mistakes", "mend these first")] if left > 0 else []
+    return [*errors[:MANY], *more]
+
+
+def _broken_texts(content: Any, place: str, keys: tuple[Any, ...] = ()) -> Iterator[PotstillError]:
+    """Texts that no file could be named by, and none written with."""
+    if isinstance(content, str):
+        wrong = "a NUL character" if "\0" in content else "half of a surrogate pair" if _SURROGATE.search(content) else None
+        if wrong:
+            yield PotstillError(named(place, keys), f"{shown(content)} holds {wrong}", "take that character out")
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield from _broken_texts(key, place, keys)
+            yield from _broken_texts(value, place, (*keys, key))
+    elif isinstance(content, (list, tuple)):
+        for number, value in enumerate(content):
+            yield from _broken_texts(value, place, (*keys, number))
 
 
 def resolved(recipe: Recipe) -> str:
@@ -180,84 +225,29 @@ def override(key: str, value: Any) -> str:
 
 def _overridden(content: dict[str, Any], setting: str) -> dict[str, Any]:
     path, equals, text = setting.partition("=")
-    keys = path.strip().split(".")
+    keys, where = path.strip().split("."), f"--set {setting[:100]}"
     if not equals or not all(keys):
-        raise PotstillError(f"--set {setting}", "is not of the form a.b=c", "for example --set training.epochs=2")
+        raise PotstillError(where, "is not of the form a.b=c", "for example --set training.epochs=2")
     try:
         value = load(text)
-    except UNREADABLE as error:
-        raise PotstillError(f"--set {setting}", f"the value is not YAML ({error})", "quote it") from error
+    except NotYaml as error:
+        raise PotstillError(where, f"the value is not YAML ({error.problem})", "quote it") from error
     content = copy.deepcopy(content)
     place: Any = content
     for depth, key in enumerate(keys):
         last = depth == len(keys) - 1
         if isinstance(place, list):
-            if not key.isdecimal() or int(key) >= len(place):
-                raise PotstillError(f"--set {setting}", f"{'.'.join(keys[:depth])} is a list of {len(place)}", "give a position from 0")
+            if not key.isdecimal() or len(key) > 9 or int(key) >= len(place):
+                raise PotstillError(where, f"{'.'.join(keys[:depth])} is a list of {len(place)}", "give a position from 0")
             index: Any = int(key)
         elif isinstance(place, dict):
             index = key
             if not last and not isinstance(place.get(key), (dict, list)):
                 place[key] = {}
         else:
-            raise PotstillError(f"--set {setting}", f"{'.'.join(keys[:depth])} is {shown(place)}, it has no parts", "name an existing key")
+            raise PotstillError(where, f"{'.'.join(keys[:depth])} is {shown(place)}, it has no parts", "name an existing key")
         if last:
             place[index] = value
         else:
             place = place[index]
     return content
-
-
-def _location(detail: Any, content: Any) -> list[int | str]:
-    """Keys and positions of a pydantic error in the content, without the names of types that pydantic puts among them.
-
-    What the content does not have is a type's name, but for the key that is missing itself. A list of types would have
-    to be kept for that, and would take a user's key of such a name for a type.
-    """
-    *above, last = detail["loc"] or [None]
-    found = []
-    for part in above:
-        if _has(content, part):
-            content = content[part]
-            found.append(part)
-    return [*found, last] if detail["type"] == "missing" or _has(content, last) else found
-
-
-def _has(content: Any, part: int | str) -> bool:
-    return part in content if isinstance(content, dict) else isinstance(content, (list, tuple)) and isinstance(part, int)
-
-
-def _explain(model: type[BaseModel], place: str, location: list[int | str], detail: Any) -> PotstillError:
-    """One pydantic error as the user should read it."""
-    where = f"{place}: {'.'.join(map(str, location))}" if location else place
-    kind, value = detail["type"], detail.get("input")
-    if kind == "extra_forbidden":
-        return PotstillError(where, "unknown key", did_you_mean(str(location[-1]), _keys_at(model, detail["loc"][:-1])))
-    if kind == "missing":
-        return PotstillError(where, "is missing", "add it")
-    if kind == "union_tag_invalid":
-        context = detail["ctx"]
-        return PotstillError(f"{where}.kind", f"{shown(context['tag'])} is not among {context['expected_tags']}")
-    if kind == "value_error":
-        return PotstillError(where, str(detail["ctx"]["error"]))
-    if kind == "literal_error":
-        return PotstillError(where, f"{shown(value)} is not among {detail['ctx']['expected']}")
-    unquoted = kind == "string_type" and isinstance(value, (bool, int, float, date))
-    return PotstillError(where, f"{shown(value)}: {detail['msg'][0].lower()}{detail['msg'][1:]}", "quote it" if unquoted else "")
-
-
-def _keys_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    """Keys that may stand at `location`, found by walking the models' fields; of a student's kinds, that kind's."""
-    models: list[type[BaseModel]] = [model]
-    for part in location:
-        if isinstance(part, str):
-            models = [model for model in models if "kind" in model.model_fields and model.model_fields["kind"].default == part] or models
-            inside = [inner for model in models if part in model.model_fields for inner in _models_in(model.model_fields[part].annotation)]
-            models = inside or models  # a key that the user chose is no field
-    return [field.alias or name for model in models for name, field in model.model_fields.items()]
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in getattr(annotation, "__args__", ()) for model in _models_in(inner)]

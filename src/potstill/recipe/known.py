@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from itertools import chain, islice
 from typing import Any
 
-from potstill.errors import PotstillError, unknown
+from potstill.errors import MANY, PotstillError, unknown
 from potstill.recipe.recipe import AGREEMENT, LAST
 from potstill.registry import COST, EMBED, MLM, names, table
 
@@ -13,7 +15,7 @@ OWN = "<name>"  # stands in the list of tasks for the name of a user's own data 
 
 
 def unknown_names(content: Any, place: str) -> list[PotstillError]:
-    """Find the unknown names in a recipe that may also be wrong otherwise.
+    """Find the first MANY unknown names in a recipe that may also be wrong otherwise.
 
     A recipe whose keys and values are right needs no such reading: `potstill check` finds the same names, and what else
     depends on them. This reading serves a recipe that cannot be made, so that its names are told together with its keys.
@@ -22,26 +24,27 @@ def unknown_names(content: Any, place: str) -> list[PotstillError]:
         content: the recipe as plain data, of any shape. What has not the shape of a recipe is left out.
         place: what the recipe is called in errors.
     """
-    return [*_unknown_parts(content, place), *_unknown_tasks(content, place)]
+    return list(islice(chain(_unknown_parts(content, place, cache(table)), _unknown_tasks(content, place, cache(table))), MANY))
 
 
-def _unknown_parts(content: Any, place: str) -> Iterator[PotstillError]:
+def _unknown_parts(content: Any, place: str, table: Callable[[str], dict[str, str]]) -> Iterator[PotstillError]:
     for side in ("teacher", "student"):
         if (pooling := _text_at(content, side, "pooling")) and pooling not in (known := table("poolings")):
             yield unknown("pooling", pooling, known, f"{place}: {side}.pooling")
     if (rule := _text_at(content, "student", "rule")) and rule not in (known := table("rules")):
         yield unknown("rule", rule, known, f"{place}: student.rule")
+    losses = cache(names)
     for number, stage in enumerate(_list_at(content, "stages")):
         name = _text_at(stage, "name") or number
         for row, term in enumerate(_list_at(stage, "terms")):
             where = f"{place}: stages.{name}.terms.{row}"
-            if (loss := _text_at(term, "loss")) and loss not in (known := names("losses")):
+            if (loss := _text_at(term, "loss")) and loss not in (known := losses("losses")):
                 yield unknown("name", loss, known, where)
             if (layers := _text_at(term, "layers")) and layers not in (known := table("layers")):
                 yield unknown("layer map", layers, known, f"{where}.layers")
 
 
-def _unknown_tasks(content: Any, place: str) -> Iterator[PotstillError]:
+def _unknown_tasks(content: Any, place: str, table: Callable[[str], dict[str, str]]) -> Iterator[PotstillError]:
     asked: list[tuple[str, str | None, Iterable[str]]] = [
         ("task", _text_at(content, "task"), (EMBED, MLM)),
         ("training.select", _text_at(content, "training", "select"), (AGREEMENT, LAST)),

@@ -6,8 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Beyond these limits lies nothing that a machine could train, and the libraries' arithmetic in 32 bits breaks.
+MOST, MOST_FLOAT = 10**9, 3e38
+Count = Annotated[int, Field(ge=1, le=MOST)]
+Positive = Annotated[float, Field(gt=0, le=MOST_FLOAT, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What numpy and torch both take."""
+
+Named = Annotated[str, Field(min_length=1)]
 
 
 class Part(BaseModel):
@@ -24,7 +30,7 @@ class TextSource(Part):
         split: which split of a data set is read.
     """
 
-    path: str
+    path: Named
     format: Literal["text", "jsonl", "csv", "tsv", "dataset"] | None = Field(None, description="read off the file's name when absent")
     columns: list[int | str] | None = Field(None, description="of a table or of JSON lines; every column is a text. Default: all / `text`")
     split: str = "train"

@@ -6,11 +6,11 @@ exists is checked by `potstill check`, which knows the parts.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from potstill.recipe.part import Count, Part, Positive
+from potstill.recipe.part import MOST, MOST_FLOAT, Count, Named, Part, Positive, Seed
 from potstill.recipe.part import TextSource as TextSource
 from potstill.recipe.student import BiLSTMStudent as BiLSTMStudent
 from potstill.recipe.student import StaticStudent as StaticStudent
@@ -24,6 +24,8 @@ from potstill.registry import MLM as MLM
 AGREEMENT, LAST = "agreement", "last"
 """Values of `training.select` beside the name of a dev task."""
 
+Epochs = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
+
 
 class Augment(Part):
     """Copies of the training texts in which words are replaced (Jiao et al. 2020, TinyBERT, algorithm 1)."""
@@ -31,7 +33,7 @@ class Augment(Part):
     copies: Count = Field(20, description="of each text, at most")
     probability: float = Field(0.4, gt=0, le=1, description="that a word is replaced")
     candidates: Count = Field(15, description="words that one word may be replaced by")
-    model: str | None = Field(
+    model: Named | None = Field(
         None, description="a masked language model that names them; default: neighbours in the teacher's embedding table"
     )
 
@@ -40,7 +42,7 @@ class Data(Part):
     """What the student is trained on."""
 
     dir: str = Field(".", description="folder that `texts` and the tasks' files are under")
-    texts: list[str | TextSource] = Field([], description="of the tasks embed and mlm")
+    texts: list[Named | TextSource] = Field([], description="of the tasks embed and mlm")
     pairs: list[TextSource] = Field(
         [], description="of a contrastive loss: rows of a text, its pair, and maybe a hard negative, in two or three `columns`"
     )
@@ -49,9 +51,23 @@ class Data(Part):
     augment: Augment | None = Field(
         None, description="of a labelled task: more rows, whose labels only the teacher knows; a stage of labels alone leaves them out"
     )
-    transfer: list[str | TextSource] = Field(
+    labels: list[Named] | None = Field(
+        None,
+        min_length=1,
+        description="of a labelled task: names in the order of the label numbers, for data that has 0 and 1 or one-hot lists in place of "
+        "names, and for a teacher that has LABEL_0 and LABEL_1; default: the names that the data has",
+    )
+    transfer: list[Named | TextSource] = Field(
         [], description="of a task of classes: unlabelled texts, or pairs in two `columns`, beside its own; else as `augment`"
     )
+
+    @field_validator("labels")
+    @classmethod
+    def _different(cls, labels: list[str] | None) -> list[str] | None:
+        stripped = [label.strip() for label in labels or ()]
+        if twice := [label for label in stripped if stripped.count(label) > 1 or not label]:
+            raise ValueError(f"{twice[0]!r} is twice in it, or blank; every label has a name of its own")
+        return stripped or None
 
 
 class Teacher(Part):
@@ -62,12 +78,14 @@ class Teacher(Part):
         max_length: tokens that its texts are cut to, special tokens included.
     """
 
-    model: str
+    model: Named
     name: str | None = Field(None, description="what tables call it; default: the last part of `model`")
     pooling: str | None = Field(None, description="default: what the folder says, else mean")
     max_length: Count = 128
     cache: bool = Field(True, description="keep what the terms read on disk, for further epochs and further students")
-    cache_gb: Positive = Field(20, description="what does not fit, the bulkiest first, the teacher computes in every step")
+    cache_gb: float = Field(
+        20, gt=0, le=MOST, allow_inf_nan=False, description="what does not fit, the bulkiest first, the teacher computes in every step"
+    )
     cache_half: bool = Field(False, description="keep it in half precision")
 
 
@@ -80,7 +98,7 @@ class Term(Part):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    loss: str
+    loss: Named
     weight: Any = Field(1.0, description="a number, {from, to, shape} or {steps: [[progress, value], …]}")
     layers: str | list[int] | list[list[int]] | None = Field(None, description="of a loss of layers: a layer map by name or by list")
     project: Literal["none", "linear", "shared", "mlp"] = Field(
@@ -143,9 +161,9 @@ class Stage(Part):
         terms: rows of the objective, whose weighted losses are added up.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=200)
     share: float | None = Field(None, ge=0, le=1, description="part of the run's steps; 0 leaves the stage out")
-    epochs: Positive | None = Field(None, description="instead of a share: as many passes of its own")
+    epochs: Epochs | None = Field(None, description="instead of a share: as many passes of its own")
     steps: Count | None = Field(None, description="instead of a share: as many steps of the optimizer of its own")
     learning_rate: Positive | None = Field(None, description="default: training.learning_rate")
     schedule: Literal["linear", "cosine", "constant"] | None = Field(None, description="default: training.schedule")
@@ -153,7 +171,7 @@ class Stage(Part):
     dual: Dual | None = Field(None, description="of the task mlm, with a teacher and a vocabulary of the student's own")
     train: str = Field(
         "all",
-        pattern=r"^(all|head|output|top:[1-9][0-9]*)$",
+        pattern=r"^(all|head|output|top:[1-9][0-9]{0,5})$",
         description="of the student: output, the layer that gives the logits; head, all above its layers; top:2, that and its 2 highest "
         "layers; or all. The rest stays as it is",
     )
@@ -179,7 +197,7 @@ class Training(Part):
         device: auto: a GPU where there is one.
     """
 
-    epochs: Positive = 1
+    epochs: Epochs = 1
     batch_size: Count = 64
     batch_tokens: Count = Field(
         16384, description="padded tokens a batch holds at most, whatever batch_size says; a contrastive one is computed in such pieces"
@@ -191,14 +209,14 @@ class Training(Part):
     learning_rate: Positive = 1e-4
     warmup: float = Field(0.05, ge=0, lt=1, description="part of the steps in which the rate rises from 0")
     schedule: Literal["linear", "cosine", "constant"] = "linear"
-    weight_decay: float = Field(0.01, ge=0, allow_inf_nan=False)
+    weight_decay: float = Field(0.01, ge=0, le=MOST_FLOAT, allow_inf_nan=False)
     max_grad_norm: Positive = 1.0
     dropout: float | None = Field(None, ge=0, lt=1, description="the student's while it is taught; default: as its configuration has it")
-    seed: int = Field(13, ge=0)
+    seed: Seed = 13
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where the hardware has it; fp16: on a GPU")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     evaluations: Count = Field(10, description="times in the run that a checkpoint is scored and kept")
-    select: str | None = Field(
+    select: Named | None = Field(
         None, description="the best checkpoint by `agreement` with the teacher on held-out texts, by a dev task, or the `last`"
     )
 
@@ -266,14 +284,14 @@ class Recipe(Part):
         evaluate: names of tasks that the exported file is scored on, and `cost` (`potstill list tasks`).
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    task: str = Field(EMBED, description="embed, mlm, or a labelled task by its name (potstill list tasks)")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=200)
+    task: Named = Field(EMBED, description="embed, mlm, or a labelled task by its name (potstill list tasks)")
     data: Data
     teacher: Teacher | None = Field(None, description="none: plain training on the labels, or of a language model")
     student: Student
     training: Training = Training()
     stages: list[Stage] = Field(min_length=1)
-    evaluate: list[str] = Field([COST])
+    evaluate: list[Named] = Field([COST])
     export: Export = Export()
 
     @property

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Discriminator, Field, Tag, model_validator
 
-from potstill.recipe.part import Count, Part, Positive, TextSource
+from potstill.recipe.part import Count, Named, Part, Positive, TextSource
 
 
 class Vocabulary(Part):
@@ -16,12 +16,12 @@ class Vocabulary(Part):
         description="trim: the source's pieces that the texts use, rows kept; train: new ones, rows from the source's pieces"
     )
     size: Count | None = Field(None, description="pieces at most, special tokens included; of `trim` the most frequent, default all used")
-    texts: list[str | TextSource] = Field([], description="what it is made on; default: the texts that the student is trained on")
+    texts: list[Named | TextSource] = Field([], description="what it is made on; default: the texts that the student is trained on")
 
     @model_validator(mode="after")
     def _sized(self) -> Vocabulary:
         if self.method == "train" and self.size is None:
-            raise ValueError("a vocabulary to be trained needs a `size`")
+            raise ValueError("a vocabulary to be trained needs a `size`; give one")
         return self
 
 
@@ -34,7 +34,7 @@ class AnyStudent(Part):
         max_length: tokens that a text is cut to, special tokens included.
     """
 
-    model: str | None = Field(
+    model: Named | None = Field(
         None, description="the encoder that the student is cut from, or takes its pieces and their vectors from; default: the teacher"
     )
     vocabulary: Vocabulary | None = Field(None, description="default: the source's")
@@ -101,7 +101,7 @@ class TransformerStudent(AnyStudent):
         sizes = (self.width, self.heads, self.ffn)
         if any(size is not None for size in sizes):
             if not all(size is not None for size in sizes) or not isinstance(self.layers, int):
-                raise ValueError("a student built small needs `layers` (a number), `width`, `heads` and `ffn`, all four")
+                raise ValueError("a student built small needs `layers` (a number), `width`, `heads` and `ffn`; give all four")
             if self.width % self.heads:  # type: ignore[operator]
                 raise ValueError(f"width {self.width} is not divisible by heads {self.heads}; choose a divisor")
             if self.cut:

@@ -10,9 +10,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from potstill.machine.files import kind_of_place
 from potstill.report.names import flat, told_apart
 from potstill.report.rows import ModelRow, model_rows
-from potstill.report.shape import Shape, model_shape, student_shape
+from potstill.report.shape import Shape, at_home, model_shape, student_shape
 from potstill.results import Run
 
 SEED = "training.seed"
@@ -54,7 +55,7 @@ class Group:
     def taught_by(self) -> str:
         """Where the teacher lies; "" where there is none. A folder is named by its whole path: recipes write one in several ways."""
         named = next((record.model for run in self.runs for record in run.records if record.role == "teacher"), "")
-        return str(place_of(named)) if named and Path(named).expanduser().is_dir() else named
+        return str(place_of(named)) if named and kind_of_place(at_home(named)) == "a folder" else named
 
     @property
     def distilled(self) -> bool:
@@ -68,8 +69,14 @@ class Group:
 
 def place_of(folder: str | Path | None) -> Path | None:
     """The whole path of a model, so that it has one name however a recipe writes it; a run's folder stands for its student."""
-    path = None if folder is None else Path(folder).expanduser().resolve()
-    return path.parent if path is not None and path.name == "student" else path
+    if folder is None:
+        return None
+    path = at_home(folder)
+    try:
+        path = path.resolve()
+    except (OSError, ValueError):  # no path on any disk: a record of other making
+        pass
+    return path.parent if path.name == "student" else path
 
 
 def group_runs(runs: Sequence[Run], folders: Sequence[Path | None]) -> list[Group]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from potstill.registry import DEV
-from potstill.results import Record
+from potstill.results import LARGEST, Record
 
 STS = "sts/"
 _TITLES = {
@@ -24,10 +23,13 @@ _METRICS = {
 
 
 def finite(value: object) -> float | None:
-    """The number, or None for anything that cannot be shown as one: absent, text, NaN, infinity."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    """The number, or None for anything that cannot be shown as one: absent, text, NaN, infinity, larger than LARGEST.
+
+    What is nearer to 0 than 1 / LARGEST is 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= LARGEST:
         return None
-    return float(value)
+    return float(value) if abs(value) >= 1 / LARGEST else 0.0  # which has no logarithm, and says so
 
 
 def primary_metric(scores: Mapping[str, Any]) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from potstill.machine.files import kind_of_place
 from potstill.results import Run
 from potstill.runtime.architecture import layers_of, width_of
 from potstill.runtime.folder import STUDENT
@@ -28,6 +29,14 @@ class Shape:
     parameters: int | None = None
 
 
+def at_home(path: str | Path) -> Path:
+    """A path with `~` replaced by the home folder; as it is where nobody has that name, since it stands in a record."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def model_shape(folder: Path | None) -> Shape:
     """The shape of a model folder, or of the student in a run folder; nothing known where it is gone.
 
@@ -35,8 +44,8 @@ def model_shape(folder: Path | None) -> Shape:
     """
     if folder is None:
         return Shape()
-    folder = folder.expanduser()
-    folder = folder / STUDENT if (folder / STUDENT).is_dir() else folder
+    folder = at_home(folder)
+    folder = folder / STUDENT if kind_of_place(folder / STUDENT) == "a folder" else folder
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

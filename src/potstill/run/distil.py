@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,10 @@ from potstill.machine.processes import is_main
 from potstill.recipe.file import open_recipe, resolved
 from potstill.recipe.recipe import EMBED, Recipe
 from potstill.results import Run, read_run, run_folder
-from potstill.run.folder import RECIPE, UNDISTILLED, claim, release
+from potstill.run.folder import RECIPE, UNDISTILLED, claim, held, release
 from potstill.run.measure import measure
 from potstill.run.ship import ship
-from potstill.run.train import CHECKPOINTS, Watch, first_student, teach, teacher_of
+from potstill.run.train import CHECKPOINTS, Watch, first_student, teach
 from potstill.runtime.folder import STUDENT
 
 if TYPE_CHECKING:
@@ -48,23 +49,36 @@ def distil(
         PotstillError: something from outside is wrong.
         KeyboardInterrupt: Ctrl-C; `resume` takes the run up.
     """
-    from potstill.machine.distributed import main_first, start, tell, wait
+    from potstill.machine.distributed import start
 
     place = str(recipe) if isinstance(recipe, (str, Path)) else "recipe"
     recipe = open_recipe(recipe, overrides)
     folder = run_folder(recipe.name, out)
     start(recipe.training.device)
+    # Processes that train one run together are one holder: the main one.
+    with held(folder) if is_main() else nullcontext():
+        return _distil(recipe, place, folder, resume, watch)
+
+
+def _distil(recipe: Recipe, place: str, folder: Path, resume: bool, watch: Watch | None) -> Run:
+    """Run a recipe in a folder that this process holds.
+
+    Raises:
+        PotstillError: something from outside is wrong.
+    """
+    from potstill.machine.distributed import main_first, tell, wait
+
     with main_first():
         if is_main():
             claim(folder, recipe, resume)
         plan = check_recipe(recipe, place)
         if is_main():
             write_text(folder / RECIPE, resolved(recipe))
-    teacher = teacher_of(recipe, plan)
+    teacher = plan.teacher
     dev: CheckpointScore | None = None
     if tell(lambda: not (folder / STUDENT).is_dir()):
         try:
-            student = first_student(recipe, plan, teacher)
+            student = first_student(recipe, plan)
             if is_main() and recipe.task == EMBED and not (folder / UNDISTILLED).is_dir():
                 student.save(folder / UNDISTILLED)
             dev = teach(recipe, plan, student, teacher, folder, resume, watch)

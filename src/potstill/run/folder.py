@@ -1,12 +1,15 @@
-"""The run folder: claimed, resumed, and what in it depends on which part of the recipe."""
+"""The run folder: held, claimed, resumed, and what in it depends on which part of the recipe."""
 
 from __future__ import annotations
 
-import shutil
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from potstill.errors import PotstillError
+from potstill.machine.files import clear_half, halves, remove, require_nameable, writing
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Recipe, Tune
 from potstill.run.train import CHECKPOINTS
@@ -14,7 +17,70 @@ from potstill.run.tune import STAGE, TUNED
 from potstill.runtime.folder import ONNX
 
 RECIPE = "recipe.yaml"
+LOCK = ".lock"  # there while a process works in the folder
 UNDISTILLED = ".undistilled"  # the student before training, until it is measured
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Hold the run folder for the length of the block, so that no other process works in it. It is made where it is missing.
+
+    The system lets go of it when the process ends, however it ends. A folder that was made here and is empty at the end goes.
+
+    Raises:
+        PotstillError: another process holds it, or it is a file or cannot be made.
+    """
+    require_nameable(folder)
+    file = folder / LOCK
+    with writing(folder):
+        if folder.exists() and not folder.is_dir():
+            raise PotstillError(folder, "is a file", "choose another --out")
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = _locked(file)
+    try:
+        yield
+    finally:
+        remove(file)  # while it is still held: another process would take a file that is gone for free
+        if descriptor is not None:
+            os.close(descriptor)
+        with suppress(OSError):  # not empty, or another process is faster
+            for place in missing:
+                place.rmdir()
+
+
+def _locked(file: Path) -> int | None:
+    """The descriptor of a file that this process has locked; None where the system has no such locks.
+
+    Raises:
+        PotstillError: another process has.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            process = os.read(descriptor, 20).decode("ascii", "replace") or "another one"
+            os.close(descriptor)
+            raise PotstillError(
+                file.parent, f"process {process} works on it", "wait for that one, end it, or choose another --out"
+            ) from None
+        except OSError:  # a file system without locks
+            os.close(descriptor)
+            return None
+        try:
+            same = os.path.samestat(os.fstat(descriptor), file.stat())
+        except FileNotFoundError:  # the one that held it is through, and has taken the file away
+            same = False
+        if same:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+            return descriptor
+        os.close(descriptor)
 
 
 def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
@@ -23,24 +89,39 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     With `resume` only the export's limits and the tasks may differ from the recipe that the run was
     begun with: neither changes the student, and a gate that refused is widened this way. What was
     exported under other limits goes, what was tuned otherwise too, and so do the halves that a kill left.
+    A folder with nothing but such halves is an empty one: the kill came before the first file.
+
+    Args:
+        folder: the run's, which this process holds.
+        recipe: of the run.
+        resume: whether a run that is there already is gone on with.
 
     Raises:
-        PotstillError: it is a file, holds a run already (without `resume`), something that is no run, or a run of another recipe.
+        PotstillError: it holds a run already (without `resume`), something that is no run, or a run of another recipe.
     """
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise PotstillError(folder, "is a file", "choose another --out")
     mine = folder / RECIPE
-    if not resume:
-        if any(folder.iterdir()):
+    if any(path.name != LOCK for path in set(folder.iterdir()) - set(halves(folder))):
+        if not resume:
             raise PotstillError(folder, "holds a run already", "add --resume to go on with it, or choose another --out")
-        return
-    if not mine.is_file():
-        if any(folder.iterdir()):
+        if not mine.is_file():
             raise PotstillError(folder, "holds something that is no run", "choose another --out")
-        return
-    before = read_recipe(str(mine))
+        _require_same(mine, recipe)
+    for place in (folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())):
+        for half in halves(place):  # whatever their age: nobody else works here
+            clear_half(half)
+
+
+def _require_same(mine: Path, recipe: Recipe) -> None:
+    """Check that a run is gone on with by the recipe that it was begun with, and take away what depends on where they differ.
+
+    Args:
+        mine: the recipe's file in the run folder.
+        recipe: that the run is to go on with.
+
+    Raises:
+        PotstillError: the two make different students.
+    """
+    folder, before = mine.parent, read_recipe(str(mine))
     if decides_student(before) != decides_student(recipe):
         raise PotstillError(
             mine,
@@ -48,20 +129,16 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
             f"resume with that one (potstill train {mine} --out {folder} --resume), or choose another --out",
         )
     if (before.export.onnx, before.export.int8) != (recipe.export.onnx, recipe.export.int8):
-        shutil.rmtree(folder / ONNX, ignore_errors=True)
+        remove(folder / ONNX)
     if _tune(before) != _tune(recipe):
-        shutil.rmtree(folder / TUNED, ignore_errors=True)
-        shutil.rmtree(folder / CHECKPOINTS / f"0-{STAGE}", ignore_errors=True)
-    for half in folder.glob(".*.part*"):
-        shutil.rmtree(half, ignore_errors=True)
+        remove(folder / TUNED)
+        remove(folder / CHECKPOINTS / f"0-{STAGE}")
 
 
 def release(folder: Path) -> None:
-    """Take back what a run that never began has written; a folder that holds nothing else goes too."""
-    (folder / RECIPE).unlink()
-    shutil.rmtree(folder / UNDISTILLED, ignore_errors=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    """Take back what a run that never began has written."""
+    for part in (UNDISTILLED, RECIPE):  # a kill between the two leaves a run that can be gone on with
+        remove(folder / part)
 
 
 def _tune(recipe: Recipe) -> Tune | None:

@@ -65,7 +65,7 @@ def _records(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folde
     if recipe.task == EMBED:  # a head that nothing taught has nothing to say
         before = folder / UNDISTILLED
         if not before.is_dir():
-            first_student(recipe, plan, teacher).save(before)
+            first_student(recipe, plan).save(before)
         source = recipe.student.model or (recipe.teacher.model if recipe.teacher else "")
         record = score(before, "student, not distilled", "undistilled", cost=False)
         records.append(record.model_copy(update={"model": f"{source}, before training"}))
@@ -106,11 +106,12 @@ def _write_cards(
 
 
 def _answers(corpus: Corpus, folder: Path) -> bool:
-    """Whether the teacher can be scored as its student is: it has the same kind of head, with as many labels."""
+    """Whether the teacher can be scored as its student is: it has the same kind of head, for the same labels."""
     from potstill.models.heads import saved_head, saved_kind
+    from potstill.tasks.labelled import same_labels
 
     wanted = EMBED if corpus.kind == MLM else corpus.kind
-    return saved_kind(folder) == wanted and len(saved_head(folder)[1]) == len(corpus.names)
+    return saved_kind(folder) == wanted and same_labels(corpus.names, saved_head(folder)[1], corpus.numbered)
 
 
 def _training_summary(folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from potstill.errors import PotstillError
 from potstill.recipe.recipe import Recipe, Stage, Training
 from potstill.registry import EMBED, MLM
 from potstill.run.dual import dual_training
+from potstill.runtime.architecture import inside_of
 from potstill.teacher.make import LoadedTeacher
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from potstill.training.dual import DualTraining
     from potstill.training.perturbation import Perturbation
     from potstill.training.training_set import TrainingSet
+
+
+MOST_TEXTS = 2 * 10**9  # that a stage reads, counted again in each epoch: the numbers of their rows are all in memory
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def prepare_stages(recipe: Recipe, plan: RunPlan, student: EncoderModel, teacher
     stages: list[Prepared] = []
     theirs = _sizes(teacher.model) if teacher is not None else None
     for number, (stage, terms) in enumerate((each.stage, each.terms) for each in plan.stages):
-        set_seed(recipe.training.seed + number)  # of the projections; each stage its own, else all would draw the same dropout
+        set_seed(seed_of(recipe.training, number))  # of the projections; each stage its own, else all would draw the same dropout
         if not terms or stage.share == 0:
             continue
         objective = Objective(terms, _sizes(student), theirs, rows=len(plan.corpus.texts))
@@ -85,9 +89,7 @@ def _sizes(model: EncoderModel) -> Sizes:
     if kind_of(model.network) in (EMBED, MLM):
         logits = int(model.network.config.vocab_size) if kind_of(model.network) == MLM else 0
     pooled = 0 if model.head in (EMBED, MLM) else output_layer(model.network).in_features
-    head_size = getattr(model.backbone.config, "head_size", 0)  # of pruned heads, which no longer fill the width
-    inside = head_size * model.heads if head_size else 0
-    return Sizes(model.dimension if model.head == EMBED else 0, model.width, logits, pooled, inside)
+    return Sizes(model.dimension if model.head == EMBED else 0, model.width, logits, pooled, inside_of(model.backbone.config.to_dict()))
 
 
 def plans_of(recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = None) -> list[list[np.ndarray]]:
@@ -108,7 +110,7 @@ def plans_of(recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = N
         plans = []
         for number, (stage, rows) in enumerate(zip(recipe.stages, read)):
             needed = None if stage.steps is None else stage.steps * training.accumulate
-            plans.append(_plan(training, data, training.seed + number, stage.epochs or 1, needed, rows))
+            plans.append(_plan(training, data, seed_of(training, number), stage.epochs or 1, needed, rows))
         return plans
     plan = _plan(training, data, training.seed, training.epochs)
     steps = -(-len(plan) // training.accumulate)
@@ -119,19 +121,33 @@ def plans_of(recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = N
         batches = plan[round(start * steps) * training.accumulate : round(end * steps) * training.accumulate]
         if share and not batches:
             raise PotstillError(f"stages.{stage.name}.share", f"{share:g} of {steps} steps is none", "give more texts, epochs or share")
-        divided.append(batches if rows is None else _plan(training, data, training.seed + number, 1, len(batches), rows))
+        divided.append(batches if rows is None else _plan(training, data, seed_of(training, number), 1, len(batches), rows))
         start = end
     return divided
+
+
+def seed_of(training: Training, number: int) -> int:
+    """The seed of the `number`-th stage, from 0: each has its own, and the one after the greatest that numpy takes is 0."""
+    return (training.seed + number) % 2**32
 
 
 def _plan(
     training: Training, data: TrainingSet, seed: int, epochs: float, batches: int | None = None, rows: np.ndarray | None = None
 ) -> list[np.ndarray]:
-    """Batches of `rows` (default all): of so many epochs, or so many of them."""
+    """Batches of `rows` (default all): of so many epochs, or so many of them.
+
+    Raises:
+        PotstillError: they are more than any training takes, and than the memory holds.
+    """
     from potstill.data.batches import training_plan
 
     lengths = data.lengths if rows is None else data.lengths[rows]
-    sizes: dict[str, Any] = {"batch_size": training.batch_size, "batch_tokens": training.batch_tokens if data.groups is None else None}
+    seen = len(lengths) * epochs if batches is None else batches * min(training.batch_size, len(lengths))
+    if seen > MOST_TEXTS:
+        key = "training.epochs" if batches is None else "training: batch_size times steps"
+        raise PotstillError(key, f"{seen:,.0f} texts are to be read in all, and {MOST_TEXTS:,} is the most", "give fewer epochs or steps")
+    size = max(1, min(training.batch_size, len(lengths)))  # more is the same, and the plan counts to it
+    sizes: dict[str, Any] = {"batch_size": size, "batch_tokens": training.batch_tokens if data.groups is None else None}
     plan = training_plan(lengths, **sizes, epochs=epochs, seed=seed)
     if batches is not None:
         plan = training_plan(lengths, **sizes, epochs=-(-batches // max(1, len(plan))) + 1, seed=seed)[:batches]

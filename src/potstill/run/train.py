@@ -16,7 +16,7 @@ from potstill.machine.processes import is_main
 from potstill.recipe.recipe import EMBED, Recipe
 from potstill.run.dev import dev_score
 from potstill.run.dual import mixed_texts
-from potstill.run.stages import Prepared, plans_of, prepare_stages
+from potstill.run.stages import Prepared, plans_of, prepare_stages, seed_of
 from potstill.runtime.folder import STUDENT
 from potstill.student.make import make_student
 from potstill.teacher.make import LoadedTeacher, make_teacher, training_length
@@ -32,18 +32,13 @@ Watch = Callable[[str, "EncoderModel", int, float], None]
 """Looks on while a student learns: the stage, the student, the step and the score, each time that dev scored it. It may raise."""
 
 
-def teacher_of(recipe: Recipe, plan: RunPlan) -> LoadedTeacher | None:
-    """The recipe's teacher, not loaded yet; None where it has none."""
-    return None if plan.teacher_folder is None else LoadedTeacher(recipe, plan.teacher_folder)
-
-
-def first_student(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None) -> EncoderModel:
+def first_student(recipe: Recipe, plan: RunPlan) -> EncoderModel:
     """The student before training.
 
     Raises:
         PotstillError: its source cannot be loaded or cut as the recipe says.
     """
-    same = teacher is not None and plan.student_folder == plan.teacher_folder
+    same = plan.student_folder == plan.teacher_folder
     return make_student(
         recipe,
         plan.corpus,
@@ -52,7 +47,7 @@ def first_student(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None) 
         pieces=plan.pieces,
         device=plan.device,
         precision=plan.precision,
-        loaded=teacher.model if teacher is not None and same else None,
+        loaded=plan.teacher.model if plan.teacher is not None and same else None,
     )
 
 
@@ -108,6 +103,7 @@ def train(
         PotstillError: as `teach`.
     """
     from potstill.machine.distributed import main_first
+    from potstill.training.checkpoints import checkpointing
     from potstill.training.trainer import StagePlace, train_stage
     from potstill.training.unfreezing import training_only
 
@@ -127,7 +123,8 @@ def train(
     dev = dev_score(recipe, plan, teacher)
     for each in stages:
         stage, chosen = each.stage, each.objective
-        with training_only(student, stage.train):
+        place = StagePlace(stage.name, folder, folder / CHECKPOINTS / f"{each.number}-{stage.name}")
+        with training_only(student, stage.train), checkpointing(place.folder):
             train_stage(
                 each.model(student, training.batch_tokens if data.groups is not None else None),
                 data,
@@ -135,7 +132,7 @@ def train(
                 plans[each.number],
                 _judge(recipe, each, dev, watch),
                 _settings(recipe, plan, each),
-                StagePlace(stage.name, folder, folder / CHECKPOINTS / f"{each.number}-{stage.name}"),
+                place,
                 resume,
             )
     return stages, dev
@@ -173,7 +170,7 @@ def _settings(recipe: Recipe, plan: RunPlan, stage: Prepared) -> Settings:
         schedule=own.schedule or training.schedule,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
-        seed=training.seed + stage.number,
+        seed=seed_of(training, stage.number),
         precision=plan.precision,
         device=plan.device,
         evaluations=training.evaluations,
@@ -189,10 +186,9 @@ def training_set(recipe: Recipe, plan: RunPlan, student: EncoderModel) -> Traini
     """
     import numpy as np
 
-    from potstill.runtime.tokens import tokenize
     from potstill.training.training_set import TrainingSet
 
-    tokens = tokenize(student.tokenizer, plan.corpus.texts, training_length(recipe, student), "tokenize")
+    tokens = student.tokenize(plan.corpus.texts, training_length(recipe, student), "tokenize")
     groups = None if plan.corpus.groups is None else np.asarray(plan.corpus.groups, dtype=np.int64)
     if recipe.masks:
         from potstill.data.masking import mask_tokens

@@ -9,6 +9,8 @@ from typing import Any
 WIDTH = ("hidden_size", "dim", "d_model")
 LAYERS = ("num_hidden_layers", "n_layers", "num_layers")
 HEADS = ("num_attention_heads", "n_heads", "num_heads")
+HEAD_SIZE = ("head_size", "head_dim", "attention_head_size")
+NARROWED = ("true_hidden_size",)  # MobileBERT's layers work on narrower states than they give
 
 
 def width_of(config: Mapping[str, Any]) -> int:
@@ -30,14 +32,14 @@ def inside_of(config: Mapping[str, Any], heads: int | None = None) -> int:
     """Width of queries, keys and values: heads × width of a head.
 
     Args:
-        config: the content of config.json. Its `head_size` counts where it has one: heads that were pruned keep their width.
+        config: the content of config.json. Its size of a head counts where it has one: heads that were pruned keep their width.
         heads: how many heads; default all of the configuration's.
 
     Returns:
         The width; 0 where the configuration does not say how many heads there are.
     """
     own = heads_of(config)
-    size = _number(config, ("head_size",)) or (width_of(config) // own if own else 0)
+    size = _number(config, HEAD_SIZE) or ((_number(config, NARROWED) or width_of(config)) // own if own else 0)
     return (heads or own) * size
 
 

@@ -29,18 +29,12 @@ def answers(
         classification: {"label", "score"}, the score is the label's probability.
         multilabel: {"labels", "scores"}, the labels of probability 0.5 or more, in the order of `labels`.
         regression: {"score"}.
-        tagging: {"tags"}, one for each word, None for a word beyond the model's length.
+        tagging: {"tokens", "tags"}, the words and a tag for each, None for a word beyond the model's length.
 
     Raises:
         PotstillError: the logits hold NaN or infinity, which an answer would hide.
     """
-    broken = sum(not np.isfinite(rows).all() for rows in logits)
-    if broken:
-        raise PotstillError(
-            "predictions",
-            f"the logits of {broken} of {len(texts)} texts hold NaN or infinity",
-            "the model is broken: train it again, in fp32",
-        )
+    require_finite(logits, "predictions", "logits")
     if kind == REGRESSION:
         return [{"score": _number(value)} for value in np.asarray(logits).reshape(len(texts))]
     if kind == CLASSIFICATION:
@@ -49,7 +43,27 @@ def answers(
     if kind == MULTILABEL:
         chances = 1 / (1 + np.exp(-np.asarray(logits, dtype=np.float64)))
         return [_given(labels, row) for row in chances]
-    return [_tags(labels, rows, len(words)) for rows, words in zip(logits, texts, strict=True)]
+    return [_tags(labels, rows, list(words)) for rows, words in zip(logits, texts, strict=True)]
+
+
+def require_finite(rows: NDArray[np.floating] | Sequence[NDArray[np.floating]], place: object, what: str) -> None:
+    """Check that a model gave numbers.
+
+    Args:
+        rows: what it gave for each text, in order.
+        place: what the error names.
+        what: the rows are: "vectors" or "logits".
+
+    Raises:
+        PotstillError: some row holds NaN or infinity.
+    """
+    broken = [number for number, row in enumerate(rows, start=1) if not np.isfinite(row).all()]
+    if broken:
+        raise PotstillError(
+            place,
+            f"the {what} of {len(broken)} of {len(rows)} texts hold NaN or infinity, first of text {broken[0]}",
+            "the model is broken: train it again, in fp32",
+        )
 
 
 def _given(labels: Sequence[str], chances: NDArray[np.float64]) -> dict[str, Any]:
@@ -57,9 +71,9 @@ def _given(labels: Sequence[str], chances: NDArray[np.float64]) -> dict[str, Any
     return {"labels": [labels[int(number)] for number in given], "scores": [_number(chances[number]) for number in given]}
 
 
-def _tags(labels: Sequence[str], rows: NDArray[np.floating], words: int) -> dict[str, Any]:
+def _tags(labels: Sequence[str], rows: NDArray[np.floating], words: list[str]) -> dict[str, Any]:
     tags: list[str | None] = [labels[int(number)] for number in rows.argmax(1)]
-    return {"tags": tags + [None] * (words - len(tags))}
+    return {"tokens": words, "tags": tags + [None] * (len(words) - len(tags))}
 
 
 def _softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -10,13 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError, shown
-from potstill.machine.hardware import usable_cores
+from potstill.machine.hardware import require_threads, usable_cores
 from potstill.machine.progress import progress
 from potstill.runtime.batching import length_batches
-from potstill.runtime.decode import answers
-from potstill.runtime.folder import EMBED, INPUT_IDS, TAGGING, TOKENIZER, exported_folder, model_file, read_config
+from potstill.runtime.decode import answers, require_finite
+from potstill.runtime.folder import (
+    AGAIN,
+    CONFIG,
+    COSINE,
+    EMBED,
+    INPUT_IDS,
+    TAGGING,
+    TOKENIZER,
+    exported_folder,
+    model_file,
+    prompted,
+    read_config,
+)
 from potstill.runtime.session import open_session, output_name, require_graph
-from potstill.runtime.tokens import Text, TokenizedTexts, by_word, load_tokenizer, tokenize
+from potstill.runtime.tokens import Text, TokenizedTexts, by_word, load_tokenizer, require_room, tokenize
 
 Vectors = NDArray[np.float32]
 Logits = NDArray[np.float32] | list[NDArray[np.float32]]
@@ -39,22 +51,25 @@ class Encoder:
         labels: names in the order of the logits; none for "embed" and "regression".
         max_length: tokens that a text is cut to, special tokens included.
         dimension: width of a sentence embedding, or of what the head reads.
+        prompt: what is put before every text; "" for nothing.
         file: the .onnx file.
         threads: of one call into the model.
 
     Raises:
-        PotstillError: the folder, its potstill.json, its tokenizer or its model is missing or broken.
+        PotstillError: the folder, its potstill.json, its tokenizer or its model is missing or broken; fewer threads than
+            one, or more than the machine can bear.
     """
 
     def __init__(self, path: str | Path, *, precision: Literal["auto", "fp32", "int8"] = "auto", threads: int | None = None) -> None:
-        if threads is not None and threads < 1:
-            raise PotstillError("threads", f"must be at least 1, got {shown(threads)}", "leave it out to use all cores")
+        require_threads(threads)
         folder = exported_folder(path)
         config = read_config(folder)
         self.head, self.labels = config.head, config.labels
         self.max_length, self.dimension, self._pad_id = config.max_length, config.dimension, config.pad_id
+        self.prompt, self._similarity = config.prompt, config.similarity
         self.file = model_file(folder, precision)
         self._tokenizer = load_tokenizer(folder / TOKENIZER, config.max_length)
+        require_room(f"{folder / CONFIG}: max_length", self._tokenizer, config.max_length)
         self.threads = threads or usable_cores()
         self._session = open_session(self.file, self.threads)
         require_graph(self._session, self.file, config)
@@ -65,7 +80,7 @@ class Encoder:
         """Sentence embeddings of `texts`, in their order.
 
         Args:
-            texts: any number of them. Longer ones are cut to `max_length` tokens.
+            texts: any number of them; `prompt` is put before each. Longer ones are cut to `max_length` tokens.
             batch_tokens: how many padded tokens may go through the model together; default 512 for each thread.
             title: of a progress bar; no bar without it.
 
@@ -73,11 +88,13 @@ class Encoder:
             float32 (n, dimension).
 
         Raises:
-            PotstillError: the model has a head and gives no vectors.
+            PotstillError: the model has a head and gives no vectors; a vector holds NaN or infinity.
         """
         if self.head != EMBED:
             raise PotstillError(self.file, f"is a {self.head} model and gives no vectors", "call predict, or export an encoder")
-        return cast("Vectors", self.run(texts, batch_tokens, title))
+        vectors = cast("Vectors", self.run(texts, batch_tokens, title))
+        require_finite(vectors, self.file, "vectors")
+        return vectors
 
     def predict(self, texts: Sequence[Text], batch_tokens: int | None = None, title: str = "") -> Logits:
         """The head's logits for `texts`, in their order.
@@ -92,11 +109,13 @@ class Encoder:
             `max_length` tokens are missing at the end.
 
         Raises:
-            PotstillError: the model has no head.
+            PotstillError: the model has no head; its logits hold NaN or infinity.
         """
         if self.head == EMBED:
             raise PotstillError(self.file, "gives vectors and has no head to predict with", "call encode, or export a model with a head")
-        return self.run(texts, batch_tokens, title)
+        logits = self.run(texts, batch_tokens, title)
+        require_finite(logits, self.file, "logits")
+        return logits
 
     def classify(self, texts: Sequence[Text]) -> list[dict[str, Any]]:
         """The head's answer to each text, a label, tags or a score: see `potstill.runtime.decode.answers`.
@@ -139,7 +158,10 @@ class Encoder:
         return self._feeds(self._tokenize(texts), np.arange(len(texts)))
 
     def similarity(self, a: Sequence[str] | Vectors, b: Sequence[str] | Vectors) -> Vectors:
-        """Cosine of each of `a` with each of `b`.
+        """How alike each of `a` is to each of `b`, by the similarity that the model's folder names.
+
+        It is the cosine, unless the folder says "dot" (the scalar product), "euclidean" or "manhattan" (the distance,
+        negative, so that more is more alike).
 
         Args:
             a: n texts or vectors.
@@ -148,27 +170,51 @@ class Encoder:
         Returns:
             float32 (n, m).
         """
-        return self._unit(a) @ self._unit(b).T
+        return _similarities(self._similarity, self._vectors(a), self._vectors(b))
 
-    def _unit(self, side: Sequence[str] | Vectors) -> Vectors:
+    def _vectors(self, side: Sequence[str] | Vectors) -> Vectors:
         if isinstance(side, np.ndarray) and side.dtype.kind == "f":
-            vectors = np.atleast_2d(side).astype(np.float32)
-        else:
-            vectors = self.encode(cast("Sequence[str]", side))
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+            return np.atleast_2d(side).astype(np.float32)
+        return self.encode(cast("Sequence[str]", side))
 
     def _tokenize(self, texts: Sequence[Text]) -> TokenizedTexts:
         if self.head != TAGGING:  # JSON has no tuples: a pair may come as a list, which would be taken for words
             texts = [tuple(text) if isinstance(text, list) else text for text in texts]  # type: ignore[misc]
+            texts = prompted(self.prompt, texts)
         return tokenize(self._tokenizer, texts, self.max_length)
 
     def _batches(self, tokens: TokenizedTexts, batch_tokens: int | None) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        """Row numbers of a batch, and what the graph gives for them: (b, width), or (b, l, width) for tagging."""
+        """Row numbers of a batch, and what the graph gives for them: (b, width), or (b, l, width) for tagging.
+
+        Raises:
+            PotstillError: onnxruntime does not run the graph on them, or it gives something else.
+        """
         for rows in length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD * self.threads):
-            (output,) = self._session.run([self._output], self._feeds(tokens, rows))
+            feeds = self._feeds(tokens, rows)
+            try:
+                (output,) = self._session.run([self._output], feeds)
+            except Exception as error:  # onnxruntime has a class for each of a dozen reasons, with no parent of their own
+                problem = f"onnxruntime does not run the exported graph ({shown(str(error), 160)})"
+                raise PotstillError(self.file, problem, AGAIN) from error
+            shape = (*(feeds[INPUT_IDS].shape if self.head == TAGGING else rows.shape), self._width)
+            if not isinstance(output, np.ndarray) or output.shape != shape or output.dtype.kind != "f":
+                problem = f"gives {getattr(output, 'dtype', type(output).__name__)} {np.shape(output)} in place of floats {shape}"
+                raise PotstillError(self.file, problem, AGAIN)
             yield rows, output
 
     def _feeds(self, tokens: TokenizedTexts, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         found = tokens.pad(rows, self._pad_id)
         # A graph that tells a pair's texts apart reads single texts too: they are all first ones.
         return {name: found[name] if name in found else np.zeros_like(found[INPUT_IDS]) for name in self._inputs}
+
+
+def _similarities(name: str, a: Vectors, b: Vectors) -> Vectors:
+    """(n, d) and (m, d) → (n, m), by a name of runtime.folder.SIMILARITIES."""
+    if name in (COSINE, "dot"):
+        a, b = (side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) if name == COSINE else side for side in (a, b))
+        return a @ b.T
+    order = 1 if name == "manhattan" else 2
+    found = np.zeros((len(a), len(b)), dtype=np.float32)
+    for row, vector in enumerate(a):  # row by row: all differences at once would be d times as large as the answer
+        found[row] = -np.linalg.norm(vector - b, ord=order, axis=1)
+    return found

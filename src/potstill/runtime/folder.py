@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.machine.files import write_text
 from potstill.registry import EMBED as EMBED
+
+if TYPE_CHECKING:
+    from potstill.runtime.tokens import Text
 
 MODEL = "model.onnx"
 QUANTIZED = "model_quantized.onnx"
@@ -24,6 +28,9 @@ LOGITS = "logits"  # the output of a model with a head
 
 CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING = "classification", "multilabel", "regression", "tagging"
 HEADS = (CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING)
+
+COSINE = "cosine"
+SIMILARITIES = (COSINE, "dot", "euclidean", "manhattan")  # how vectors are compared, by sentence-transformers' names
 
 FORMAT = 1
 FILES = {"auto": (QUANTIZED, MODEL), "fp32": (MODEL,), "int8": (QUANTIZED,)}
@@ -45,6 +52,10 @@ class ExportConfig:
         normalize: likewise.
         pad_id: token id of padding. MPNet and RoBERTa count positions by it, so it must be right.
         teacher: name of the model that taught this one, if any.
+        prompts: texts to put before a text, by name. Of EMBED only, like the next two; the file has all three only where
+            they say something.
+        default_prompt_name: the one that is put before every text; None for none.
+        similarity: one of SIMILARITIES.
     """
 
     max_length: int
@@ -57,6 +68,14 @@ class ExportConfig:
     normalize: bool = False
     pad_id: int = 0
     teacher: str | None = None
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    default_prompt_name: str | None = None
+    similarity: str = COSINE
+
+    @property
+    def prompt(self) -> str:
+        """What is put before every text; "" for nothing."""
+        return self.prompts.get(self.default_prompt_name or "", "")
 
     @property
     def outputs(self) -> int:
@@ -68,20 +87,20 @@ class ExportConfig:
         content = {"format": FORMAT, **asdict(self)}
         content["task"] = content.pop("head")
         unsaid = {"pooling", "normalize"} if self.head != EMBED else {"labels"}
-        if self.teacher is None:
-            unsaid.add("teacher")
+        unsaid |= {name for name, silent in SILENT.items() if content[name] == silent}
         write_text(folder / CONFIG, json.dumps({key: value for key, value in content.items() if key not in unsaid}, indent=2) + "\n")
 
 
-# Field of potstill.json → (its type, the least it can be).
-FIELDS: dict[str, tuple[type, int]] = {
-    "max_length": (int, 1),
-    "dimension": (int, 1),
-    "parameters": (int, 0),
-    "embedding_parameters": (int, 0),
-    "pad_id": (int, 0),
+SILENT: dict[str, Any] = {"teacher": None, "prompts": {}, "default_prompt_name": None, "similarity": COSINE}  # what need not be said
+# Field of potstill.json → (its type, the least it can be, the most): more than any model has, and still no more than memory holds.
+FIELDS: dict[str, tuple[type, int, int]] = {
+    "max_length": (int, 1, 1 << 31),
+    "dimension": (int, 1, 1 << 20),
+    "parameters": (int, 0, 1 << 60),
+    "embedding_parameters": (int, 0, 1 << 60),
+    "pad_id": (int, 0, 1 << 31),
 }
-EMBED_FIELDS: dict[str, tuple[type, int]] = {"pooling": (str, 0), "normalize": (bool, 0)}
+EMBED_FIELDS: dict[str, tuple[type, int, int]] = {"pooling": (str, 0, 0), "normalize": (bool, 0, 0)}
 
 
 def exported_folder(path: str | Path) -> Path:
@@ -141,16 +160,36 @@ def read_config(path: str | Path) -> ExportConfig:
     task = content.get("task")
     _require(file, content, "task", task in (EMBED, *HEADS), f"must be one of {', '.join((EMBED, *HEADS))}")
     values: dict[str, Any] = {"head": task, "labels": _labels(file, content)}
-    for name, (kind, least) in (FIELDS | (EMBED_FIELDS if task == EMBED else {})).items():
+    for name, (kind, least, most) in (FIELDS | (EMBED_FIELDS if task == EMBED else {})).items():
         value: Any = content.get(name)
         # type() and not isinstance: True is an int to Python.
         _require(file, content, name, type(value) is kind, f"must be {kind.__name__}")
         if kind is int:
             _require(file, content, name, value >= least, f"must be at least {least}")
+            _require(file, content, name, value <= most, f"must be at most {most:,}")
         values[name] = value
     teacher = content.get("teacher")
     _require(file, content, "teacher", teacher is None or isinstance(teacher, str), "must be text")
-    return ExportConfig(**values, teacher=teacher)
+    return ExportConfig(**values, teacher=teacher, **(_reading(file, content) if task == EMBED else {}))
+
+
+def _reading(file: Path, content: dict[str, Any]) -> dict[str, Any]:
+    """Prompts and similarity, each as an encoder has it that says nothing of it."""
+    found: dict[str, Any] = {name: content.get(name, silent) for name, silent in SILENT.items() if name != "teacher"}
+    prompts, default = found["prompts"], found["default_prompt_name"]
+    texts = isinstance(prompts, dict) and all(isinstance(prompt, str) for prompt in prompts.values())
+    _require(file, content, "prompts", texts, "must be an object, from names to texts")
+    named = default is None or (isinstance(default, str) and default in prompts)
+    _require(file, content, "default_prompt_name", named, "must be null or a name that prompts has")
+    _require(file, content, "similarity", found["similarity"] in SIMILARITIES, f"must be one of {', '.join(SIMILARITIES)}")
+    return found
+
+
+def prompted(prompt: str, texts: Sequence[Text]) -> Sequence[Text]:
+    """Texts with a prompt before each, of a pair before its first text."""
+    if not prompt:
+        return texts
+    return [prompt + text if isinstance(text, str) else (prompt + text[0], text[1]) for text in texts]
 
 
 def _labels(file: Path, content: dict[str, Any]) -> list[str]:

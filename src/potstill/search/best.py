@@ -15,7 +15,7 @@ from potstill.machine.files import require_space
 from potstill.report.scores import primary_score
 from potstill.results import read_metrics, versions
 from potstill.run.distil import distil
-from potstill.search.queue import ANOTHER, WHY, Queue
+from potstill.search.queue import ANOTHER, WHY, Queue, first_number
 from potstill.search.record import Search, Step, Trial
 from potstill.search.trials import Job, StepCounter
 from potstill.tasks.base import COST
@@ -112,7 +112,7 @@ def _best(queue: Queue) -> FrozenTrial:
     if not done:
         reasons = [trial.user_attrs[WHY] for trial in queue.trials(TrialState.FAIL) if WHY in trial.user_attrs]
         raise PotstillError("search", f"no trial could be scored: {reasons[0] if reasons else 'all were pruned'}", f"mend that; {ANOTHER}")
-    return max(done, key=lambda trial: (trial.values[0], -trial.number))
+    return max(done, key=lambda trial: (trial.values[0], -first_number(trial)))
 
 
 def _record(trial: FrozenTrial) -> Trial:

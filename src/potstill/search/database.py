@@ -15,7 +15,8 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 
-from potstill.errors import PotstillError
+from potstill.errors import DiskFull, PotstillError
+from potstill.machine.files import is_full
 
 LOST = (sqlalchemy.exc.SQLAlchemyError, StorageInternalError)  # what a database raises that cannot be reached
 PAUSE = 0.5  # seconds between two looks at the database
@@ -32,6 +33,7 @@ def connected(url: str) -> Iterator[RDBStorage]:
         The database as Optuna's storage.
 
     Raises:
+        DiskFull: the disk is full.
         PotstillError: there is no such database, its driver is not installed, or it is lost within the block.
     """
     shown = shown_url(url)
@@ -42,11 +44,15 @@ def connected(url: str) -> Iterator[RDBStorage]:
             shown, f"has no driver here ({error.__cause__ or error})", "install it, for PostgreSQL by pip install 'psycopg[binary]'"
         ) from error
     except (*LOST, RuntimeError, OSError) as error:
+        if is_full(error):
+            raise DiskFull(shown, "no space is left on the disk", "free some, or choose another folder") from error
         remedy = "check the path" if url.startswith("sqlite") else "check the address and that the server runs"
         raise PotstillError(shown, f"cannot be reached ({_first_line(error)})", remedy) from error
     try:
         yield storage
     except LOST as error:
+        if is_full(error):
+            raise DiskFull(shown, "no space is left on the disk", "free some; the same command with --resume goes on") from error
         raise PotstillError(
             shown, f"was lost ({_first_line(error.__cause__ or error)})", "the same command with --resume goes on"
         ) from error

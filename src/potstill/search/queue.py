@@ -27,9 +27,10 @@ warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 HEARTBEAT = 5  # seconds between two signs of life of a trial
 GRACE = 45  # seconds without one after which its process counts as dead
-SETUP = 30  # seconds that another process may take to fill a new queue
+SETUP = 30  # seconds that another process may take from one trial to the next while it fills a new queue
 BOUND, READY = "bound to", "ready"  # attributes of a study
 BEAT = "beat"  # attribute of a trial: the number of its signs of life
+PLACE = "place"  # attribute of a trial: the how manieth it is of those that the queue was filled with
 WHY = "why"  # attribute of a failed trial: the reason; one without is lost and gets a replacement
 INSTEAD = "instead of"  # attribute of a trial: the numbers of those that it replaces, the last of them the one that was lost
 KEPT = ("keys", "role", "last")  # attributes of a trial that its replacement has too
@@ -60,7 +61,7 @@ class Queue:
         study: the queue as Optuna has it.
 
     Raises:
-        PotstillError: the queue is about something else, or was left half filled.
+        PotstillError: the queue is about something else.
     """
 
     def __init__(
@@ -81,21 +82,33 @@ class Queue:
         except DuplicatedStudyError:
             self.study = optuna.load_study(storage=storage, study_name=name, pruner=pruner)
             self.joined = True
-            self._require_same(name, bound)
-            return
-        self.study.set_user_attr(BOUND, bound)
-        for parameters, attributes in waiting:
-            self.study.enqueue_trial(parameters, user_attrs=attributes)
-        self.study.set_user_attr(READY, True)
-
-    def _require_same(self, name: str, bound: str) -> None:
-        place, end = shown_url(self._storage.url), time.monotonic() + SETUP
-        while not self.study.user_attrs.get(READY):
-            if time.monotonic() > end:
-                raise PotstillError(place, f"the search {name!r} in it was never set up whole", ANOTHER)
-            time.sleep(PAUSE)
-        if self.study.user_attrs.get(BOUND) != bound:
+            self._wait_until_filled()
+        found = self.study.user_attrs
+        if found.get(BOUND, bound) != bound or (READY in found and BOUND not in found):
+            place = shown_url(storage.url)
             raise PotstillError(place, f"holds the search {name!r} of another recipe or another space", f"go on with those, or {ANOTHER}")
+        if READY not in found:
+            self._fill(bound, waiting)
+
+    def _wait_until_filled(self) -> None:
+        """Wait until another process has filled a new queue; where it adds nothing for SETUP seconds, it was killed."""
+        there, end = -1, 0.0
+        while READY not in self.study.user_attrs:
+            now = len(self.study.get_trials(deepcopy=False))
+            if now != there:
+                there, end = now, time.monotonic() + SETUP
+            if time.monotonic() > end:
+                return
+            time.sleep(PAUSE)
+
+    def _fill(self, bound: str, waiting: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        """Add the trials that are not there yet. Two processes may do so at once: only the first trial of a place counts."""
+        self.study.set_user_attr(BOUND, bound)
+        there = {trial.user_attrs.get(PLACE, trial.number) for trial in self.study.get_trials(deepcopy=False)}
+        for number, (parameters, attributes) in enumerate(waiting):
+            if number not in there:
+                self.study.enqueue_trial(parameters, user_attrs=attributes | {PLACE: number})
+        self.study.set_user_attr(READY, True)
 
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Read the trials.
@@ -104,14 +117,14 @@ class Queue:
             *states: only those in one of these states; none: all.
 
         Returns:
-            The trials by number, without a second replacement of a trial.
+            The trials by number, without a second replacement of a trial and without a second one of a place.
         """
-        found, replaced = [], set()
+        found, seen = [], set()
         for trial in self.study.get_trials(deepcopy=False):
-            lost = trial.user_attrs.get(INSTEAD, [None])[-1]
-            if lost is None or lost not in replaced:
+            stands_for = (trial.user_attrs.get(PLACE), trial.user_attrs.get(INSTEAD, [None])[-1])
+            if stands_for == (None, None) or stands_for not in seen:
                 found.append(trial)
-                replaced.add(lost)
+                seen.add(stands_for)
         return [trial for trial in found if not states or trial.state in states]
 
     def left(self) -> list[FrozenTrial]:
@@ -216,6 +229,11 @@ class Queue:
         finally:
             with suppress(UpdateFinishedTrialError):  # as above, since tell looked
                 self.study.tell(trial, values, state=state, skip_if_finished=True)
+
+
+def first_number(trial: FrozenTrial) -> int:
+    """The number that a trial would have if none had been lost: of two that score the same, a kill must not decide which is chosen."""
+    return int(trial.user_attrs.get(INSTEAD, [trial.number])[0])
 
 
 @contextmanager

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from potstill.errors import PotstillError
+from potstill.machine.files import require_nameable
 from potstill.machine.progress import progress
 from potstill.results import REPORT_FILE, machine
 from potstill.search.best import make_record, run_best
@@ -58,6 +60,7 @@ def search(
     folder = job.folder
     if workers > 1 and "latency" in job.space.objectives:
         raise PotstillError("--workers", "several on one machine spoil each other's latency", "use one, or drop the objective")
+    require_nameable(folder)
     if folder.exists() and not folder.is_dir():
         raise PotstillError(folder, "is a file", "choose another --out")
     url = storage or f"sqlite:///{folder.absolute() / 'search.db'}"
@@ -155,8 +158,17 @@ def _helpers(workers: int, folder: Path, arguments: tuple[Any, ...], url: str) -
 
 def _help(log: Path, arguments: tuple[Any, ...], url: str) -> None:
     """What a further process does: it takes trials, and leaves the run at the end to the first process."""
+    Thread(target=_end_with_parent, daemon=True).start()
     sys.stdout = sys.stderr = log.open("w", encoding="utf-8", buffering=1)
     job = Job(*arguments)
     with connected(url) as database:
         queue, _ = job.queues(database)
         queue.work(partial(job.trial, queue), job.sampler)
+
+
+def _end_with_parent() -> None:
+    """End this process as soon as the one that started it has ended, be it killed: its trial is then lost, and will be run again."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from potstill.check.check import check_recipe
-from potstill.errors import PotstillError, PotstillErrors, collect
+from potstill.errors import PotstillError, PotstillErrors, collect, shown
+from potstill.machine.files import kind_of_place
 from potstill.recipe.file import checked, mapping, override, read_recipe
 from potstill.recipe.part import Count, Part
 from potstill.recipe.recipe import AGREEMENT, LAST, Recipe
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 ONE_FACTOR, GRID = "one-factor", "grid"
+MOST_WHOLE = 2**62
 LISTED = (ONE_FACTOR, GRID)  # samplers whose trials are known beforehand
 # Trials that differ in one of these would be scored by different rulers, or not in the trial at all. A score is the best
 # of the evaluations: more of them would make it higher.
@@ -31,13 +33,17 @@ AGREEMENT_RULERS = ("teacher", "data.texts", "data.pairs", "training.seed")  # w
 CHECKED = ("training.batch_size", "training.precision", "training.device", "training.max_length")
 
 
+# A whole number that no float holds cannot be drawn on a logarithmic scale either.
+End = Annotated[int, Field(ge=-MOST_WHOLE, le=MOST_WHOLE)] | Annotated[float, Field(allow_inf_nan=False)]
+
+
 class Range(Part):
     """All numbers from `low` to `high`; only whole ones where both ends are whole."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    low: int | float = Field(alias="from", allow_inf_nan=False)
-    high: int | float = Field(alias="to", allow_inf_nan=False)
+    low: End = Field(alias="from")
+    high: End = Field(alias="to")
     log: bool = Field(False, description="drawn on a logarithmic scale: of 0.01 to 1 as many below 0.1 as above it")
 
     @model_validator(mode="after")
@@ -45,7 +51,7 @@ class Range(Part):
         if not self.low < self.high:
             raise ValueError(f"from {self.low:g} to {self.high:g} is no range; the second must be larger")
         if self.log and self.low <= 0:
-            raise ValueError(f"a logarithm needs more than 0, and the range begins at {self.low:g}")
+            raise ValueError(f"a logarithm needs more than 0, and the range begins at {self.low:g}; begin above 0")
         return self
 
 
@@ -64,11 +70,11 @@ class Space(Part):
     def _fits(self) -> Space:
         ranges = [key for key, values in self.keys.items() if isinstance(values, Range)]
         if self.sampler in LISTED and ranges:
-            raise ValueError(f"{ranges[0]} is a range, and {self.sampler} needs values; list some, or take random or tpe")
+            raise ValueError(f"{shown(ranges[0])[1:-1]} is a range, and {self.sampler} needs values; list some, or take random or tpe")
         if self.sampler in LISTED and self.trials is not None:
             raise ValueError(f"{self.sampler} has as many trials as its values make; drop `trials`")
         if sorted(set(self.objectives)) not in (["quality"], ["latency", "quality"]):
-            raise ValueError("objectives must be [quality] or [quality, latency]")
+            raise ValueError("objectives must be [quality] or [quality, latency]; write one of these")
         if self.prune and len(self.objectives) > 1:
             raise ValueError("with two objectives no trial can be pruned, since none is behind before both are known; drop `prune`")
         return self
@@ -98,8 +104,9 @@ def read_space(file: Path, recipe: str, base: Recipe, overrides: Sequence[str]) 
     Raises:
         PotstillError: there is no such file.
     """
-    if not file.is_file():
-        raise PotstillError(file, "no such file", "name a YAML file with sampler and keys")
+    kind = kind_of_place(file)
+    if kind != "a file":
+        raise PotstillError(str(file)[:100], f"is {kind}, not a file" if kind else "no such file", "name a YAML file with sampler and keys")
     space = checked(Space, mapping(file, "give it sampler and keys"), str(file))
     with collect() as attempt:
         attempt(_require_dev, base)

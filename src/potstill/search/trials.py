@@ -17,17 +17,17 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from potstill.check.check import check_recipe
-from potstill.errors import DiskFull, PotstillError, PotstillErrors
+from potstill.errors import PotstillError, PotstillErrors
 from potstill.evaluation.cost import measure_cost
-from potstill.machine.files import write_text
+from potstill.machine.files import is_full, write_text
 from potstill.recipe.file import override, read_recipe, resolved
 from potstill.recipe.recipe import Recipe
 from potstill.run.export import export
 from potstill.run.folder import RECIPE, decides_student
 from potstill.run.ship import SAMPLE
-from potstill.run.train import CHECKPOINTS, first_student, teach, teacher_of
+from potstill.run.train import CHECKPOINTS, first_student, teach
 from potstill.runtime.folder import ONNX, STUDENT
-from potstill.search.queue import INSTEAD, Queue, TrialFailed
+from potstill.search.queue import INSTEAD, Queue, TrialFailed, first_number
 from potstill.search.record import search_folder
 from potstill.search.space import ONE_FACTOR, best_of_each, distributions, listed_settings, own_values, read_space
 
@@ -98,8 +98,8 @@ class Job:
         """
         if self.space.sampler == "tpe":
             random_first = max(2, min(10, (self.space.trials or DEFAULT_TRIALS) // 3))
-            return optuna.samplers.TPESampler(seed=self.seed + number, n_startup_trials=random_first, constant_liar=True)
-        return optuna.samplers.RandomSampler(seed=self.seed + number)
+            return optuna.samplers.TPESampler(seed=(self.seed + number) % 2**32, n_startup_trials=random_first, constant_liar=True)
+        return optuna.samplers.RandomSampler(seed=(self.seed + number) % 2**32)
 
     def trial(self, queue: Queue, trial: optuna.Trial) -> float | list[float]:
         """Train the recipe with a trial's settings, and keep its scores; of settings that a trial had before, take that one's values.
@@ -144,7 +144,8 @@ class Job:
 
     def _settings(self, queue: Queue, trial: optuna.Trial) -> dict[str, Any]:
         if trial.user_attrs.get("role") == "combined":
-            return best_of_each([(each.user_attrs["settings"], each.values[0]) for each in queue.trials(TrialState.COMPLETE)])
+            done = sorted(queue.trials(TrialState.COMPLETE), key=first_number)
+            return best_of_each([(each.user_attrs["settings"], each.values[0]) for each in done])
         return {key: _drawn(trial, key, self.distributions[key]) for key in trial.user_attrs["keys"]}
 
     def _train(self, trial: optuna.Trial, recipe: Recipe, folder: Path, curve: list[tuple[int, float]]) -> list[float]:
@@ -162,8 +163,7 @@ class Job:
 
         plan = check_recipe(recipe)
         write_text(folder / RECIPE, resolved(recipe))
-        teacher = teacher_of(recipe, plan)
-        teach(recipe, plan, first_student(recipe, plan, teacher), teacher, folder, False, watch)
+        teach(recipe, plan, first_student(recipe, plan), plan.teacher, folder, False, watch)
         gc.collect()  # Trainer's parts refer to each other in circles
         if not curve:
             raise PotstillError(recipe.select, "never scored the student", "let a stage teach what it reads")
@@ -207,8 +207,6 @@ class StepCounter:
         return self.last
 
 
-def _no_space(error: BaseException | None) -> bool:
+def _no_space(error: BaseException) -> bool:
     """Whether a full disk is behind an error: one that every other trial would meet too."""
-    if isinstance(error, PotstillErrors):
-        return any(map(_no_space, error.errors))
-    return error is not None and (isinstance(error, DiskFull) or _no_space(error.__cause__))
+    return any(map(_no_space, error.errors)) if isinstance(error, PotstillErrors) else is_full(error)

@@ -80,7 +80,8 @@ def build_bilstm(
         with torch.no_grad():
             weights.weight.copy_(_cut_table(found.weight, embedding))
             weights.weight[config.pad_token_id] = 0
-    return EncoderModel(network, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=max_length)
+    layout = source.layout.without_steps()  # it reads texts as its source does
+    return EncoderModel(network, source.hf_tokenizer, pooling=pooling, normalize=normalize, max_length=max_length, layout=layout)
 
 
 def _cut_table(table: torch.Tensor, width: int) -> torch.Tensor:

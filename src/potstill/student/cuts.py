@@ -79,9 +79,7 @@ def sample(texts: Sequence[Any]) -> list[Any]:
 
 def as_tokens(model: EncoderModel, texts: Sequence[Any]) -> TokenizedTexts:
     """The texts in the model's pieces, cut to its length."""
-    from potstill.runtime.tokens import tokenize
-
-    return tokenize(model.tokenizer, texts, model.max_length)
+    return model.tokenize(texts)
 
 
 def make_cuts(wanted: TransformerStudent, student: EncoderModel, corpus: Corpus) -> None:

@@ -48,7 +48,7 @@ def make_student(
     from potstill.student.vocabulary import with_pieces, with_tokenizer
 
     wanted, seed = recipe.student, recipe.training.seed
-    source = _source(recipe, corpus, folder, loaded)
+    source = load_source(recipe, corpus, folder, loaded)
     if pieces is not None:
         source = copy.deepcopy(source) if source is loaded else source  # its table is changed in place
         tokenizer = json.loads(source.hf_tokenizer.backend_tokenizer.to_str())
@@ -62,8 +62,17 @@ def make_student(
     return _transformer(wanted, source, corpus, layers, wanted.pooling or taught, seed)
 
 
-def _source(recipe: Recipe, corpus: Corpus, folder: Path, loaded: EncoderModel | None) -> EncoderModel:
-    """The encoder that the student is made of: `loaded` where that is the same model, else out of the folder."""
+def load_source(recipe: Recipe, corpus: Corpus, folder: Path, loaded: EncoderModel | None) -> EncoderModel:
+    """The encoder that the student is made of.
+
+    A PotstillError from `load_encoder` comes through.
+
+    Args:
+        recipe: its student.
+        corpus: the labels of the student's head.
+        folder: of the encoder.
+        loaded: the teacher, where it lies in `folder` and is loaded. It is returned where it is the same model.
+    """
     from potstill.models.loading import load_encoder
 
     wanted = recipe.student

@@ -14,6 +14,7 @@ from sklearn.decomposition import PCA
 
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
+from potstill.models.sentence_format import Layout
 from potstill.models.static import StaticConfig, StaticModel
 from potstill.runtime.tokens import TokenizedTexts
 
@@ -74,7 +75,9 @@ def build_static(
     network = StaticModel(StaticConfig(vocab_size=len(table), hidden_size=width, pad_token_id=source.pad_id))
     with torch.no_grad():
         network.embedding.weight.copy_(table)
-    return EncoderModel(network, bare(source.hf_tokenizer, max_length), normalize=normalize, max_length=max_length)
+    # No prompt: there is no context for it to change, and it would put the same pieces into every text's mean.
+    layout = Layout(similarity=source.layout.similarity)
+    return EncoderModel(network, bare(source.hf_tokenizer, max_length), normalize=normalize, max_length=max_length, layout=layout)
 
 
 def bare(tokenizer: PreTrainedTokenizerFast, max_length: int) -> PreTrainedTokenizerFast:
@@ -89,7 +92,11 @@ def bare(tokenizer: PreTrainedTokenizerFast, max_length: int) -> PreTrainedToken
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
+    from potstill.runtime.tokens import cut_to
+
     content = json.loads(tokenizer.backend_tokenizer.to_str()) | {"post_processor": None, "padding": None}
     backend = Tokenizer.from_str(json.dumps(content))
-    backend.enable_truncation(max_length)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=max_length, **tokenizer.special_tokens_map)
+    side = tokenizer.truncation_side
+    cut_to(backend, max_length, side)
+    own = {"model_max_length": max_length, "truncation_side": side, **tokenizer.special_tokens_map}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **own)

@@ -120,20 +120,13 @@ def with_tokenizer(source: EncoderModel, tokenizer: Mapping[str, Any]) -> Encode
     from tokenizers import Tokenizer
 
     network: Any = source.network
+    padding = None if network.config.pad_token_id is None else source.tokenizer.id_to_token(source.pad_id)
     _set_rows(source, pieces_of(tokenizer))
     hf_tokenizer: PreTrainedTokenizerFast = copy.deepcopy(source.hf_tokenizer)
     hf_tokenizer._tokenizer = Tokenizer.from_str(json.dumps(tokenizer))
-    network.config.pad_token_id = hf_tokenizer.pad_token_id
-    return EncoderModel(
-        network,
-        hf_tokenizer,
-        pooling=source.pooling,
-        normalize=source.normalize,
-        max_length=source.max_length,
-        dense=list(source.dense),
-        layer_weights=source.layer_weights,
-        head=source.head,
-    )
+    padding = hf_tokenizer.pad_token or padding  # a tokenizer may not say which piece it is, where the network does
+    network.config.pad_token_id = hf_tokenizer._tokenizer.token_to_id(padding) if padding else None
+    return EncoderModel(network, hf_tokenizer, layout=source.layout, head=source.head)
 
 
 def with_second_table(source: EncoderModel, pieces: Sequence[str]) -> int:

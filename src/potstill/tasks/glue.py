@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +40,13 @@ class Glue(LabelledTask):
         return reported | {variant + DEV: f"{known.folder}, rows to choose by" for variant, known in SETS.items()}
 
     @classmethod
-    def source(cls, variant: str, folder: Path) -> tuple[LabelledData, tuple[str, ...]]:
+    def source(cls, variant: str, folder: Path, numbered: Sequence[str] = ()) -> tuple[LabelledData, tuple[str, ...]]:
         """One of SETS; see `glue_data` for where its files lie.
 
         Raises:
-            PotstillError: there is no such variant, or neither a folder nor a hub.
+            PotstillError: there is no such variant, neither a folder nor a hub, or `numbered` are other names than the labels'.
         """
         if variant not in SETS:
             name = f"glue/{variant}"
             raise PotstillError("tasks", f"unknown task {name!r}", did_you_mean(name, [f"glue/{known}" for known in SETS]))
-        return glue_data(variant, folder), SETS[variant].measures
+        return glue_data(variant, folder, numbered), SETS[variant].measures

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.data.files.jsonl import read_jsonl_rows
+from potstill.data.files.lines import shown_path
 from potstill.errors import PotstillError, did_you_mean, shown
+from potstill.machine.files import kind_of_place
 from potstill.tasks.base import Encode, Task, unit_rows
 
 CUT = 10
@@ -62,9 +64,9 @@ class Retrieval(Task):
         if not re.fullmatch(r"\w[\w.-]*", variant):
             raise PotstillError("tasks", f"{name!r} does not name a file", "write retrieval/<name> for the file retrieval/<name>.jsonl")
         path = folder / "retrieval" / f"{variant}.jsonl"
-        if not path.is_file():
+        if kind_of_place(path) != "a file":
             there = [f"retrieval/{other.stem}" for other in path.parent.glob("*.jsonl")]
-            raise PotstillError(name, f"no such file: {path}", did_you_mean(name, there))
+            raise PotstillError(name, f"no such file: {shown_path(path)}", did_you_mean(name, there))
         return cls(name, _read(path))
 
     def texts(self) -> list[str]:

@@ -34,6 +34,9 @@ class Sts(Task):
     def __init__(self, name: str, subsets: list[ScoredPairs]) -> None:
         super().__init__(name)
         self.subsets = subsets
+        gold = [score for pairs in subsets for score in pairs.scores]
+        if np.ptp(gold) == 0:
+            raise PotstillError(name, f"all {len(gold)} gold scores are {gold[0]:g}, so no correlation exists", "check the score column")
 
     @classmethod
     def variants(cls) -> dict[str, str]:
@@ -69,8 +72,7 @@ class Sts(Task):
             encode: n texts → (n, d) vectors in the same order.
 
         Raises:
-            PotstillError: a vector is not finite, or all pairs have the same gold score or the same
-                cosine, so that there is no correlation.
+            PotstillError: a vector is not finite, or all pairs have the same cosine, so that there is no correlation.
         """
         unit = unit_rows(encode(self.texts()), self.name)  # in the order of texts(): each subset's firsts, then its seconds
         cosines, start = [], 0
@@ -79,10 +81,6 @@ class Sts(Task):
             cosines.append(np.einsum("pd,pd->p", first, second))
             start += 2 * len(pairs)
         predicted, gold = np.concatenate(cosines), np.concatenate([pairs.scores for pairs in self.subsets])
-        if np.ptp(gold) == 0:
-            raise PotstillError(
-                self.name, f"all {len(gold)} gold scores are {gold[0]:g}, so no correlation exists", "check the score column"
-            )
         spearman = _spearman(predicted, gold)
         if spearman is None:
             raise PotstillError(

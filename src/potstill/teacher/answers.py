@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from potstill.errors import PotstillError
 from potstill.machine.precision import autocast
 from potstill.models.encoder import EncoderModel, keep_layers
 from potstill.models.output import EMBEDDING, LOGITS, POOLED, EncoderOutput, Field
@@ -65,6 +66,26 @@ class MergedTeacher(Teacher):
         return EncoderOutput(outputs[0].mask, {field: value for output in outputs for field, value in output.values.items()})
 
 
+class OrderedTeacher(Teacher):
+    """A teacher that gives its logits in the order of the data's labels.
+
+    What lies on disk keeps the teacher's own order, whatever data it was asked about.
+
+    Args:
+        teacher: whose labels are in an order of their own.
+        order: (C,) the position of each of the data's labels among the teacher's.
+    """
+
+    def __init__(self, teacher: Teacher, order: Sequence[int]) -> None:
+        self.teacher, self.order, self.reads = teacher, list(order), teacher.reads
+
+    def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
+        """What the teacher answers, its logits (b, C) or (b, l, C) with the columns put in order."""
+        output = self.teacher.giving(self.reads)(rows, device, inputs)
+        values = {field: value[..., self.order] if field == LOGITS else value for field, value in output.values.items()}
+        return EncoderOutput(output.mask, values)
+
+
 class LiveTeacher(Teacher):
     """Runs the model on every call. Frozen, in eval mode, without gradients.
 
@@ -103,13 +124,17 @@ def prepare_teacher(model: EncoderModel, reads: Iterable[Field]) -> EncoderModel
     prepare_inside(model.network, reads)
     if not {EMBEDDING, LOGITS, POOLED} & set(reads):
         # At least one layer: a stack of none is no model to transformers.
-        highest = max([1, *(field.layer or 0 for field in reads)])
-        # What stands above the stack would normalise the layer that is now the last, which it does not in the whole model.
-        keep_layers(model, range(1, min(highest + _norm_above(model), len(model.layers)) + 1))
+        _keep_lowest(model, max([1, *(field.layer or 0 for field in reads)]))
     return model
 
 
-def _norm_above(model: EncoderModel) -> bool:
-    """Whether a normalisation stands above the stack of layers (ModernBERT), outside every layer."""
-    parent, _ = model.stack_place()
-    return any("norm" in name.lower() for module in (model.backbone, parent) for name, _ in module.named_children())
+def _keep_lowest(model: EncoderModel, count: int) -> None:
+    """Drop the layers above some, which give what they gave; none where they are shared or lie apart (ALBERT, XLM)."""
+    try:
+        parent, _ = model.stack_place()
+    except PotstillError:
+        return
+    # What stands above the stack (in ModernBERT and Megatron-BERT) would normalise the layer that is now the last, which it
+    # does not in the whole model. It is known by its class: Megatron-BERT calls it `ln`.
+    above = any("norm" in type(child).__name__.lower() for module in (model.backbone, parent) for child in module.children())
+    keep_layers(model, range(1, min(count + above, len(model.layers)) + 1))

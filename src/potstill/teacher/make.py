@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.corpus.read import Corpus
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, shown
 from potstill.recipe.recipe import EMBED, MLM, Recipe
 from potstill.recipe.recipe import Teacher as TeacherPart
 from potstill.runtime.folder import STUDENT
@@ -31,10 +31,12 @@ class LoadedTeacher:
     Args:
         recipe: with a teacher.
         folder: of the teacher's model.
+        numbered: names of its labels where it has only numbers (Corpus.numbered).
     """
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, numbered: Sequence[str] = ()) -> None:
         assert recipe.teacher is not None
+        self.numbered = numbered
         self.settings: TeacherPart = recipe.teacher
         self.folder = folder
         self._task = recipe.task
@@ -50,10 +52,17 @@ class LoadedTeacher:
 
         A PotstillError from `load_encoder` comes through.
         """
+        from potstill.models.heads import name_labels
         from potstill.models.loading import load_encoder
+        from potstill.tasks.labelled import named
 
         head = {EMBED: EMBED, MLM: MLM}.get(self._task)  # of a labelled task: the one that it has
-        return load_encoder(self.folder, pooling=self.settings.pooling, max_length=self.settings.max_length, head=head)
+        model = load_encoder(self.folder, pooling=self.settings.pooling, max_length=self.settings.max_length, head=head)
+        labels = named(model.labels, self.numbered)
+        if labels != model.labels:
+            name_labels(model.network.config, model.head, labels)
+            model.labels = labels
+        return model
 
     def copy(self) -> EncoderModel:
         """A copy over the same weights, which may lose layers or be told another attention."""
@@ -97,8 +106,10 @@ def make_teacher(
     """
     from potstill.machine.cache import cache_place
     from potstill.machine.distributed import main_first
+    from potstill.models.output import LOGITS
+    from potstill.tasks.labelled import label_order
     from potstill.teacher.aligned import AlignedTeacher
-    from potstill.teacher.answers import LiveTeacher, MergedTeacher, prepare_teacher
+    from potstill.teacher.answers import LiveTeacher, MergedTeacher, OrderedTeacher, prepare_teacher
     from potstill.teacher.budget import cache_bytes, kept_fields
     from potstill.teacher.cached import build_cache
 
@@ -114,12 +125,16 @@ def make_teacher(
     model.to(device)
     parts: list[Teacher] = []
     if kept:
-        place = cache_place(loaded.folder, corpus.texts, _cache_settings(settings, precision, recipe.training.max_length))
+        decides = _cache_settings(settings, precision, recipe.training.max_length) | _read_anew(model, own)
+        place = cache_place(loaded.folder, corpus.texts, decides)
         with main_first():
             parts.append(build_cache(place, model, own, kept, precision=precision, half=settings.cache_half, live=live))
     if live:
         parts.append(LiveTeacher(prepare_teacher(model, live), own, live, precision))
     teacher = parts[0] if len(parts) == 1 else MergedTeacher(parts)
+    order = label_order(corpus.names, loaded.model.labels, "teacher.model", corpus.numbered) if LOGITS in reads else []
+    if order != list(range(len(order))):  # what is kept on disk stays in the teacher's own order
+        teacher = OrderedTeacher(teacher, order)
     if segments is None:
         return teacher, None
     return AlignedTeacher(teacher, segments[1]), segments[0]
@@ -143,14 +158,13 @@ def held_out_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.
 
     from potstill.machine.cache import cache_place
     from potstill.models.output import EMBEDDING
-    from potstill.runtime.tokens import tokenize
     from potstill.teacher.cached import build_cache
 
     settings, model = loaded.settings, loaded.copy()
     if not settings.cache:
         return model.encode(texts)
-    place = cache_place(loaded.folder, texts, _cache_settings(settings, precision))
-    tokens = tokenize(model.tokenizer, texts, model.max_length)
+    tokens = model.tokenize(texts)
+    place = cache_place(loaded.folder, texts, _cache_settings(settings, precision) | _read_anew(model, tokens))
     cached = build_cache(place, model.to(device), tokens, [EMBEDDING], precision=precision, half=settings.cache_half)
     return cached.values(EMBEDDING, np.arange(len(texts)))
 
@@ -173,11 +187,11 @@ def _own_tokens(
 
     from potstill.data.alignment import align
     from potstill.models.output import LOGITS, PAIRS, TOKENS
-    from potstill.runtime.tokens import tokenize
+    from potstill.runtime.folder import prompted
 
-    if length == student_length and model.tokenizer.to_str() == student.tokenizer.to_str():
+    if length == student_length and model.prompt == student.prompt and model.tokenizer.to_str() == student.tokenizer.to_str():
         return tokens, None
-    own = tokenize(model.tokenizer, corpus.texts, length, "tokenize")
+    own = model.tokenize(corpus.texts, length, "tokenize")
     different = int(np.sum(own.lengths != tokens.lengths))
     if different and (any(field.name in PAIRS for field in reads) or (LOGITS in reads and own.words is not None)):
         raise PotstillError(
@@ -186,7 +200,10 @@ def _own_tokens(
         )  # fmt: skip
     if not any(field.name in TOKENS for field in reads) or np.array_equal(own.ids, tokens.ids):
         return own, None
-    return own, align(corpus.texts, (student.tokenizer, student_length, tokens), (model.tokenizer, length, own))
+    if model.prompt != student.prompt:
+        problem = f"the teacher's texts begin with {shown(model.prompt)} and the student's with {shown(student.prompt)}"
+        raise PotstillError("terms", f"{problem}, and a term compares token by token", "compare embedding, or give both the same prompt")
+    return own, align(prompted(model.prompt, corpus.texts), (student.tokenizer, student_length, tokens), (model.tokenizer, length, own))
 
 
 def _cache_settings(teacher: TeacherPart, precision: torch.dtype, cut: int | None = None) -> dict[str, Any]:
@@ -201,3 +218,15 @@ def _cache_settings(teacher: TeacherPart, precision: torch.dtype, cut: int | Non
         "half": teacher.cache_half,
         **half,
     }
+
+
+def _read_anew(model: EncoderModel, tokens: TokenizedTexts) -> dict[str, Any]:
+    """A mark for a cache whose vectors earlier releases made otherwise, which must not be taken for these; else nothing.
+
+    They read no prompts, no steps but a pooling, linear layers and a normalisation, cut texts on the right alone, cut words without the
+    space before them, and gave token types whatever the tokenizer said.
+    """
+    layout = model.layout
+    plain = layout.plain and not model.prompt and model.hf_tokenizer.truncation_side == "right"
+    typed = tokens.types is not None and not model.reads_types and (getattr(model.network.config, "type_vocab_size", 0) or 0) > 1
+    return {} if plain and not typed and tokens.words is None else {"reading": 2}

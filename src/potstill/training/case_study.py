@@ -21,7 +21,7 @@ from potstill.objective.sizes import TermSpec
 from potstill.results import CASES_FILE
 from potstill.runtime.decode import answers
 from potstill.runtime.folder import MULTILABEL, REGRESSION, TAGGING
-from potstill.runtime.tokens import Text, TokenizedTexts, tokenize
+from potstill.runtime.tokens import Text, TokenizedTexts
 from potstill.tasks.base import Predictor
 from potstill.tasks.labelled.matching import row_logits, word_logits
 
@@ -154,7 +154,7 @@ def _compares_states(term: TermSpec) -> bool:
 
 def _one_by_one(model: EncoderModel, texts: Sequence[Text], reads: set[Field]) -> list[EncoderOutput]:
     """The outputs text by text, so that nothing is padded."""
-    tokens: TokenizedTexts = tokenize(model.tokenizer, texts, model.max_length)
+    tokens: TokenizedTexts = model.tokenize(texts)
     outputs: Mapping[int, EncoderOutput] = {int(rows[0]): output for rows, output in model.run(tokens, reads, batch_tokens=1)}
     return [outputs[row] for row in range(len(texts))]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from potstill.machine.distributed import any_of
 from potstill.machine.files import write_text
@@ -21,8 +22,11 @@ from potstill.results import read_metrics
 METRIC = "dev"  # Trainer's name for the score that chooses the best checkpoint
 
 
-class StageCallback(TrainerCallback):
+class StageCallback(TrainerCallback, ExportableState):
     """When to score and to save, what a line of metrics.jsonl says, and what Ctrl-C does.
+
+    A line is the mean over the steps since the line before. What was summed up for the next line stands in each checkpoint,
+    so that a stage that was stopped writes the lines of one that was not.
 
     Args:
         stage: its name in the log and on the progress bar.
@@ -35,6 +39,9 @@ class StageCallback(TrainerCallback):
 
     Attributes:
         interrupted: set by a signal; the stage then ends after a checkpoint.
+        line_due: whether the present step's line is due, and not only its checkpoint.
+        summed_until: the last step that is in the sums.
+        sums: of the steps since the last line: how many, their loss, and each term's part of it.
     """
 
     def __init__(
@@ -51,10 +58,21 @@ class StageCallback(TrainerCallback):
         self.texts_done = np.cumsum(texts)
         self.started = time.perf_counter()
         self.seconds_before = _forget_after(metrics, stage, done) if is_main() else 0.0
-        self.interrupted = False
+        self.interrupted, self.line_due, self.summed_until = False, False, done
+        self.sums: dict[str, Any] = {"steps": 0, "loss": 0.0, "terms": {}}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps of this, in the form that Trainer asks for."""
+        seconds = round(self.seconds_before + time.perf_counter() - self.started, 2)
+        return {"args": {}, "attributes": {"sums": self.sums, "seconds": seconds}}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Start the clock, and put the progress bar where a resumed stage goes on."""
+        """Start the clock, and put the sums and the progress bar where a resumed stage goes on."""
+        # Of a checkpoint of an earlier version nothing is kept, and Trainer would miss the key.
+        states: Any = state.stateful_callbacks  # a mapping by now, whatever its annotation says
+        kept = states.setdefault(type(self).__name__, self.state())["attributes"]
+        if state.global_step:
+            self.sums, self.seconds_before = kept["sums"], kept["seconds"]
         self.started = time.perf_counter()
         if state.global_step:
             self.advance(int(self.texts_done[state.global_step - 1]))
@@ -68,7 +86,8 @@ class StageCallback(TrainerCallback):
         due = last or step % self.every == 0
         control.should_evaluate = due and self.dev_name is not None
         control.should_save = due or self.interrupted
-        control.should_log = control.should_log or last
+        self.line_due = control.should_log or last
+        control.should_log = self.line_due or control.should_save  # a checkpoint keeps what was summed up until then
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Stop an interrupted stage now that its checkpoint is there."""
@@ -83,10 +102,13 @@ class StageCallback(TrainerCallback):
         logs = logs or {}
         line: dict[str, Any] = {"step": state.global_step, "stage": self.stage}
         if "terms" in logs:
+            self._add(logs, state.global_step)
+            if not self.line_due:
+                return
             seconds = round(self.seconds_before + time.perf_counter() - self.started, 2)
             line |= {"texts": int(self.texts_done[state.global_step - 1]), "seconds": seconds}
-            line |= {key: logs[key] for key in ("loss", "terms", "learning_rate")}
-            self.advance(0, note=f"{self.stage} loss {logs['loss']:.4f}")
+            line |= self._mean() | {"learning_rate": logs["learning_rate"]}
+            self.advance(0, note=f"{self.stage} loss {line['loss']:.4f}")
         elif f"eval_{METRIC}" in logs:
             line |= {"dev": {"name": self.dev_name, "value": logs[f"eval_{METRIC}"]}}
         else:
@@ -96,17 +118,31 @@ class StageCallback(TrainerCallback):
         with self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
+    def _add(self, logs: dict[str, Any], step: int) -> None:
+        """Add the means over the steps since the last time to the sums."""
+        steps, sums = step - self.summed_until, self.sums
+        terms = {name: sums["terms"].get(name, 0.0) + steps * value for name, value in logs["terms"].items()}
+        self.sums = {"steps": sums["steps"] + steps, "loss": sums["loss"] + steps * logs["loss"], "terms": terms}
+        self.summed_until = step
+
+    def _mean(self) -> dict[str, Any]:
+        """The loss and its parts, each the mean over the steps that were summed up; the sums begin again."""
+        steps, sums = self.sums["steps"], self.sums
+        self.sums = {"steps": 0, "loss": 0.0, "terms": {}}
+        return {"loss": sums["loss"] / steps, "terms": {name: value / steps for name, value in sums["terms"].items()}}
+
 
 def _forget_after(metrics: Path, stage: str, step: int) -> float:
     """Drop the lines that a broken run wrote after the step at which it is taken up; return the seconds it had taken till there."""
-    kept, seconds = [], 0.0
+    others, own, seconds = [], [], 0.0
     for line in read_metrics(metrics.parent):
         if line["stage"] != stage:
-            kept.append(line)
+            others.append(line)
         elif line["step"] <= step:
-            kept.append(line)
+            own.append(line)
             seconds = line.get("seconds", seconds)
-    write_text(metrics, "".join(json.dumps(line) + "\n" for line in kept))
+    # Stages begin in their order: with its own lines moved behind the others each time, they stand in it.
+    write_text(metrics, "".join(json.dumps(line) + "\n" for line in [*others, *own]))
     return seconds
 
 

@@ -18,7 +18,7 @@ OBJECTS = '{"text": "one", "label": "yes"}\n{"text": "three", "label": "no"}\n'
 
 def made(path: Path, content: str) -> Path:
     data = content.encode()
-    path.write_bytes(gzip.compress(data) if path.suffix.lower() == ".gz" else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix.lower() == ".gz" else data)
     return path
 
 

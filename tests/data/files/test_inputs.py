@@ -12,7 +12,7 @@ from potstill.errors import PotstillError
 def test_lines_keep_their_numbers(tmp_path):
     (tmp_path / "texts.txt").write_text("one\n\n two \n")
     assert read_file(tmp_path / "texts.txt", "classification") == ["one", "", " two "]
-    (tmp_path / "texts.gz").write_bytes(gzip.compress(b"one\ntwo\n"))
+    (tmp_path / "texts.gz").write_bytes(gzip.compress(b"one\ntwo\n", mtime=0))
     assert read_file(tmp_path / "texts.gz", "regression") == ["one", "two"]
 
 
@@ -32,10 +32,25 @@ def test_words(tmp_path):
     assert read_file(tmp_path / "words.txt", "tagging") == [["a", "b"], ["c"]]
 
 
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("Rome\nis\n\nold\n", [["Rome", "is"], ["old"]]),  # a word a line
+        ("-DOCSTART- -X-\n\nRome NNP B-LOC\n", [["Rome"]]),  # columns of CoNLL-2003
+        ("Rome is old\n\nold\n", ["Rome is old", "", "old"]),  # texts; line k is answer k
+        ("Rome is old\n", ["Rome is old"]),  # one text
+        ("Rome is O\nold\nso old\n", ["Rome is O", "old", "so old"]),  # texts, one of which ends as a tag does
+    ],
+)
+def test_lines_to_be_tagged_are_words_or_texts(tmp_path, content, found):
+    (tmp_path / "lines.txt").write_text(content)
+    assert read_file(tmp_path / "lines.txt", "tagging") == found
+
+
 @pytest.mark.parametrize("name", ["texts.ndjson", "texts.CSV.gz"])
 def test_the_command_takes_every_name_that_training_takes(call, tmp_path, tiny_head_exports, name):
     content = '{"text": "the river"}\n{"text": "9"}\n' if "json" in name else "text\nthe river\n9\n"
-    (tmp_path / name).write_bytes(gzip.compress(content.encode()) if name.endswith("gz") else content.encode())
+    (tmp_path / name).write_bytes(gzip.compress(content.encode(), mtime=0) if name.endswith("gz") else content.encode())
     out = tmp_path / "out.jsonl"
     status, _, err = call("predict", tiny_head_exports["regression"], tmp_path / name, "--out", out, "--threads", 1)
     assert (status, err) == (0, "")
@@ -51,6 +66,7 @@ def test_the_command_takes_every_name_that_training_takes(call, tmp_path, tiny_h
         ("t.csv", "text\na\n", "tagging", "ends in '.csv'; for tagging name"),  # a format without words
         ("t.parquet", "x", "classification", "ends in '.parquet'; for classification name"),  # a format that is not read
         ("t.txt", "", "classification", "is empty"),  # an empty file
+        ("t.txt", "Rome NNP\nold JJ\n", "tagging", "lines such as 'Rome NNP' may be columns or texts; name it .conll"),  # either
     ],
 )
 def test_what_is_wrong_is_told(tmp_path, name, content, kind, said):

@@ -130,10 +130,56 @@ def test_own_data_that_is_not_there(tmp_path: Path) -> None:
 def test_own_data_in_files_of_any_ending(tmp_path: Path) -> None:
     folder = tmp_path / "classification" / "mood"
     write(folder / "train.CSV", "text,label\nx,sad\ny,glad\n")
-    (folder / "dev.jsonl.gz").write_bytes(gzip.compress(b'{"text": "z", "label": "sad"}\n'))
+    (folder / "dev.jsonl.gz").write_bytes(gzip.compress(b'{"text": "z", "label": "sad"}\n', mtime=0))
     write(folder / "test.notes.csv", "text,label\nw,sad\n")  # another name, so no split
     data = own_data("classification", "mood", tmp_path)
     assert sorted(data.splits) == ["dev", "train"] and data.reported().texts == ["z"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("test.parquet", "is parquet, a table of columns, and not read for classification"),
+        ("test.arrow", "is an Arrow table, and not read for"),
+        ("test.csv.zip", "is a zip archive, and not read for"),
+        ("test.txt", "is not read for classification; name it test, with one of these endings: .csv"),  # as columns of words have it
+        ("Test.csv", "is not read for classification; name it test"),  # another name where names have cases
+    ],
+)
+def test_no_split_is_left_out_in_silence(tmp_path: Path, name: str, said: str) -> None:
+    write(tmp_path / "classification" / "mood" / "train.csv", "text,label\nx,sad\ny,glad\n")
+    write(tmp_path / "classification" / "mood" / name, "x")
+    with pytest.raises(PotstillError, match=f"{name}: {said}"):
+        own_data("classification", "mood", tmp_path)
+
+
+def test_names_for_numbers(tmp_path: Path) -> None:
+    folder = tmp_path / "multilabel" / "mood"
+    write(folder / "train.csv", "text,label\nx,0|1\ny,1|1\n")
+    write(folder / "test.jsonl", '{"text": "z", "label": [1.0, 0.0]}\n')
+    with pytest.raises(PotstillError, match=r"train.csv:3: names label '1' twice: \['1', '1'\]; write every label once; of one-hot lists"):
+        own_data("multilabel", "mood", tmp_path)
+    data = own_data("multilabel", "mood", tmp_path, ["sad", "glad"])
+    assert data.labels == data.numbered == ["sad", "glad"]
+    assert data.reported().labels.tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbered"),
+    [
+        (["1", "0"], ["0", "1"]),  # the numbers themselves
+        (["1", "2"], []),  # numbers that begin elsewhere
+        (["no", "yes"], []),  # names
+    ],
+)
+def test_what_the_data_says_of_numbers(tmp_path: Path, labels: list[str], numbered: list[str]) -> None:
+    write(tmp_path / "classification" / "mood" / "train.csv", "text,label\n" + "".join(f"x,{label}\n" for label in labels))
+    assert own_data("classification", "mood", tmp_path).numbered == numbered
+
+
+def test_a_label_twice_in_a_table(tmp_path: Path) -> None:
+    with pytest.raises(PotstillError, match=r"a.csv:3: names label 'a' twice: \['a', 'a'\]; write every label once$"):
+        read_labelled(write(tmp_path / "a.csv", "text,label\nx,b\ny,a|a\n"), "multilabel")
 
 
 @pytest.mark.parametrize("names", [["train.csv", "train.tsv"], ["train.csv", "train.csv.gz"]])

@@ -22,6 +22,13 @@ def test_conll_columns(tmp_path: Path) -> None:
     ]
 
 
+def test_only_tabs_and_spaces_are_between_columns(tmp_path: Path) -> None:
+    path = tmp_path / "train.conll"
+    path.write_text("10\u00a0000  O\n\u2009x NN B-LOC\n Ann \t B-PER \n \t \nbye\tNN\t\tO\n", encoding="utf-8")
+    words, tags = zip(*((row.text, row.label) for row in conll_rows(path)))
+    assert words == (["10\u00a0000", "\u2009x", "Ann"], ["bye"]) and tags == (["O", "B-LOC", "B-PER"], ["O"])
+
+
 def test_without_tags(tmp_path: Path) -> None:
     path = tmp_path / "in.conll"
     path.write_text("Rome\nis\n\nAnn B-PER\n")
@@ -38,6 +45,11 @@ def test_without_tags(tmp_path: Path) -> None:
         ("Rome B-LOC\nis X\n", ":2: the tag 'X' is not in BIO form"),  # neither O nor B- or I-
         ("Rome B-\n", ":1: the tag 'B-' is not in BIO form"),  # no type
         ("Rome S-LOC\n", ":1: the tag 'S-LOC' is not in BIO form"),  # of another scheme, BIOES
+        ("is\tO\nNew York\tB-LOC\n", ":2: the word 'New York' has a space in it"),  # between tabs
+        ("is O\n\u00a0 O\n", r":2: the token '\\xa0' is no word"),  # a no-break space alone
+        ("is O\n\u00a0\n", r":2: the token '\\xa0' is no word"),  # and without a tag: no blank line
+        ("is\u00a0O\n", r":1: the word 'is\\xa0O' has no tag"),  # between a word and its tag
+        ("is O\nx\0y O\n", ":2: NUL byte"),  # a NUL
     ],
 )
 def test_conll_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -63,6 +75,11 @@ def test_jsonl(tmp_path: Path) -> None:
         ({"tokens": [], "tags": []}, r":2: 'tokens' is \[\]"),  # no words
         ({"tokens": ["a", " "], "tags": ["O", "O"]}, ":2: the token ' ' is no word"),  # a blank word
         ({"tokens": "a b", "tags": ["O", "O"]}, ":2: 'tokens' is 'a b'"),  # a text instead of a list
+        ({"tokens": ["a", "\u00a0"], "tags": ["O", "O"]}, r":2: the token '\\xa0' is no word"),  # blank to everybody but a naive test
+        ({"tokens": ["a", "b\0"], "tags": ["O", "O"]}, r":2: token 'b\\x00': NUL byte at character 2"),  # a NUL in a word
+        ({"tokens": ["a", "b"], "tags": ["O", "B-\0"]}, r":2: tag 'B-\\x00': NUL byte at character 3"),  # in a tag
+        ({"tokens": ["\ud800"], "tags": ["O"]}, r":2: token '\\ud800': half a character"),  # half a character in a word
+        ({"tokens": ["a"], "tags": ["B-\udc80"]}, r":2: tag 'B-\\udc80': byte 0x80 is not UTF-8"),  # in a tag
         ({"tokens": ["a"], "tag": ["O"]}, ":2: has no field 'tags'; did you mean 'tag'"),  # a field by another name
     ],
 )

@@ -14,7 +14,7 @@ from potstill.errors import PotstillError
 
 def made(path: Path, content: str) -> Path:
     data = content.encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
     return path
 
 
@@ -79,6 +79,8 @@ def test_limit_draws_from_the_whole_file_in_its_order(tmp_path: Path) -> None:
         # A column behind the last.
         ("a.csv", "a,b\n", {"columns": [2]}, r"a\.csv:1: column 2 of a row with 2; columns are numbered 0 to 1"),
         ("a.csv", "a,b\n", {"columns": [-1]}, r"column -1 of a row with 2"),  # a column before the first
+        ("a.csv", "a,b\n", {"columns": [True]}, r"a\.csv:1: column True of a row with 2"),  # a truth value, which is a 1 to Python
+        ("a.jsonl", '{"text": "a"}\n', {"columns": [True]}, r"column True of JSON lines"),  # likewise
         ("a.csv", "text\n", {"columns": ["text"]}, r"holds no text"),  # a header alone
         ("a.jsonl", '{"text": "a"}\n{"text": "b"\n', {}, r"a\.jsonl:2: is not JSON"),  # a bracket that nothing closes
         ("a.jsonl", "[" * 100_000, {}, r"a\.jsonl:1: is not JSON"),  # deeper than Python can read

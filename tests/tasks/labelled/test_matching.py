@@ -7,7 +7,7 @@ import pytest
 
 from potstill.errors import PotstillError
 from potstill.tasks.base import Predictor
-from potstill.tasks.labelled.matching import label_order, row_logits, word_logits
+from potstill.tasks.labelled.matching import label_order, row_logits, same_labels, word_logits
 
 
 def gives(logits: Any, labels: list[str], kind: str = "classification") -> Predictor:
@@ -19,12 +19,26 @@ def gives(logits: Any, labels: list[str], kind: str = "classification") -> Predi
     [
         (["a", "b", "c"], [0, 1, 2]),  # the same order
         (["c", "a", "b"], [1, 2, 0]),  # another order
-        (["LABEL_0", "LABEL_1", "LABEL_2"], [0, 1, 2]),  # no names
         (["C", "A", "B"], [1, 2, 0]),  # other capitals
     ],
 )
 def test_order(others: list[str], order: list[int]) -> None:
     assert label_order(["a", "b", "c"], others, "x") == order
+
+
+@pytest.mark.parametrize(
+    ("labels", "others", "numbered", "order"),
+    [
+        (["0", "1", "2"], ["LABEL_0", "LABEL_1", "LABEL_2"], [], [0, 1, 2]),  # the data's labels are the numbers
+        (["no", "yes"], ["LABEL_0", "LABEL_1"], ["no", "yes"], [0, 1]),  # the user says what the numbers are
+        (["no", "yes"], ["LABEL_0", "LABEL_1"], ["yes", "no"], [1, 0]),  # and that they are in another order than the alphabet's
+        (["no", "yes"], ["1", "0"], ["no", "yes"], [1, 0]),  # numbers, which need not stand in their order
+        (["no", "yes"], ["YES", "NO"], ["no", "yes"], [1, 0]),  # names count before numbers
+        (["LABEL_1", "LABEL_0"], ["LABEL_0", "LABEL_1"], [], [1, 0]),  # the data's own names
+    ],
+)
+def test_order_by_numbers(labels: list[str], others: list[str], numbered: list[str], order: list[int]) -> None:
+    assert label_order(labels, others, "x", numbered) == order and same_labels(labels, others, numbered)
 
 
 def test_a_regression_has_nothing_to_order() -> None:
@@ -48,12 +62,26 @@ def test_case_that_tells_labels_apart_counts() -> None:
         (["a", "b", "c"], "the model has 3 labels and the data 2; only the model has 'c'; name"),  # one too many
         (["LABEL_0"], "the model has 1 labels and the data 2"),  # no names, and one too few
         (["LABEL_1", "LABEL_0"], "label sets differ"),  # names that look like none, in another order
+        # No names: the alphabet says nothing of the numbers.
+        (["LABEL_0", "LABEL_1"], "the model's labels have no names .*, and the data's are 'a', 'b'; give data.labels, the names in the"),
+        (["0", "1"], "label sets differ"),  # numbers alike
         ([f"n{number}" for number in range(8)], "'n0', 'n1', 'n2', 'n3', 'n4' and 3 more"),  # more than an error lists
     ],
 )
 def test_other_labels(others: list[str], message: str) -> None:
     with pytest.raises(PotstillError, match=message):
         label_order(["a", "b"], others, "x")
+    assert not same_labels(["a", "b"], others)
+
+
+def test_names_where_the_data_has_numbers() -> None:
+    with pytest.raises(PotstillError, match="label sets differ: .*; name a model that was trained on these labels, or give data.labels"):
+        label_order(["0", "1"], ["no", "yes"], "x")
+
+
+def test_a_tagger_without_names() -> None:
+    given = gives([np.array([[1, 2]])], ["LABEL_0", "LABEL_1"], "tagging")
+    assert word_logits(given, ["O", "B-x"], [["a"]], "x", ["B-x", "O"])[0].tolist() == [[2, 1]]
 
 
 def test_columns_follow_the_data() -> None:

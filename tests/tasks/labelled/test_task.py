@@ -59,9 +59,11 @@ def test_regression(tmp_path: Path) -> None:
 
 
 def test_all_reported_scores_alike(tmp_path: Path) -> None:
-    task = load_task("regression/x", write(tmp_path, "regression/x", train="text,label\na,1\nb,2\n", test="text,label\nc,1\nd,1\n"))
-    with pytest.raises(PotstillError, match="all 2 gold scores are 1, so no correlation exists; check the label column"):
-        task.evaluate(from_table("regression", [], {"c": [1.0], "d": [2.0]}))
+    varied, alike = "text,label\na,1\nb,2\n", "text,label\nc,1\nd,1\n"
+    for name, files in {"x": {"test": alike}, "x-dev": {"dev": alike, "test": varied}}.items():
+        folder = write(tmp_path / name, "regression/x", train=varied, **files)
+        with pytest.raises(PotstillError, match=f"regression/{name}: all 2 gold scores are 1, so no correlation exists; check the label"):
+            load_task(f"regression/{name}", folder)
 
 
 def test_tagging(tmp_path: Path) -> None:

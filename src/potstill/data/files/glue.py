@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ from potstill.data.files.tables import read_table
 from potstill.data.labelled import Examples, Row, examples_of
 from potstill.data.splits import LabelledData
 from potstill.errors import PotstillError
+from potstill.machine.files import kind_of_place
 from potstill.runtime.folder import CLASSIFICATION, REGRESSION
 from potstill.runtime.tokens import Text
 
@@ -42,6 +43,8 @@ class GlueSet:
         hub_dev: name of the dev split on the hub.
         broken_rows: whether its files are known to hold rows with missing fields. Such rows are left
             out.
+        numbered: whether everybody numbers the labels as the hub does. MNLI's are numbered alphabetically by models
+            that were trained before the hub had it.
     """
 
     title: str
@@ -55,6 +58,7 @@ class GlueSet:
     hub_columns: tuple[str, ...] = ()
     hub_dev: str = "validation"
     broken_rows: bool = False
+    numbered: bool = True
 
 
 _PAIR = ("sentence1", "sentence2", "label")
@@ -67,6 +71,7 @@ _MNLI: dict[str, Any] = {
     "measures": ("accuracy",),
     "hub": "mnli",
     "hub_columns": ("premise", "hypothesis"),
+    "numbered": False,
 }
 SETS = {
     "cola": GlueSet(
@@ -98,7 +103,7 @@ SETS = {
 }  # fmt: skip
 
 
-def glue_data(variant: str, folder: Path) -> LabelledData:
+def glue_data(variant: str, folder: Path, numbered: Sequence[str] = ()) -> LabelledData:
     """One of SETS: from FOLDER/glue/<its folder>, MRPC also from FOLDER/senteval/MRPC, else from the hub.
 
     MRPC's original files are preferred to GLUE's version of them, because their test file has labels.
@@ -108,17 +113,25 @@ def glue_data(variant: str, folder: Path) -> LabelledData:
     Args:
         variant: a name of SETS.
         folder: holds glue/ or senteval/.
+        numbered: the labels in the order of the numbers that a model without names for them has.
+
+    Raises:
+        PotstillError: `numbered` are other names than the labels'.
     """
     known = SETS[variant]
+    if numbered and sorted(numbered) != sorted(known.labels):
+        what = f"its labels are {', '.join(known.labels)}" if known.labels else "it has no labels"
+        raise PotstillError("data.labels", f"{', '.join(numbered)} for glue/{variant}", what)
     homes = [folder / "glue" / known.folder] + ([folder / "senteval" / "MRPC"] if variant == "mrpc" else [])
-    home = next((home for home in homes if home.is_dir()), None)
+    home = next((home for home in homes if kind_of_place(home) == "a folder"), None)
     if home is None:
         splits = _hub_splits(variant, homes)
-    elif variant == "mrpc" and (home / PARAPHRASES.format("test")).is_file():
+    elif variant == "mrpc" and kind_of_place(home / PARAPHRASES.format("test")) == "a file":
         splits = {split: partial(_read, known, home / PARAPHRASES.format(split)) for split in ("train", "test")}
     else:
         splits = {"train": partial(_read, known, home / "train.tsv"), "dev": partial(_read, known, home / f"{known.dev}.tsv")}
-    return LabelledData(f"glue/{variant}", _kind(known), list(known.labels), splits)
+    numbered = numbered or (known.labels if known.numbered else ())
+    return LabelledData(f"glue/{variant}", _kind(known), list(known.labels), splits, list(numbered))
 
 
 def _kind(known: GlueSet) -> str:

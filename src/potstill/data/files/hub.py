@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from potstill.data.files.formats import FORMAT_OF, GZIP
-from potstill.data.files.lines import require_clean
+from potstill.data.files.formats import FORMAT_OF, GZIP, POINTER, remedy_for, what_begins
+from potstill.data.files.lines import HEAD, require_clean, require_file, shown_path
 from potstill.errors import PotstillError, did_you_mean
+from potstill.machine.files import kind_of_place
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
 
@@ -63,9 +64,14 @@ def load_data(path: str | Path) -> Any:
     except ImportError as error:
         raise PotstillError(path, "reading a data set needs the package datasets", "pip install 'potstill[train]'") from error
     place = Path(path)
-    from_hub = not place.exists()
+    from_hub = kind_of_place(place) is None
     if from_hub and (place.suffix.lower() in (*FORMAT_OF, GZIP) or not HUB_NAME.fullmatch(str(path))):
-        raise PotstillError(path, "does not exist, and is no hub name", "check the path; a hub name is owner/name or owner/name:config")
+        problem = "does not exist, and is no hub name"
+        raise PotstillError(shown_path(path), problem, "check the path; a hub name is owner/name or owner/name:config")
+    if not from_hub and kind_of_place(place) != "a folder":
+        with require_file(place).open("rb") as stream:
+            if what_begins(stream.read(HEAD)) == POINTER:
+                raise PotstillError(path, f"is {POINTER}", remedy_for(POINTER))
     try:
         with _quiet(datasets), _reachable_or_offline(datasets, from_hub):
             if place.is_file():

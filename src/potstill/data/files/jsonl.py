@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.data.files.lines import read_lines, require_clean
-from potstill.errors import PotstillError, did_you_mean, shown
+from potstill.data.files.lines import name_like, read_lines, require_clean
+from potstill.errors import PotstillError, shown
 
 
 def read_jsonl_rows(path: str | Path, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -29,15 +29,17 @@ def read_jsonl_rows(path: str | Path, required: Sequence[str] = ()) -> Iterator[
         try:
             row = json.loads(line)
         # RecursionError: a line of ten thousand brackets.
-        except (ValueError, RecursionError) as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise PotstillError(place, f"is not JSON ({error}): {shown(line)}", "one object a line, in UTF-8") from error
+        except ValueError as error:  # Python's own limit for whole numbers
+            raise PotstillError(place, f"holds a number of thousands of digits: {shown(line)}", "write it as a text") from error
         if not isinstance(row, dict):
             raise PotstillError(place, f"holds {shown(row)}, not an object", 'write {"text": …}, one object a line')
         for key in required:
             if key not in row:
-                raise PotstillError(place, f"has no field {key!r}", did_you_mean(key, row))
+                raise PotstillError(place, f"has no field {key!r}", name_like(key, row))
         for key, value in row.items():
             # Escapes can smuggle in what read_lines refuses: \u0000, half a surrogate pair.
             if isinstance(value, str):
-                require_clean(value, f"{place}: field {key!r}")
+                require_clean(value, f"{place}: field {shown(key)}")
         yield number, row

@@ -7,21 +7,38 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from potstill.data.files.formats import CONLL, CSV, JSONL, TEXT, TSV, ending_of, endings_of, format_of, stem_of
+from potstill.data.files.formats import (
+    CONLL,
+    CSV,
+    ENDINGS,
+    FORMAT_OF,
+    GZIP,
+    JSONL,
+    TEXT,
+    TSV,
+    ending_of,
+    endings_of,
+    format_of,
+    stem_of,
+    what_is,
+)
 from potstill.data.files.jsonl import read_jsonl_rows
-from potstill.data.files.lines import require_clean
+from potstill.data.files.lines import require_clean, shown_path
 from potstill.data.files.tables import DIALECTS, read_table
 from potstill.data.files.tagged import conll_rows, tagged_jsonl_rows
 from potstill.data.labelled import Examples, Row, examples_of
 from potstill.data.splits import SPLITS, LabelledData
 from potstill.errors import PotstillError, shown
-from potstill.runtime.folder import MULTILABEL, TAGGING
+from potstill.machine.files import kind_of_place
+from potstill.runtime.folder import MULTILABEL, REGRESSION, TAGGING
 from potstill.runtime.tokens import Text
 
 BAR = "|"  # between the labels of a multi-label row, where a table has one cell for them
 
 
-def read_labelled(path: str | Path, kind: str, names: Sequence[str] | None = None) -> tuple[Examples, list[str]]:
+def read_labelled(
+    path: str | Path, kind: str, names: Sequence[str] | None = None, numbered: Sequence[str] = ()
+) -> tuple[Examples, list[str]]:
     """The examples of one file, and their label set.
 
     A table has a header with the columns `text`, `label` and, for pairs, `text_pair`. A CSV file is
@@ -34,11 +51,12 @@ def read_labelled(path: str | Path, kind: str, names: Sequence[str] | None = Non
         path: the file; its name tells the format.
         kind: of runtime.folder.HEADS.
         names: the label set. None: it is collected from this file, whose labels must then differ.
+        numbered: as in `examples_of`.
 
     Returns:
         The examples; and the label names in the order of the labels' numbers, [] for a regression.
     """
-    return examples_of(_rows(path, kind, labelled=True), kind, names, path)
+    return examples_of(_rows(path, kind, labelled=True), kind, names, path, numbered)
 
 
 def read_inputs(path: str | Path, kind: str) -> list[Text]:
@@ -63,7 +81,7 @@ def read_inputs(path: str | Path, kind: str) -> list[Text]:
     return texts
 
 
-def own_data(kind: str, name: str, folder: Path) -> LabelledData:
+def own_data(kind: str, name: str, folder: Path, numbered: Sequence[str] = ()) -> LabelledData:
     """The user's data set FOLDER/<kind>/<name>/{train,dev,test}.<ending>, with the label set of train.
 
     Without a train file, which is enough for evaluation, the label set is that of the reported split.
@@ -73,26 +91,32 @@ def own_data(kind: str, name: str, folder: Path) -> LabelledData:
         kind: of runtime.folder.HEADS.
         name: of the data set.
         folder: holds a folder for each kind.
+        numbered: names in the order of the labels' numbers, which are then the label set, as `examples_of` reads it. Without
+            them labels that are the numbers 0 to n-1 are known by their numbers, and other ones are not.
 
     Raises:
-        PotstillError: there is no such folder, no file in it, or two files for one split; whatever is
-            wrong in the file of the label set.
+        PotstillError: there is no such folder, no file in it, two files for one split, or a file for one that is not read;
+            names of the labels of a regression; whatever is wrong in the file of the label set.
     """
+    if numbered and kind == REGRESSION:
+        raise PotstillError("data.labels", f"{', '.join(numbered)} for a regression, which has no labels", "drop it")
     place = folder / kind / name
-    if not name or Path(name).name != name or not place.is_dir():
-        there = sorted(path.name for path in (folder / kind).glob("*") if path.is_dir())
-        known = f"there: {', '.join(there)}" if there else f"make {place} with train, dev and test files"
-        raise PotstillError(f"{kind}/{name}", f"no such folder: {place}", known)
+    if not name or Path(name).name != name or kind_of_place(place) != "a folder":
+        home = folder / kind
+        there = sorted(path.name for path in home.glob("*") if path.is_dir()) if kind_of_place(home) == "a folder" else []
+        way_out = f"there: {', '.join(there)}" if there else f"make {place} with train, dev and test files"
+        raise PotstillError(f"{kind}/{name}", f"no such folder: {shown_path(place)}", way_out)
     files = {split: path for split in SPLITS if (path := _file(place, split, kind))}
     if not files:
         raise PotstillError(place, "holds no train, dev or test file", f"add one; endings: {endings_of(READERS[kind == TAGGING])}")
     first = next(split for split in ("train", "test", "dev") if split in files)
-    examples, labels = read_labelled(files[first], kind)
+    examples, labels = read_labelled(files[first], kind, numbered=numbered)
 
     def read(split: str) -> Examples:
-        return examples if split == first else read_labelled(files[split], kind, labels)[0]
+        return examples if split == first else read_labelled(files[split], kind, labels, numbered)[0]
 
-    return LabelledData(f"{kind}/{name}", kind, labels, {split: partial(read, split) for split in files})
+    known = labels if numbered or labels == [str(number) for number in range(len(labels))] else []
+    return LabelledData(f"{kind}/{name}", kind, labels, {split: partial(read, split) for split in files}, list(known))
 
 
 def _file(folder: Path, split: str, kind: str) -> Path | None:
@@ -100,7 +124,23 @@ def _file(folder: Path, split: str, kind: str) -> Path | None:
     found = sorted(path for path in folder.iterdir() if stem_of(path) == split and format_of(path) in readers and path.is_file())
     if len(found) > 1:
         raise PotstillError(folder, f"holds {' and '.join(path.name for path in found)}", "keep one file a split")
+    if not found:
+        _require_none_meant(folder, split, kind)
     return found[0] if found else None
+
+
+def _require_none_meant(folder: Path, split: str, kind: str) -> None:
+    """Check that no file is meant to be a split whose name says that it is not read: it would be left out in silence.
+
+    Raises:
+        PotstillError: there is one: Test.csv, test.parquet, test.csv.zip.
+    """
+    for path in sorted(folder.iterdir()):
+        name, *endings = path.name.lower().split(".")
+        if name == split and endings and all(f".{ending}" in (*FORMAT_OF, *ENDINGS, GZIP) for ending in endings) and path.is_file():
+            what = what_is(path)
+            problem = f"is {what}, and not read for {kind}" if what else f"is not read for {kind}"
+            raise PotstillError(path, problem, f"name it {split}, with one of these endings: {endings_of(READERS[kind == TAGGING])}")
 
 
 def _rows(path: str | Path, kind: str, *, labelled: bool) -> Iterator[Row]:

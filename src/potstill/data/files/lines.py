@@ -6,14 +6,19 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
-from potstill.data.files.formats import is_gzipped
-from potstill.errors import PotstillError
+from potstill.data.files.formats import is_gzipped, remedy_for, what_begins, what_is
+from potstill.errors import LONG, PotstillError, did_you_mean
+from potstill.machine.files import kind_of_place
 
 MAX_LINE = 1_000_000  # characters; no text for a sentence encoder comes near it
+LONG_PATH = 200  # letters of a path that an error repeats
+LONG_REMEDY = 500  # letters of names that an error lists
+HEAD = 32  # bytes at a file's beginning that tell what it is
 
 # What errors="surrogateescape" makes of bytes that are not UTF-8; valid UTF-8 never decodes to these.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -23,15 +28,24 @@ def require_file(path: str | Path) -> Path:
     """`path` as a Path, once it is known to be a file.
 
     Raises:
-        PotstillError: there is nothing at the path, or a folder.
+        PotstillError: there is nothing at the path, a folder, or a device or a pipe, which may never end.
     """
     path = Path(path)
-    if path.is_dir():
+    kind = kind_of_place(path)
+    if kind == "a folder":
         raise PotstillError(path, "is a folder, not a file", "name a file in it")
-    if not path.exists():
-        near = next((parent for parent in path.parents if parent.is_dir()), Path())
-        raise PotstillError(path, "does not exist", f"check the path (the folder {near} does exist)")
+    if kind is None:
+        near = next((parent for parent in path.parents if kind_of_place(parent) == "a folder"), Path())
+        raise PotstillError(shown_path(path), "does not exist", f"check the path (the folder {near} does exist)")
+    if kind != "a file":
+        raise PotstillError(path, f"is {kind}, not a file", "write what it gives into a file, and name that")
     return path
+
+
+def shown_path(path: str | Path) -> str:
+    """A path as an error may name it: one of many letters is cut."""
+    text = str(path)
+    return text if len(text) <= LONG_PATH else f"{text[:LONG_PATH]}… ({len(text)} letters)"
 
 
 def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
@@ -42,12 +56,15 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
     too long only its start.
 
     Raises:
-        PotstillError: there is no such file, it is a folder, it is empty, or its gzip is broken;
-            with the line's number: invalid UTF-8, a NUL byte, more than MAX_LINE characters.
+        PotstillError: there is no such file, it is a folder or a device, it is empty, its name or its first bytes tell that
+            it is no text, or it cannot be read; with the line's number: its gzip is broken, invalid UTF-8, a NUL byte, more
+            than MAX_LINE characters.
     """
     path = require_file(path)
+    if what := what_is(path):
+        raise PotstillError(path, f"is {what}", remedy_for(what))
     number = 0
-    with _opened(path) as stream:
+    with _opened(path, lambda: number + 1) as stream:
         # The limit is what keeps a 10 MB line from being read whole; + 1 leaves room for its end.
         while line := stream.readline(MAX_LINE + 1):
             number += 1
@@ -62,6 +79,12 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             yield number, text
     if not number:
         raise PotstillError(path, "is empty", "name a file with at least one line")
+
+
+def name_like(name: str, there: Iterable[str]) -> str:
+    """The remedy for a name that a file lacks: `did_you_mean`, of many or long names in the file as much as fits on a line."""
+    remedy = did_you_mean(name, [other[:LONG] for other in islice(there, 1000)])
+    return remedy if len(remedy) <= LONG_REMEDY else f"{remedy[:LONG_REMEDY]}…"
 
 
 def require_clean(text: str, place: str) -> None:
@@ -83,16 +106,23 @@ def require_clean(text: str, place: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[io.TextIOWrapper]:
+def _opened(path: Path, line: Callable[[], int]) -> Iterator[io.TextIOWrapper]:
+    """The file as a stream of text; `line` gives the number of the line that is being read.
+
+    Raises:
+        PotstillError: as `read_lines`, of the whole file.
+    """
     try:
         # Escaped, not strict: a strict decoder fails somewhere in its 8 KB, without a line number.
         with (
             gzip.open(path) if is_gzipped(path) else path.open("rb") as binary,
             io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape") as stream,
         ):
+            if what := what_begins(binary.peek(HEAD)[:HEAD]):
+                raise PotstillError(f"{path}:1", f"is {what}", remedy_for(what))
             yield stream
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise PotstillError(path, f"broken gzip ({error})", "fetch or compress the file again") from error
+        raise PotstillError(f"{path}:{line()}", f"broken gzip ({error})", "fetch or compress the file again") from error
     except OSError as error:
         raise PotstillError(path, f"cannot be read ({error.strerror or error})", "check its permissions") from error
 

@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from potstill.data.files.lines import read_lines, require_file
+from potstill.data.files.lines import read_lines, require_file, shown_path
 from potstill.errors import PotstillError, shown
+from potstill.machine.files import kind_of_place
 
 # STS13's SMT comes with some copies only; the protocol leaves it out (SentEval, sts.py).
 EXCLUDED = {"SMT"}
@@ -48,8 +49,8 @@ def read_sts_folder(folder: str | Path) -> list[ScoredPairs]:
             or a score is not a number.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise PotstillError(folder, "no such folder", "give the folder that holds senteval/STS/STS12-en-test and its sisters")
+    if kind_of_place(folder) != "a folder":
+        raise PotstillError(shown_path(folder), "no such folder", "give the folder that holds senteval/STS/STS12-en-test and its sisters")
     names = sorted(path.name.removeprefix("STS.input.").removesuffix(".txt") for path in folder.glob("STS.input.*.txt"))
     names = [name for name in names if name not in EXCLUDED]
     if not names:

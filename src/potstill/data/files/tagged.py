@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.data.files.jsonl import read_jsonl_rows
-from potstill.data.files.lines import read_lines
+from potstill.data.files.lines import read_lines, require_clean
 from potstill.data.labelled import Row
 from potstill.errors import PotstillError, shown
 from potstill.registry import OUTSIDE
@@ -20,22 +20,24 @@ TAG = re.compile(rf"{OUTSIDE}|[BI]-\S+")
 def conll_rows(path: str | Path, *, labelled: bool = True) -> Iterator[Row]:
     """Yield a sentence a row out of CoNLL columns.
 
-    A line is a word: the word is in the first column, its tag in the last, with white space between
-    them. A blank line ends a sentence.
+    A line is a word: the word is in the first column, its tag in the last. Columns are separated by tabs, and in a line
+    without tabs by spaces. A blank line ends a sentence.
 
     Args:
         path: the file.
         labelled: whether to read tags. If not, the file may have them or not, and the rows have none.
 
     Raises:
-        PotstillError: as `read_lines`; with the line's number: a word has no tag, or a tag is not O,
-            B-x or I-x.
+        PotstillError: as `read_lines`; with the line's number: a word is blank, has a space in it or no tag, or a tag is
+            not O, B-x or I-x.
     """
     words: list[str] = []
     tags: list[str] = []
     place = ""
     for number, line in read_lines(path):
-        columns = line.split()
+        # Never at other white space: str.split() takes a no-break space inside a word for the end of it.
+        columns = [column.strip(" ") for column in line.strip(" \t").split("\t")] if "\t" in line else line.split(" ")
+        columns = [column for column in columns if column]
         if not columns or columns[0] == DOCUMENT:
             if words:
                 yield Row(place, words, tags if labelled else None)
@@ -44,7 +46,9 @@ def conll_rows(path: str | Path, *, labelled: bool = True) -> Iterator[Row]:
         here = f"{path}:{number}"
         if not words:
             place = here
-        words.append(columns[0])
+        words.append(_word(columns[0], here))
+        if " " in columns[0]:
+            raise PotstillError(here, f"the word {shown(columns[0])} has a space in it", "write a word and its tag on a line of their own")
         if labelled:
             if len(columns) < 2:
                 raise PotstillError(
@@ -82,13 +86,19 @@ def tagged_jsonl_rows(path: str | Path, *, labelled: bool = True) -> Iterator[Ro
 def _words(tokens: Any, place: str) -> list[str]:
     if not isinstance(tokens, list) or not tokens:
         raise PotstillError(place, f"'tokens' is {shown(tokens)}", "write a list of words, at least one")
-    for word in tokens:
-        if not isinstance(word, str) or not word.strip():
-            raise PotstillError(place, f"the token {shown(word)} is no word", "a token is a text that is not blank")
-    return list(tokens)
+    return [_word(word, place) for word in tokens]
+
+
+def _word(word: Any, place: str) -> str:
+    if not isinstance(word, str) or not word.strip():
+        raise PotstillError(place, f"the token {shown(word)} is no word", "a token is a text that is not blank")
+    require_clean(word, f"{place}: token {shown(word)}")
+    return word
 
 
 def _tag(tag: Any, place: str) -> str:
+    if isinstance(tag, str):
+        require_clean(tag, f"{place}: tag {shown(tag)}")
     if not isinstance(tag, str) or not TAG.fullmatch(tag):
         raise PotstillError(place, f"the tag {shown(tag)} is not in BIO form", "write O, or B- or I- with the entity's type behind it")
     return tag

@@ -14,6 +14,7 @@ from potstill.data.files.jsonl import read_jsonl_rows
 from potstill.data.files.lines import read_lines
 from potstill.data.files.tables import table_texts
 from potstill.errors import PotstillError, did_you_mean, shown
+from potstill.machine.files import kind_of_place
 
 Columns = Sequence[int | str] | None
 Found = TypeVar("Found", str, tuple[str, ...])
@@ -105,7 +106,7 @@ def _drawn(path: str | Path, found: list[Found], limit: int | None, seed: int) -
 
 
 def _format_of(path: Path) -> str:
-    if path.is_dir():
+    if kind_of_place(path) == "a folder":
         return DATASET
     found = format_of(path)
     return found if found in READERS else TEXT

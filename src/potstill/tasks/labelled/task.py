@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,9 +17,9 @@ from potstill.data.labelled import Examples
 from potstill.data.splits import LabelledData
 from potstill.errors import PotstillError, did_you_mean
 from potstill.registry import DEV
-from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, TAGGING
+from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING
 from potstill.runtime.tokens import Text
-from potstill.tasks.base import NoScore, Predictor, Task, family_of, load_task, task_names
+from potstill.tasks.base import NoScore, Predictor, Task, family_of, task_names
 from potstill.tasks.labelled.entities import EntityCounts, count_entities
 from potstill.tasks.labelled.matching import row_logits, word_logits
 from potstill.tasks.labelled.measures import MEASURES
@@ -34,12 +34,14 @@ class TrainingData:
         labels: names in the order of the labels' numbers; [] for a regression.
         train: rows to train on.
         dev: rows to choose by, those of the task `<task>-dev`; no row of train is among them.
+        numbered: as in data.splits.LabelledData.
     """
 
     kind: str
     labels: list[str]
     train: Examples
     dev: Examples
+    numbered: list[str] = field(default_factory=list)
 
 
 class LabelledTask(Task):
@@ -51,6 +53,7 @@ class LabelledTask(Task):
     Attributes:
         kind: of runtime.folder.HEADS.
         labels: names in the order of the labels' numbers; [] for a regression.
+        numbered: as in data.splits.LabelledData.
         examples: the rows that are scored.
         measures: names of tasks.labelled.measures, the primary first; of tagging, of properties of
             EntityCounts.
@@ -62,12 +65,14 @@ class LabelledTask(Task):
 
     def __init__(self, name: str, data: LabelledData, examples: Examples, measures: tuple[str, ...]) -> None:
         super().__init__(name)
-        self.kind, self.labels, self.examples, self.measures = data.kind, data.labels, examples, measures
+        self.kind, self.labels, self.numbered, self.examples, self.measures = data.kind, data.labels, data.numbered, examples, measures
         self.primary = measures[0]
+        if self.kind == REGRESSION:
+            self._scores(cast("NDArray[Any]", examples.labels), "gold scores", PotstillError, "check the label column")
 
     @classmethod
     @abstractmethod
-    def source(cls, variant: str, folder: Path) -> tuple[LabelledData, tuple[str, ...]]:
+    def source(cls, variant: str, folder: Path, numbered: Sequence[str] = ()) -> tuple[LabelledData, tuple[str, ...]]:
         """The data set and the names of its measures.
 
         A PotstillError is raised where there is no such variant, or nothing on disk.
@@ -75,6 +80,7 @@ class LabelledTask(Task):
         Args:
             variant: what stands behind `<family>/` in the task's name, without DEV.
             folder: as in `open`.
+            numbered: names in the order of the labels' numbers, where the recipe gives them.
         """
 
     @classmethod
@@ -100,7 +106,7 @@ class LabelledTask(Task):
         """
         if self.kind == TAGGING:
             return self._evaluate_tags(predict)
-        logits = row_logits(predict, self.kind, self.labels, self.texts(), self.name)
+        logits = row_logits(predict, self.kind, self.labels, self.texts(), self.name, self.numbered)
         gold = cast("NDArray[Any]", self.examples.labels)
         predicted: NDArray[Any]
         if self.kind == CLASSIFICATION:
@@ -108,23 +114,17 @@ class LabelledTask(Task):
         elif self.kind == MULTILABEL:
             predicted = (logits >= 0).astype(np.int64)  # (n, C)
         else:
-            predicted = self._scores(logits[:, 0], gold)
+            way_out = "the model says the same of every text: look at its loss, and train again"
+            predicted = self._scores(logits[:, 0], "predicted scores", NoScore, way_out)
         return {measure: MEASURES[measure](gold, predicted) for measure in self.measures} | {"examples": len(gold)}
 
-    def _scores(self, predicted: NDArray[np.float64], gold: NDArray[Any]) -> NDArray[np.float64]:
-        for scores, whose in ((gold, "gold scores"), (predicted, "predicted scores")):
-            if np.ptp(scores) == 0:
-                way_out = (
-                    "check the label column"
-                    if scores is gold
-                    else "the model says the same of every text: look at its loss, and train again"
-                )
-                kind = PotstillError if scores is gold else NoScore
-                raise kind(self.name, f"all {len(scores)} {whose} are {scores[0]:g}, so no correlation exists", way_out)
-        return predicted
+    def _scores(self, scores: NDArray[Any], whose: str, error: type[PotstillError], way_out: str) -> NDArray[Any]:
+        if np.ptp(scores) == 0:
+            raise error(self.name, f"all {len(scores)} {whose} are {scores[0]:g}, so no correlation exists", way_out)
+        return scores
 
     def _evaluate_tags(self, predict: Predictor) -> dict[str, Any]:
-        arrays = word_logits(predict, self.labels, self.texts(), self.name)
+        arrays = word_logits(predict, self.labels, self.texts(), self.name, self.numbered)
         counts, words, unseen = EntityCounts(), 0, 0
         for gold, logits in zip(self.examples.labels, arrays, strict=True):
             predicted = [self.labels[number] for number in logits.argmax(axis=1)] if len(logits) else []
@@ -145,9 +145,9 @@ class OwnTask(LabelledTask):
         return {"<name>": f"your own data in {cls.kind}/<name>/: its test split, else dev; <name>{DEV} for choosing"}
 
     @classmethod
-    def source(cls, variant: str, folder: Path) -> tuple[LabelledData, tuple[str, ...]]:
+    def source(cls, variant: str, folder: Path, numbered: Sequence[str] = ()) -> tuple[LabelledData, tuple[str, ...]]:
         """The user's data set of that name; see `own_data`."""
-        return own_data(cls.kind, variant, folder), cls.measures
+        return own_data(cls.kind, variant, folder, numbered), cls.measures
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class LabelledSet:
     measures: tuple[str, ...]
 
     @classmethod
-    def open(cls, family: type[LabelledTask], variant: str, folder: Path) -> LabelledSet:
+    def open(cls, family: type[LabelledTask], variant: str, folder: Path, numbered: Sequence[str] = ()) -> LabelledSet:
         """Find the data set of a task.
 
         A PotstillError comes through where there is no such data set.
@@ -174,8 +174,9 @@ class LabelledSet:
             family: the class of its tasks.
             variant: what stands behind `<family>/` in the task's name, with DEV or without.
             folder: as in `Task.open`.
+            numbered: as in `LabelledTask.source`.
         """
-        return cls(family, *family.source(variant.removesuffix(DEV), folder))
+        return cls(family, *family.source(variant.removesuffix(DEV), folder, numbered))
 
     def test_task(self) -> LabelledTask:
         """The task on the rows that are reported. A PotstillError comes through where there are none, or a file is malformed."""
@@ -187,14 +188,14 @@ class LabelledSet:
 
     def training(self) -> TrainingData:
         """What training needs. A PotstillError comes through as from `test_task`."""
-        return TrainingData(self.data.kind, self.data.labels, *self.data.train_and_dev())
+        return TrainingData(self.data.kind, self.data.labels, *self.data.train_and_dev(), self.data.numbered)
 
     def tasks(self) -> dict[str, Callable[[], Task]]:
         """The name of each of the two tasks → the method that makes it."""
         return {self.data.name: self.test_task, self.data.name + DEV: self.dev_task}
 
 
-def labelled_set(name: str, folder: str | Path) -> LabelledSet:
+def labelled_set(name: str, folder: str | Path, numbered: Sequence[str] = ()) -> LabelledSet:
     """The data set of a task with labels, for more than one use of it.
 
     A PotstillError comes through as from `load_labelled`.
@@ -202,12 +203,13 @@ def labelled_set(name: str, folder: str | Path) -> LabelledSet:
     Args:
         name: of the task, with DEV or without.
         folder: as in `load_task`.
+        numbered: as in `LabelledTask.source`.
     """
     family, variant = _labelled_family(name)
-    return LabelledSet.open(family, variant, Path(folder))
+    return LabelledSet.open(family, variant, Path(folder), numbered)
 
 
-def load_labelled(name: str, folder: str | Path) -> LabelledTask:
+def load_labelled(name: str, folder: str | Path, numbered: Sequence[str] = ()) -> LabelledTask:
     """Find a task with labels by its name and read its data.
 
     A PotstillError comes through as from `load_task`, and for a task without labels.
@@ -215,9 +217,19 @@ def load_labelled(name: str, folder: str | Path) -> LabelledTask:
     Args:
         name: for example "glue/mrpc-dev".
         folder: as in `load_task`.
+        numbered: as in `LabelledTask.source`.
     """
-    _labelled_family(name)
-    return cast("LabelledTask", load_task(name, folder))
+    data = labelled_set(name, folder, numbered)
+    return data.dev_task() if name.endswith(DEV) else data.test_task()
+
+
+def has_labels(name: str) -> bool:
+    """Whether a task of that name is one with labels; False of a name that no task has."""
+    try:
+        _labelled_family(name)
+    except PotstillError:
+        return False
+    return True
 
 
 def training_data(name: str, folder: str | Path) -> TrainingData:

@@ -1,0 +1,52 @@
+"""A few kills, and full disks, of a whole small run one after the other: what is taken up each time ends as an unbroken run does."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CODE = """
+import signal, sys
+from pathlib import Path
+from kills.kills import COMMANDS, Kill, attempt, check, clear, left_behind, prepare, result, small_teacher, unbroken, write_work
+
+folder = Path(sys.argv[1])
+prepare()
+write_work(folder, small_teacher(folder / "made"))
+whole, _, writes = unbroken(folder, "train")
+assert writes > 30, writes
+kills = [
+    Kill(write=0),  # the folder is there, and recipe.yaml under another name
+    Kill(write=3, after=True),  # the teacher's cache
+    Kill(signal.SIGTERM, write=12),  # a checkpoint, which it finishes
+    Kill(write=9),
+    Kill(write=14, after=True),
+    Kill(signal.SIGINT, write=3),
+]
+assert check(folder, "train", whole, kills) == len(kills)
+
+command = COMMANDS["train"]
+clear(folder, command)
+for largest, what in [(40_000, "run/checkpoints/0-first"), (200_000, "run/onnx"), (2_000_000, "run/report.html")]:
+    status, said, _ = attempt(folder, (*command.arguments, *(command.resume if (folder / command.out).exists() else ())), largest=largest)
+    (line,) = [line for line in said.splitlines() if "teacher cache" not in line]
+    assert status == 2 and line.startswith("error: ") and f"{what}: no space is left on the disk" in line, said
+    assert not left_behind(folder), left_behind(folder)
+assert attempt(folder, (*command.arguments, *command.resume))[0] == 0
+assert result(folder, command) == whole
+"""
+
+
+@pytest.mark.timeout(900)  # under a minute where the machine has nothing else to do
+def test_a_run_that_is_killed_or_meets_a_full_disk_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    # A fork needs a process that has no threads, which this one may have.
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])),
+    }
+    done = subprocess.run([sys.executable, "-c", CODE, str(tmp_path)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]

@@ -1,0 +1,112 @@
+"""Names and texts that would break a page or a card: through the real report, the comparison and the model card, they stay texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from huggingface_hub import ModelCard
+
+from helpers.samples import make_cases, make_metrics, make_run
+from potstill.comparison.page import write_comparison
+from potstill.deploy.card import write_card
+from potstill.report.page import write_report
+from potstill.results import Run
+from potstill.runtime.folder import EMBED
+
+EVIL = [
+    "<script>alert(1)</script>",  # a script
+    "</title></style></script><img src=x onerror=alert(1)>",  # the end of what it stands in
+    "{{ 7 * 7 }}{% include 'x' %}{# #}",  # a template
+    "a | b\n|---|\n# heading\n```\n[x](javascript:alert(1)) <!-- ",  # Markdown
+    "---\ntags: [evil]\nlicense: x: y\n'\"&: *anchor !!python/object:os.system [",  # YAML, and the end of the front matter
+    "\u2028\u2029\\u003c \u202e gnp.exe",  # line ends of JavaScript, and a text that runs backwards
+    "%{x} ${y} `z` $(w) \\",  # what plotly and shells read
+]
+
+
+class Structure(HTMLParser):
+    """Tags of a page with their attributes, but for the values that are texts; and what stands in its title and its data."""
+
+    def __init__(self, document: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, tuple[str, ...]]] = []
+        self.title, self.data, self._inside = "", "", ""
+        self.feed(document)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, tuple(name for name, _ in attributes)))
+        self._inside = "data" if ("type", "application/json") in attributes else tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "title":
+            self.title += data
+        elif self._inside == "data":
+            self.data += data
+
+
+def spoiled(evil: str) -> Run:
+    """A run in which every text that a user or a publisher writes is this one."""
+    run = make_run(evil)
+    for record in run.records:
+        record.name = record.model = evil
+        record.machine = record.machine.model_copy(update={"cpu": evil})
+        record.versions = {evil: evil}
+        record.scores = {f"sts/{evil.replace('/', ' ')}": next(iter(record.scores.values()))}
+    run.cases = [case | {"labels": {"gold": evil, "teacher": "x", "student": evil}} for case in make_cases(evil, texts=[evil, "plain"])]
+    run.gate[0]["setting"] = run.gate[0]["failed"][0] = evil
+    run.training |= {evil: evil, "best": {"name": evil, "value": 80.0, "step": 3, "stage": evil}}
+    run.recipe |= {"name": evil, "data": {"texts": [evil], evil: evil}}
+    return run
+
+
+@pytest.fixture
+def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Structure]]:
+    """The report of a run, and its comparison with another, with one text wherever a text may stand."""
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "")
+
+    def both(text: str) -> list[Structure]:
+        for name, run in (("a", spoiled(text)), ("b", spoiled(text).model_copy(update={"seed": 99}))):
+            (tmp_path / name).mkdir(exist_ok=True)
+            run.write(tmp_path / name)
+            lines = [{**line, "stage": text, "terms": {text: 1.0}} for line in make_metrics(lines=20) if "loss" in line]
+            (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        write_report(tmp_path / "a", tmp_path / "a.html")
+        write_comparison([tmp_path / "a", tmp_path / "b"], tmp_path / "ab.html")
+        return [Structure((tmp_path / name).read_text(encoding="utf-8")) for name in ("a.html", "ab.html")]
+
+    return both
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_a_page_keeps_its_structure(pages: Callable[[str], list[Structure]], evil: str) -> None:
+    for plain, other in zip(pages("harmless"), pages(evil), strict=True):
+        assert other.tags == plain.tags
+        assert any(other.title == plain.title.replace("harmless", text) for text in (evil, evil.replace("/", " ")))  # run, or task
+        json.loads(other.data)
+
+
+@pytest.mark.parametrize("evil", EVIL)
+def test_a_card_keeps_its_front_matter_and_its_table(tmp_path: Path, evil: str) -> None:
+    def card(text: str) -> ModelCard:
+        records = [record.model_dump() for record in spoiled(text).records]
+        write_card(tmp_path, name=text, teacher=text, records=records, kind=EMBED)
+        return ModelCard.load(tmp_path / "README.md")
+
+    plain, other = card("harmless"), card(evil)
+    front = (tmp_path / "README.md").read_text(encoding="utf-8").split("\n---\n")[0].removeprefix("---\n")
+    assert set(yaml.safe_load(front)) == set(plain.data.to_dict()) == set(other.data.to_dict())
+    assert (other.data.tags, other.data.model_name) == (plain.data.tags, evil)
+    lines = [text.splitlines() for text in (plain.text, other.text)]
+    assert len(lines[0]) == len(lines[1])
+    for before, after in zip(*lines, strict=True):  # as many cells, and no markup of the text's own
+        bars, own = before.count("|"), after.replace("\\\\", "").replace("\\|", "")
+        assert own.count("|") == bars
+    assert "<" not in other.text.replace("\\<", "").replace("<br>", "")
