@@ -13,6 +13,7 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from helpers.families import save_family
 from potstill import cli
 from potstill.models.loading import load_encoder
 from potstill.results import read_metrics, read_run
@@ -305,3 +306,39 @@ def test_more_batches_than_the_memory_holds_are_refused(stage, words):
     data = TrainingSet(TokenizedTexts(np.zeros(520_000, dtype=np.int32), np.arange(520_001)))
     with pytest.raises(PotstillError, match=words):
         plans_of(recipe, data)
+
+
+@pytest.mark.parametrize("family", ["albert", "xlm"])
+@pytest.mark.parametrize("cache", [True, False])
+def test_a_teacher_without_a_stack_of_layers_teaches_by_its_vectors(work, family, cache, tiny_encoder_dir):
+    """Its layers are shared, or lie apart, and none of them is read."""
+    texts = [f"the {a} sees the {b}" for a in ("river", "owl", "cat", "village") for b in range(16)]
+    (work / "texts.txt").write_text("\n".join(texts) + "\n")
+    student = {"model": str(tiny_encoder_dir), "layers": 1, "max_length": 16}
+    teacher = {"model": str(save_family(family, work / "teacher")), "cache": cache}
+    run = train(
+        "any",
+        work,
+        "embed",
+        [{"loss": "embedding_cosine", "project": "linear"}],
+        "data.texts=[texts.txt]",
+        teacher=teacher,
+        student=student,
+    )
+    losses = [line["loss"] for line in read_metrics(run) if "loss" in line]
+    assert losses[-1] < losses[0]
+
+
+def test_a_default_prompt_stands_before_every_text_of_teacher_and_student(work, tiny_encoder_dir):
+    """Also in training: the student's own vectors are the teacher's where it is the teacher whole."""
+    (work / "texts.txt").write_text("\n".join(f"the {number} village" for number in range(40)) + "\n")
+    for name, prompt in (("plain", ""), ("prompted", "river and village: ")):
+        folder = Path(shutil.copytree(tiny_encoder_dir, work / name))
+        settings = {"prompts": {"own": prompt}, "default_prompt_name": "own" if prompt else None}
+        (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    losses = {}
+    for name in ("plain", "prompted"):
+        parts = {"teacher": {"model": name}, "student": {"model": "prompted", "layers": 4, "max_length": 64}}
+        run = train(name, work, "embed", [{"loss": "embedding_mse"}], "data.texts=[texts.txt]", "training.learning_rate=1e-9", **parts)
+        losses[name] = next(line["loss"] for line in read_metrics(run) if "loss" in line)
+    assert losses["prompted"] < 1e-9 < 1e-4 < losses["plain"]

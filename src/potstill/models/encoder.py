@@ -93,12 +93,12 @@ class EncoderModel(nn.Module):
         cut_to(self.tokenizer, max_length, hf_tokenizer.truncation_side)
         self.pooling, self.max_length, self._said = str(layout.pooling), max_length, layout.without_steps()
         self._pool = pooling_named(self.pooling)
-        self._pool.numbers(int(network.config.num_hidden_layers))  # told now, not at the first text
+        self._pool.numbers(self.depth)  # told now, not at the first text
         self.token_steps = nn.Sequential(*layout.token_steps)
         self.dense = nn.Sequential(*layout.dense)
         self.layer_weights: nn.Parameter | None = None
         if layout.layer_weights is not None or self.pooling == WEIGHTED:
-            count, told = int(network.config.num_hidden_layers) + 1, layout.layer_weights
+            count, told = self.depth + 1, layout.layer_weights
             fits = told is not None and len(told) == count  # a cut student has other layers
             self.layer_weights = nn.Parameter(told.detach().float().clone() if told is not None and fits else torch.ones(count))
         if self.head == EMBED:
@@ -120,7 +120,7 @@ class EncoderModel(nn.Module):
         Raises:
             PotstillError: the network has no stack of that many layers of one kind, or several.
         """
-        total = int(self.backbone.config.num_hidden_layers)
+        total = self.depth
         stacks = [
             (module, name) for module in self.backbone.modules() for name, child in module.named_children() if _is_stack(child, total)
         ]
@@ -156,6 +156,11 @@ class EncoderModel(nn.Module):
     def width(self) -> int:
         """Width of the hidden states."""
         return int(self.backbone.config.hidden_size)
+
+    @property
+    def depth(self) -> int:
+        """Number of layers, also of a network whose layers are shared (ALBERT) or lie apart (XLM)."""
+        return int(self.backbone.config.num_hidden_layers)
 
     @property
     def heads(self) -> int:
@@ -386,7 +391,7 @@ class EncoderModel(nn.Module):
             self.hf_tokenizer.model_max_length = self.max_length
             self.save_tokenizer(aside)
             if self.head == EMBED:
-                sentence_format.write(aside, self.layout, len(self.layers), self.width)
+                sentence_format.write(aside, self.layout, self.depth, self.width)
 
 
 def _mixed(states: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -137,4 +137,4 @@ def _keep_lowest(model: EncoderModel, count: int) -> None:
     # What stands above the stack (in ModernBERT and Megatron-BERT) would normalise the layer that is now the last, which it
     # does not in the whole model. It is known by its class: Megatron-BERT calls it `ln`.
     above = any("norm" in type(child).__name__.lower() for module in (model.backbone, parent) for child in module.children())
-    keep_layers(model, range(1, min(count + above, len(model.layers)) + 1))
+    keep_layers(model, range(1, min(count + above, model.depth) + 1))

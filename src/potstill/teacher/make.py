@@ -120,7 +120,7 @@ def make_teacher(
     sizes = {field: cache_bytes(own.lengths, field, model, own.words is not None, settings.cache_half) for field in reads}
     # A language model's texts are masked anew in every step: of them nothing can be kept.
     budget = settings.cache_gb * 1e9 if settings.cache and recipe.task != MLM else 0
-    kept = kept_fields(sizes, budget, stages, len(model.layers))
+    kept = kept_fields(sizes, budget, stages, model.depth)
     live = reads - kept
     model.to(device)
     parts: list[Teacher] = []
