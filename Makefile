@@ -26,7 +26,7 @@ quickstart: .venv/installed ## distil a search encoder for this machine's Python
 test: .venv/installed ## run the whole suite, offline
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-fuzz: .venv/installed ## the fuzzing of recipes with 10,000 examples instead of the suite's few
+fuzz: .venv/installed ## the fuzzing of recipes, data and model folders with 10,000 examples each instead of the suite's few
 	FUZZ_EXAMPLES=2500 $(BIN)/python -m pytest -n 2 --timeout 7200 tests/fuzz
 
 kills: .venv/installed ## kill train, export and search at every write and at 100 random moments; each must end as an unbroken one

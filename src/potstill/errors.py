@@ -6,9 +6,11 @@ import difflib
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any, NoReturn
 
 LONG = 100  # letters; no name in a recipe is longer
+LONG_REMEDY, MOST_NAMES = 1000, 1000  # letters, and names, that an error lists
 MANY = 20  # mistakes of one kind that are told; more of them help nobody
 
 
@@ -105,14 +107,15 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
         known: the names that exist.
 
     Returns:
-        `did you mean 'x'?` where a known name is close, else the list of all known names.
+        `did you mean 'x'?` where a known name is close, else the list of the known names, as much as fits on a line.
     """
-    names = sorted(known)
+    names = sorted(name[:LONG] for name in islice(known, MOST_NAMES))
     # Of a text of a million letters the comparison would take minutes, and no name is like it.
     close = difflib.get_close_matches(value, names, n=1, cutoff=0.6) if len(value) <= LONG else []
     if close:
         return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(names)}" if names else "nothing is known here"
+    listed = f"known: {', '.join(names)}" if names else "nothing is known here"
+    return listed if len(listed) <= LONG_REMEDY else f"{listed[:LONG_REMEDY]}…"
 
 
 def unknown(what: str, name: str, known: Iterable[str], place: object) -> PotstillError:

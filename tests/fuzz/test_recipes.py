@@ -15,8 +15,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fuzz.strategies import mutated, mutated_bytes, places, rough_value
-from potstill.errors import PotstillError, PotstillErrors
+from fuzz.strategies import mutated, mutated_bytes, places, require_refusal, rough_value
+from potstill.errors import PotstillError
 from potstill.recipe.file import checked, open_recipe, override, read_recipe, resolved, shipped
 from potstill.recipe.recipe import Recipe
 from potstill.search.space import Space, distributions
@@ -27,21 +27,13 @@ BYTES = {name: path.read_bytes() for name, path in shipped().items()}
 CONTENT = {name: yaml.safe_load(content) for name, content in BYTES.items()}
 
 
-def refused(error: PotstillError) -> None:
-    """Check that a refusal has a place, a problem and a way out, on one line for each mistake."""
-    for line in error.errors if isinstance(error, PotstillErrors) else [error]:
-        assert line.place and line.problem, line
-        assert line.remedy, f"no way out: {line}"
-        assert len(str(line).splitlines()) == 1 and str(line).isprintable() and len(str(line)) < 2000, line
-
-
 def tried(read: Any) -> Recipe | None:
     """The recipe that `read` gives; None where it is refused as it should be."""
     started = time.monotonic()
     try:
         recipe = read()
     except PotstillError as error:
-        refused(error)
+        require_refusal(error)
         return None
     finally:
         assert time.monotonic() - started < 20
@@ -137,6 +129,6 @@ def test_changed_spaces(content: Any) -> None:
     try:
         space = checked(Space, content, "space.yaml")
     except PotstillError as error:
-        refused(error)
+        require_refusal(error)
     else:
         assert distributions(space).keys() == space.keys.keys()

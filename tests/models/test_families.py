@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from helpers.architectures import FAST, MEANING, PAGE, SLOW, answers, page_of, rows_of
-from helpers.families import FAMILIES
+from helpers.families import FAMILIES, save_family
+from potstill.errors import PotstillWarning
+from potstill.models.loading import load_encoder
 
 ROWS = rows_of(PAGE.read_text(encoding="utf-8"))
 # Exporting takes seconds each: these stand for a stack that is told its attention, two of their own, and one of two kinds of
@@ -44,3 +46,10 @@ def test_what_the_project_rests_on_works() -> None:
             "yes"
         }
     assert ROWS["bert"]["heads"] == ROWS["bert"]["ranks"] == "yes"
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if ROWS[name]["vectors"] == "yes"])
+def test_a_family_that_reads_padding_is_told(name: str, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    load_encoder(save_family(name, tmp_path))
+    told = [str(warning.message) for warning in recwarn if issubclass(warning.category, PotstillWarning)]
+    assert ["padding it reads" in line for line in told] == [True] * (ROWS[name]["padding"] != "yes")

@@ -240,7 +240,7 @@ def predict(
     from potstill.data.files.inputs import read_file
     from potstill.evaluation.subject import open_subject
     from potstill.machine.files import write_text
-    from potstill.runtime.decode import answers
+    from potstill.runtime.decode import answers, require_finite
 
     _quiet()
     subject = open_subject(model, threads=threads)
@@ -249,7 +249,9 @@ def predict(
     texts = read_file(file, subject.head)
     if subject.head == TAGGING:
         texts = _split(texts, subject)
-    found = answers(subject.head, subject.labels, subject.run(texts, "predict"), texts)
+    logits = subject.run(texts, "predict")
+    require_finite(logits, model, "logits")
+    found = answers(subject.head, subject.labels, logits, texts)
     write_text(out, "".join(dumps(answer, ensure_ascii=False) + "\n" for answer in found))
     show.pairs(str(out), [("predictions", f"{len(found):,}"), ("kind", subject.head), ("labels", ", ".join(subject.labels) or "a number")])
 

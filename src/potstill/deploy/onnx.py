@@ -19,7 +19,7 @@ from potstill.deploy.quiet import quiet
 from potstill.errors import PotstillError
 from potstill.machine.files import require_space, write_aside
 from potstill.machine.progress import progress
-from potstill.models.source import first_words, library_reads
+from potstill.models.source import library_reads
 from potstill.runtime.encoder import Encoder, Logits
 from potstill.runtime.folder import (
     ATTENTION_MASK,
@@ -200,11 +200,8 @@ def _check(model: EncoderModel, folder: Path, texts: Sequence[Text], place: str)
 def _run(encoder: Encoder, texts: Sequence[Any], place: str, **settings: Any) -> Logits:
     try:
         return encoder.run(texts, **settings)
-    except Exception as error:
-        if not type(error).__module__.startswith("onnxruntime"):  # its errors have no class in common
-            raise
-        problem = f"onnxruntime does not run the exported graph ({first_words(error, 120)})"
-        raise PotstillError(place, problem, "export a BERT or MPNet encoder") from error
+    except PotstillError as error:  # its place is a folder that is renamed when all is well
+        raise PotstillError(place, error.problem, "export a BERT or MPNet encoder") from error
 
 
 def _samples(texts: Sequence[Text], kind: str, max_length: int) -> list[list[Any]]:

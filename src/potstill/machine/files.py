@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from potstill.errors import DiskFull, PotstillError
+from potstill.errors import DiskFull, PotstillError, shown
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 # What write_aside calls its files and folders, of this version and of the ones before; `.old` is what was there before.
@@ -191,8 +191,8 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PotstillError(path, f"cannot be read ({error})", "fetch or save the model again") from error
+    except (OSError, ValueError, RecursionError) as error:  # the last one of brackets ten thousand deep
+        raise PotstillError(path, f"cannot be read ({shown(str(error), 160)})", "fetch or save the model again") from error
 
 
 def sha256_of(path: str | Path) -> str:

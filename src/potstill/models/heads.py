@@ -64,8 +64,7 @@ def saved_head(folder: Path) -> tuple[str, list[str]]:
         PotstillError: config.json cannot be read, or a value in it is none that it can have.
     """
     file = folder / "config.json"
-    with library_reads(file):  # brackets ten thousand deep
-        config = read_json(file)
+    config = read_json(file)
     config = config if isinstance(config, dict) else {}
     architectures = config.get("architectures") or [""]
     if not isinstance(architectures, list):

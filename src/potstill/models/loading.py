@@ -73,6 +73,7 @@ def load_encoder(
     if max_length is None:  # what a caller asks for is told where texts are tokenized, under the caller's name for it
         require_room(f"{folder}: max_length", hf_tokenizer.backend_tokenizer, length)
     states = try_network(network, str(folder))
+    _warn_of_padding(folder, network)
     if way in POOLINGS and POOLINGS[way].layers != "last" and kind == EMBED:
         require_states(network, states, str(folder))
     model = EncoderModel(
@@ -218,6 +219,22 @@ def _warn_of_another_family(folder: Path, config: PretrainedConfig) -> None:
     if family != config.model_type:
         problem = f"architectures names a {named}, and model_type {config.model_type}, as which it is read"
         warn(folder / "config.json", problem, "mend the one that is wrong")
+
+
+@torch.no_grad()
+def _warn_of_padding(folder: Path, network: PreTrainedModel) -> None:
+    """Warn where a text's vectors hang on the padding behind it, as those of FNet, ConvBERT and Nystromformer do."""
+    length, padding = min(2 * TRIED, position_limit(network)), int(network.config.pad_token_id or 0)
+    ids = torch.full((1, length), 1 if padding == 0 else 0)
+    mask = torch.ones_like(ids)
+    ids[0, length // 2 :], mask[0, length // 2 :] = padding, 0
+    alone, padded = (
+        network.base_model(input_ids=ids[:, :count], attention_mask=mask[:, :count], return_dict=True).last_hidden_state[:, : length // 2]
+        for count in (length // 2, length)
+    )
+    if float((alone - padded).abs().max()) > 1e-3 * max(1.0, float(alone.abs().max())):
+        problem = f"a {network.config.model_type} gives a text other vectors beside longer ones, whose padding it reads"
+        warn(folder, problem, "take another encoder, for example a BERT, or texts of one length")
 
 
 def _require_rows(folder: Path, network: PreTrainedModel, hf_tokenizer: PreTrainedTokenizerFast) -> None:

@@ -319,7 +319,7 @@ def _rows(folder: Path) -> list[tuple[str, Path]]:
         PotstillError: the file is no list of modules, or names one that this package does not know or that lies elsewhere.
     """
     file = folder / MODULES
-    content = _json(file)
+    content = read_json(file)
     if not isinstance(content, list) or not content or not all(isinstance(row, dict) for row in content):
         raise PotstillError(file, f"holds {shown(content)}", "a list of objects is needed, each a module")
     names = [row["name"] for row in content if isinstance(row.get("name"), str)]
@@ -534,25 +534,13 @@ KINDS: dict[str, Callable[[_Way, Path], None]] = {
 }
 
 
-def _json(file: Path) -> Any:
-    """The content of a JSON file.
-
-    Raises:
-        PotstillError: it cannot be read, or is too deep to be anything of a model.
-    """
-    try:
-        return read_json(file)
-    except RecursionError as error:
-        raise PotstillError(file, "cannot be read (its brackets are too deep)", AGAIN) from error
-
-
 def _object(file: Path) -> dict[str, Any]:
     """The content of a JSON file that holds an object.
 
     Raises:
         PotstillError: it cannot be read, or holds something else.
     """
-    content = _json(file)
+    content = read_json(file)
     if not isinstance(content, dict):
         raise PotstillError(file, f"holds {shown(content)}", "an object is needed")
     return content

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.data.files.lines import name_like, read_lines, require_clean
-from potstill.errors import PotstillError, shown
+from potstill.data.files.lines import read_lines, require_clean
+from potstill.errors import PotstillError, did_you_mean, shown
 
 
 def read_jsonl_rows(path: str | Path, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -37,7 +37,7 @@ def read_jsonl_rows(path: str | Path, required: Sequence[str] = ()) -> Iterator[
             raise PotstillError(place, f"holds {shown(row)}, not an object", 'write {"text": …}, one object a line')
         for key in required:
             if key not in row:
-                raise PotstillError(place, f"has no field {key!r}", name_like(key, row))
+                raise PotstillError(place, f"has no field {key!r}", did_you_mean(key, row))
         for key, value in row.items():
             # Escapes can smuggle in what read_lines refuses: \u0000, half a surrogate pair.
             if isinstance(value, str):

@@ -6,18 +6,16 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
 from potstill.data.files.formats import is_gzipped, remedy_for, what_begins, what_is
-from potstill.errors import LONG, PotstillError, did_you_mean
+from potstill.errors import PotstillError
 from potstill.machine.files import kind_of_place
 
 MAX_LINE = 1_000_000  # characters; no text for a sentence encoder comes near it
 LONG_PATH = 200  # letters of a path that an error repeats
-LONG_REMEDY = 500  # letters of names that an error lists
 HEAD = 32  # bytes at a file's beginning that tell what it is
 
 # What errors="surrogateescape" makes of bytes that are not UTF-8; valid UTF-8 never decodes to these.
@@ -79,12 +77,6 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             yield number, text
     if not number:
         raise PotstillError(path, "is empty", "name a file with at least one line")
-
-
-def name_like(name: str, there: Iterable[str]) -> str:
-    """The remedy for a name that a file lacks: `did_you_mean`, of many or long names in the file as much as fits on a line."""
-    remedy = did_you_mean(name, [other[:LONG] for other in islice(there, 1000)])
-    return remedy if len(remedy) <= LONG_REMEDY else f"{remedy[:LONG_REMEDY]}…"
 
 
 def require_clean(text: str, place: str) -> None:

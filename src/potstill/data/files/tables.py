@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from potstill.data.files.formats import CSV, TSV
-from potstill.data.files.lines import MAX_LINE, name_like, read_lines
-from potstill.errors import PotstillError, shown
+from potstill.data.files.lines import MAX_LINE, read_lines
+from potstill.errors import PotstillError, did_you_mean, shown
 
 # Format → (delimiter, whether `"` quotes a field). In TSV a quote is a character: so GLUE, SentEval and most corpora write it.
 DIALECTS = {CSV: (",", True), TSV: ("\t", False)}
@@ -59,7 +59,7 @@ def read_table(
         for name in required:
             if header.count(name) != 1:
                 problem = f"the header has no column {name!r}" if name not in header else f"the header has {name!r} twice"
-                raise PotstillError(f"{path}:{number}", problem, name_like(name, header) if name not in header else "rename one")
+                raise PotstillError(f"{path}:{number}", problem, did_you_mean(name, header) if name not in header else "rename one")
 
 
 def _even_rows(path: str | Path, format: str, leave_out_broken: bool = False) -> Iterator[tuple[int, list[str]]]:
@@ -116,7 +116,7 @@ def _positions(row: list[str], columns: Sequence[int | str] | None, place: str) 
     for column in columns:
         if isinstance(column, str):
             if column not in row:
-                raise PotstillError(place, f"the header has no column {shown(column)}", name_like(column, row))
+                raise PotstillError(place, f"the header has no column {shown(column)}", did_you_mean(column, row))
             positions.append(row.index(column))
         elif not isinstance(column, bool) and 0 <= column < len(row):  # true is a 1 to Python
             positions.append(column)
