@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install hooks quickstart test fuzz kills families architectures lint bench clean
+.PHONY: help install hooks quickstart test fuzz kills families published architectures lint bench clean
 
 help: ## say what every target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ kills: .venv/installed ## kill train, export and search at every write and at 10
 
 families: .venv/installed ## try every family of encoders, export and int8 too, against docs/architectures.md
 	POTSTILL_FAMILIES=all $(BIN)/python -m pytest -n 2 --dist load tests/models/test_families.py
+
+published: .venv/installed ## score MiniLM on all five STS sets against the published figures; the suite takes two of them
+	POTSTILL_PUBLISHED=all $(BIN)/python -m pytest tests/evaluation/test_quality.py
 
 architectures: .venv/installed ## try every family and write docs/architectures.md anew; NAMES="bert mpnet" for these rows alone
 	PYTHONPATH=tests $(BIN)/python -m helpers.architectures $(NAMES)

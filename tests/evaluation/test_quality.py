@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from potstill.tasks.base import Encode, Predictor, Task, load_task
 
 # Published for all-MiniLM-L6-v2 under SimCSE's "all" protocol.
 PUBLISHED = {"sts/12": 72.37, "sts/13": 80.60, "sts/14": 75.59, "sts/15": 85.39, "sts/stsb": 82.03}
+# Two sets of five, a quarter of the pairs: `make published` scores all.
+SCORED = list(PUBLISHED) if os.environ.get("POTSTILL_PUBLISHED") == "all" else ["sts/13", "sts/stsb"]
 
 
 class Lengths(Task):
@@ -84,5 +87,6 @@ def test_published_scores_of_minilm(minilm_dir: Any, data_dir: Any, tmp_path: An
     from potstill.runtime.encoder import Encoder
 
     folder = export_onnx(load_encoder(minilm_dir), tmp_path / "minilm", ["a sentence", "and one that is a little longer"])
-    scores = score([load_task(name, data_dir) for name in PUBLISHED], Encoder(folder, precision="fp32", threads=1).encode)
-    assert {name: found["spearman"] for name, found in scores.items()} == pytest.approx(PUBLISHED, abs=0.02)
+    scores = score([load_task(name, data_dir) for name in SCORED], Encoder(folder, precision="fp32", threads=1).encode)
+    published = {name: PUBLISHED[name] for name in SCORED}
+    assert {name: found["spearman"] for name, found in scores.items()} == pytest.approx(published, abs=0.02)

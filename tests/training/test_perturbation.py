@@ -14,7 +14,7 @@ from potstill.models.output import EMBEDDING, EncoderOutput
 from potstill.objective.objective import Objective
 from potstill.objective.sizes import Sizes, TermSpec
 from potstill.training.distillation import Distillation
-from potstill.training.perturbation import Perturbation, embedding_module
+from potstill.training.perturbation import RATIO, Perturbation, embedding_module
 
 ONE = torch.ones(1, 1, dtype=torch.long)
 
@@ -45,12 +45,32 @@ def test_the_worked_example_whatever_a_scaler_does(normalize, expected, scale):
     tiny = Tiny()
     loss, parts = Perturbation(1.0, normalize)(tiny.table, ONE, tiny.compute)
     assert loss.item() == pytest.approx(expected, abs=1e-6) and parts["square"].item() == loss.item()
+    assert parts[RATIO].item() == pytest.approx({"none": 0.25, "l2": 5**-0.5}[normalize])  # ‖g‖ = ¼ √5, ‖e‖ = √5
     # Nothing of the first pass is left in the parameters.
     assert tiny.w.grad is None and tiny.table.weight.grad is None
     # A gradient scaler multiplies the loss that comes out: the step was taken before, of the unscaled one.
     (scale * loss).backward()
     if normalize == "none":
         torch.testing.assert_close(tiny.w.grad / scale, torch.tensor([-0.65625, -2.953125]))
+
+
+def test_a_relative_step_is_a_share_of_each_texts_embedding_output():
+    """(2 texts, 3 tokens, 4 numbers), one of them padding, which neither moves nor counts."""
+    torch.manual_seed(0)
+    table, mask = nn.Embedding(6, 4), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    ids, seen = torch.arange(6).view(2, 3), []
+
+    def compute(counts: bool):
+        vectors = table(ids)
+        seen.append(vectors.detach().clone())
+        return (vectors**3).sum(), {}
+
+    _, parts = Perturbation(0.05, "relative")(table, mask, compute)
+    moved = seen[1] - seen[0]
+    for text, length in enumerate((3, 2)):
+        own, gradient = seen[0][text, :length], 3 * seen[0][text, :length] ** 2
+        torch.testing.assert_close(moved[text, :length], 0.05 * own.norm() * gradient / gradient.norm())
+    assert not moved[1, 2].any() and parts[RATIO].item() == pytest.approx(0.05)
 
 
 def test_epsilon_scales_the_step():

@@ -131,12 +131,18 @@ class Perturb(Part):
     """A step along the loss's gradient on the student's embedding output (Fu et al. 2021, LRC-BERT, gradient perturbation).
 
     Attributes:
-        epsilon: factor of the gradient.
-        normalize: l2: each text's gradient is first scaled to length 1.
+        epsilon: factor of the gradient; of a relative step, its share of the embedding output's length.
+        normalize: l2: each text's gradient is first scaled to length 1; relative: to the length of its embedding output.
     """
 
     epsilon: Positive = 1.0
-    normalize: Literal["none", "l2"] = "none"
+    normalize: Literal["none", "l2", "relative"] = "none"
+
+    @model_validator(mode="after")
+    def _is_a_share(self) -> Perturb:
+        if self.normalize == "relative" and self.epsilon >= 1:
+            raise ValueError("epsilon of a relative step is a share of the embedding's length: write less than 1, for example 0.05")
+        return self
 
 
 class Dual(Part):

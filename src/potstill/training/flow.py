@@ -18,6 +18,7 @@ from potstill.machine.distributed import any_of
 from potstill.machine.files import write_text
 from potstill.machine.processes import count, is_main
 from potstill.results import read_metrics
+from potstill.training.perturbation import RATIO
 
 METRIC = "dev"  # Trainer's name for the score that chooses the best checkpoint
 
@@ -108,6 +109,8 @@ class StageCallback(TrainerCallback, ExportableState):
             seconds = round(self.seconds_before + time.perf_counter() - self.started, 2)
             line |= {"texts": int(self.texts_done[state.global_step - 1]), "seconds": seconds}
             line |= self._mean() | {"learning_rate": logs["learning_rate"]}
+            if RATIO in line["terms"]:  # it is no loss
+                line[RATIO] = line["terms"].pop(RATIO)
             self.advance(0, note=f"{self.stage} loss {line['loss']:.4f}")
         elif f"eval_{METRIC}" in logs:
             line |= {"dev": {"name": self.dev_name, "value": logs[f"eval_{METRIC}"]}}

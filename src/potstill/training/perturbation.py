@@ -12,6 +12,7 @@ from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
 
 Computed = tuple[Tensor, dict[str, Tensor]]
+RATIO = "perturbation"  # among the terms, and in the log: how far the embedding output was moved, by its own length
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Perturbation:
 
     Attributes:
         epsilon: ε.
-        normalize: "none", or "l2": each text's gradient is first scaled to length 1 (FGM).
+        normalize: "none": ε times the gradient, as the paper writes it. "l2": each text's gradient is first scaled to length 1
+            (FGM, Miyato et al. 2017). "relative": to the length of its embedding output, of which the step is then the share ε.
     """
 
     epsilon: float = 1.0
@@ -44,7 +46,8 @@ class Perturbation:
             parts: factor by which the given loss exceeds the batch loss.
 
         Returns:
-            What the second `compute` gives: the loss and its parts. The loss is not multiplied by `scale`.
+            What the second `compute` gives: the loss and its parts, and beside them RATIO: the step's length by that of the
+            embedding output, in the mean over the texts. The loss is not multiplied by `scale`.
         """
         seen: list[Tensor] = []
 
@@ -61,8 +64,10 @@ class Perturbation:
             with torch.autocast(mask.device.type, enabled=False):  # else what was multiplied in fp32 goes backwards in half precision
                 (gradient,) = torch.autograd.grad(loss * scale, seen[0])
         step = gradient.float() / (scale * parts) * mask.unsqueeze(-1)  # (b, l, d)
-        if self.normalize == "l2":
-            step = step / step.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None]
+        lengths = (seen[0].detach().float() * mask.unsqueeze(-1)).flatten(1).norm(dim=1).clamp(min=1e-12)  # (b,)
+        if self.normalize != "none":
+            wanted = lengths if self.normalize == "relative" else torch.ones_like(lengths)
+            step = step * (wanted / step.flatten(1).norm(dim=1).clamp(min=1e-12))[:, None, None]
         # In half precision a gradient may overflow: such a batch is taken as it is. Under a scaler the
         # second pass, at the same scale, then mostly overflows too, and the scaler skips the step.
         step = self.epsilon * torch.where(torch.isfinite(step).all(), step, torch.zeros_like(step))
@@ -72,9 +77,10 @@ class Perturbation:
 
         hook = embeddings.register_forward_hook(add)
         try:
-            return compute(True)
+            loss, terms = compute(True)
         finally:
             hook.remove()
+        return loss, {**terms, RATIO: (step.flatten(1).norm(dim=1) / lengths).mean()}
 
 
 def embedding_module(student: EncoderModel, place: str = "perturb") -> nn.Module:
