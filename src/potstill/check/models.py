@@ -11,7 +11,7 @@ from potstill.check.shapes import Sides
 from potstill.check.teacher import check_head
 from potstill.corpus.read import Corpus
 from potstill.errors import PotstillError, collect
-from potstill.recipe.recipe import EMBED, Recipe, Training
+from potstill.recipe.recipe import EMBED, MLM, Recipe, Training
 from potstill.recipe.student import TransformerStudent
 from potstill.student.make import load_source
 
@@ -110,6 +110,8 @@ def check_use(recipe: Recipe, models: Models, stages: Sequence[Sequence[TermSpec
 
     states: dict[int, int] = {}
     with collect() as attempt:
+        if recipe.teacher is not None and recipe.teacher.others:
+            attempt(_require_means, recipe, stages, place)
         if models.source is not None and isinstance(recipe.student, TransformerStudent):
             remedy = f"{PLAIN}, as student.model; this one can teach by its vectors and logits"
             attempt(_require_stack, models.source, f"{place}: student", "a student is cut from them or built like them", remedy)
@@ -129,13 +131,40 @@ def check_use(recipe: Recipe, models: Models, stages: Sequence[Sequence[TermSpec
 
 
 def _teacher(recipe: Recipe, folder: Path, corpus: Corpus, asked: Collection[str]) -> LoadedTeacher:
+    from potstill.models.output import EMBEDDING
+    from potstill.models.source import model_folder
     from potstill.teacher.make import LoadedTeacher
 
-    if recipe.task != EMBED:
-        check_head(recipe, folder, corpus, asked)
-    found = LoadedTeacher(recipe, folder, corpus.numbered)
-    _ = found.model  # now, and for the whole run
+    assert recipe.teacher is not None
+    others = [model_folder(name) for name in recipe.teacher.others]
+    for each in (folder, *others) if recipe.task != EMBED else ():
+        check_head(recipe, each, corpus, asked)
+    found = LoadedTeacher(recipe, folder, corpus.numbered, others)
+    for teacher in found.all:  # now, and for the whole run
+        if teacher.model.dimension != found.model.dimension and EMBEDDING.name in asked:
+            widths = f"{teacher.model.dimension} wide, and those of the first {found.model.dimension}"
+            raise PotstillError("teacher.models", f"vectors of {teacher.folder.name} are {widths}: no mean", "name models of one width")
     return found
+
+
+def _require_means(recipe: Recipe, stages: Sequence[Sequence[TermSpec] | None], place: str) -> None:
+    """Check that several teachers are read by what has a mean: logits and vectors.
+
+    Raises:
+        PotstillError: a term reads something else, or they are language models, of which one is taught along or sees masks.
+    """
+    from potstill.models.output import EMBEDDING, LOGITS
+
+    if recipe.task == MLM:
+        raise PotstillError(f"{place}: teacher.models", "several language models are not averaged", "name one as teacher.model")
+    for stage, terms in zip(recipe.stages, stages):
+        for number, term in enumerate(terms or ()):
+            if term.loss.needs_teacher and term.loss.reads not in (EMBEDDING.name, LOGITS.name):
+                raise PotstillError(
+                    f"{place}: stages.{stage.name}.terms.{number}",
+                    f"{term.name} reads {term.loss.reads}, which of several teachers have no mean",
+                    "use terms of logits or embedding, or one teacher",
+                )
 
 
 def _require_stack(model: EncoderModel, place: str, why: str, remedy: str) -> None:

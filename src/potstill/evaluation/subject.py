@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,8 +14,9 @@ from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.machine.cache import expanded
 from potstill.machine.hardware import require_threads
 from potstill.results import RESULTS_FILE, Role
-from potstill.runtime.folder import CONFIG, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, read_config
+from potstill.runtime.folder import CONFIG, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, TAGGING, read_config
 from potstill.tasks.base import Predictor
+from potstill.tasks.labelled.matching import label_order
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
@@ -204,6 +205,33 @@ def torch_subject(model: EncoderModel, folder: Path, name: str, role: Role = "mo
         parameters=embedding + encoder,
         embedding_parameters=embedding,
         dimension=model.dimension,
+    )
+
+
+def averaged(subjects: Sequence[Subject], name: str) -> Subject:
+    """Several open models as one, whose vectors or logits are the mean of theirs.
+
+    Args:
+        subjects: with vectors of one width, or with heads for the same labels in any order.
+        name: as Subject has it.
+    """
+    first = subjects[0]
+
+    def run(texts: Sequence[Any], title: str = "") -> Any:
+        found = [subject.run(texts, title) for subject in subjects]
+        orders = [label_order(first.labels, subject.labels, subject.name) or slice(None) for subject in subjects]
+        if first.head == TAGGING:
+            return [np.mean([rows[:, order] for rows, order in zip(own, orders)], axis=0) for own in zip(*found, strict=True)]
+        return np.mean([rows[:, order] for rows, order in zip(found, orders)], axis=0)
+
+    return replace(
+        first,
+        name=name,
+        encode=run if first.head == EMBED else first.encode,
+        run=run,
+        files={f"{number} {file}": size for number, subject in enumerate(subjects, start=1) for file, size in subject.files.items()},
+        parameters=sum(subject.parameters for subject in subjects),
+        embedding_parameters=sum(subject.embedding_parameters for subject in subjects),
     )
 
 

@@ -75,10 +75,13 @@ class Teacher(Part):
 
     Attributes:
         model: a model folder, a run folder, or a hub name.
+        models: of several teachers, whose logits or vectors are averaged. The first one is `model`: a student that names no
+            model of its own is cut from it.
         max_length: tokens that its texts are cut to, special tokens included.
     """
 
     model: Named
+    models: list[Named] = Field([], description="several, whose logits or vectors are averaged; `model` is then the first one")
     name: str | None = Field(None, description="what tables call it; default: the last part of `model`")
     pooling: str | None = Field(None, description="default: what the folder says, else mean")
     max_length: Count = 128
@@ -87,6 +90,27 @@ class Teacher(Part):
         20, gt=0, le=MOST, allow_inf_nan=False, description="what does not fit, the bulkiest first, the teacher computes in every step"
     )
     cache_half: bool = Field(False, description="keep it in half precision")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, content: Any) -> Any:
+        several = content.get("models") if isinstance(content, dict) else None
+        if isinstance(several, list) and several and "model" not in content:
+            return {**content, "model": several[0]}
+        return content
+
+    @model_validator(mode="after")
+    def _all_different(self) -> Teacher:
+        if self.models and self.model != self.models[0]:
+            raise ValueError(f"model is {self.model!r} and the first of models {self.models[0]!r}: drop one of the two keys")
+        if twice := [name for name in self.models if self.models.count(name) > 1]:
+            raise ValueError(f"models names {twice[0]!r} twice: name each once")
+        return self
+
+    @property
+    def others(self) -> list[str]:
+        """The models that are averaged with `model`."""
+        return self.models[1:]
 
 
 class Term(Part):

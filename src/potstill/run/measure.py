@@ -13,7 +13,7 @@ from potstill.check.plan import RunPlan
 from potstill.corpus.read import Corpus
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import record_of
-from potstill.evaluation.subject import TORCH_INT8, open_subject, torch_subject
+from potstill.evaluation.subject import TORCH_INT8, averaged, open_subject, torch_subject
 from potstill.recipe.recipe import EMBED, MLM, Recipe
 from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics
 from potstill.run.folder import UNDISTILLED
@@ -80,9 +80,11 @@ def _records(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folde
 
 
 def _teacher_record(teacher: LoadedTeacher, tasks: Sequence[Task], costs: bool) -> Record:
-    subject = torch_subject(teacher.model.to("cpu"), teacher.folder, teacher.name)
-    own = teacher.settings
+    subjects = [torch_subject(each.model.to("cpu"), each.folder, each.name) for each in teacher.all]
+    subject, own = subjects[0], teacher.settings
     cost = partial(measure_cost, teacher.folder, pooling=own.pooling, max_length=own.max_length) if costs else None
+    if len(subjects) > 1:  # nobody ships them: what they cost is not measured
+        subject, cost = averaged(subjects, teacher.name), None
     return record_of(subject, tasks, cost, model=own.model, name=teacher.name, role="teacher")
 
 

@@ -86,6 +86,28 @@ class OrderedTeacher(Teacher):
         return EncoderOutput(output.mask, values)
 
 
+class AveragedTeacher(Teacher):
+    """Several teachers of the same fields, whose answers are averaged: logits, or vectors.
+
+    The mean of vectors of unit length is scaled to unit length again.
+
+    Args:
+        teachers: each gives all the fields, in the same shapes.
+        unit: whether all of their vectors are of unit length.
+    """
+
+    def __init__(self, teachers: Sequence[Teacher], unit: bool) -> None:
+        self.teachers, self.unit, self.reads = teachers, unit, teachers[0].reads
+
+    def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
+        """The mean of what they answer: logits (b, C) or (b, l, C), vectors (b, d)."""
+        outputs = [teacher.giving(self.reads)(rows, device, inputs) for teacher in self.teachers]
+        values = {field: torch.stack([output[field].float() for output in outputs]).mean(0) for field in self.reads}
+        if self.unit and EMBEDDING in values:
+            values[EMBEDDING] = torch.nn.functional.normalize(values[EMBEDDING], dim=-1)
+        return EncoderOutput(outputs[0].mask, values)
+
+
 class LiveTeacher(Teacher):
     """Runs the model on every call. Frozen, in eval mode, without gradients.
 

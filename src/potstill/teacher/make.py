@@ -32,19 +32,31 @@ class LoadedTeacher:
         recipe: with a teacher.
         folder: of the teacher's model.
         numbered: names of its labels where it has only numbers (Corpus.numbered).
+        others: folders of the models whose answers are averaged with its own.
+
+    Attributes:
+        others: these models, each loaded as the first one is.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, numbered: Sequence[str] = ()) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, numbered: Sequence[str] = (), others: Sequence[Path] = ()) -> None:
         assert recipe.teacher is not None
         self.numbered = numbered
         self.settings: TeacherPart = recipe.teacher
         self.folder = folder
+        self.others = [LoadedTeacher(recipe, other, numbered) for other in others]
         self._task = recipe.task
 
     @property
     def name(self) -> str:
         """What tables and descriptions call it: never a whole path, which is the user's own business."""
-        return self.settings.name or Path(self.settings.model.removesuffix(f"/{STUDENT}")).name
+        if self.settings.name or not self.others:
+            return self.settings.name or _short(self.settings.model)
+        return f"{_short(self.settings.model)} and {len(self.others)} more"
+
+    @property
+    def all(self) -> list[LoadedTeacher]:
+        """It and the others."""
+        return [self, *self.others]
 
     @cached_property
     def model(self) -> EncoderModel:
@@ -70,6 +82,10 @@ class LoadedTeacher:
         return copy.deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
 
 
+def _short(model: str) -> str:
+    return Path(model.removesuffix(f"/{STUDENT}")).name
+
+
 def training_length(recipe: Recipe, student: EncoderModel) -> int:
     """Tokens that the student's training texts are cut to: the recipe's, or as many as the student reads."""
     return min(student.max_length, recipe.training.max_length or student.max_length)
@@ -86,6 +102,8 @@ def make_teacher(
     precision: torch.dtype,
 ) -> tuple[Teacher, Segments | None]:
     """What answers for the training texts: a cache, made where there is none, the model in every step, or each for its own fields.
+
+    Of several teachers each has a cache of its own; what they answer is averaged.
 
     A PotstillError from below comes through: the teacher cuts texts into other tokens than the student where a term
     compares what has no mean over tokens; the disk is full; a field from inside attention that the teacher does not show.
@@ -104,6 +122,26 @@ def make_teacher(
         The teacher, and where it cuts texts otherwise and a term compares token by token the
         student's segments; the teacher then shows its tokens by them.
     """
+    from potstill.teacher.answers import AveragedTeacher
+
+    made = [_one_teacher(each, len(loaded.all), recipe, corpus, student, tokens, stages, device, precision) for each in loaded.all]
+    if len(made) == 1:
+        return made[0]
+    return AveragedTeacher([teacher for teacher, _ in made], unit=all(each.model.normalize for each in loaded.all)), None
+
+
+def _one_teacher(
+    loaded: LoadedTeacher,
+    several: int,
+    recipe: Recipe,
+    corpus: Corpus,
+    student: EncoderModel,
+    tokens: TokenizedTexts,
+    stages: Sequence[frozenset[Field]],
+    device: torch.device,
+    precision: torch.dtype,
+) -> tuple[Teacher, Segments | None]:
+    """As `make_teacher`, of one of `several` teachers, which share what may be kept on disk."""
     from potstill.machine.cache import cache_place
     from potstill.machine.distributed import main_first
     from potstill.models.output import LOGITS
@@ -119,7 +157,7 @@ def make_teacher(
     own, segments = _own_tokens(corpus, model, length, student, training_length(recipe, student), tokens, reads)
     sizes = {field: cache_bytes(own.lengths, field, model, own.words is not None, settings.cache_half) for field in reads}
     # A language model's texts are masked anew in every step: of them nothing can be kept.
-    budget = settings.cache_gb * 1e9 if settings.cache and recipe.task != MLM else 0
+    budget = settings.cache_gb * 1e9 / several if settings.cache and recipe.task != MLM else 0
     kept = kept_fields(sizes, budget, stages, model.depth)
     live = reads - kept
     model.to(device)
@@ -141,7 +179,7 @@ def make_teacher(
 
 
 def held_out_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.device, precision: torch.dtype) -> np.ndarray:
-    """The teacher's vectors of held-out texts, out of the cache unless the recipe wants none.
+    """The teacher's vectors of held-out texts, out of the cache unless the recipe wants none; of several teachers their mean.
 
     A PotstillError from `build_cache` comes through.
 
@@ -154,6 +192,13 @@ def held_out_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.
     Returns:
         float32 (n, d).
     """
+    import numpy as np
+
+    found = [_held_out_vectors(each, texts, device, precision) for each in loaded.all]
+    return found[0] if len(found) == 1 else np.mean(found, axis=0)  # agreement compares directions: no length is needed
+
+
+def _held_out_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.device, precision: torch.dtype) -> np.ndarray:
     import numpy as np
 
     from potstill.machine.cache import cache_place
