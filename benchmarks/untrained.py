@@ -35,7 +35,7 @@ def main() -> None:
 
 def measure(recipe: str, settings: list[str], tasks: list[str]) -> tuple[list[float], str]:
     parsed = read_recipe(recipe, tuple(settings))
-    student = first_student(parsed, check_recipe(parsed), None)
+    student = first_student(parsed, check_recipe(parsed))
     with TemporaryDirectory() as folder:
         student.save(Path(folder) / "student")
         record = evaluate(Path(folder) / "student", tasks, parsed.data.dir)
