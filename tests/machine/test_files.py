@@ -102,6 +102,8 @@ def test_what_a_killed_process_left_goes_when_the_same_target_is_written_again(t
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     gone = [half(target, ended.pid), half(target, None, age=day), half(target, 4, machine="01234567", age=day)]
+    inner = half(target, ended.pid)
+    gone += [inner, half(inner, ended.pid)]  # a half that was written aside in turn, as an export is
     kept = [
         half(target, os.getppid()),  # a process that lives
         half(target.with_name("other"), ended.pid),  # of another target

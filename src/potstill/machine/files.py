@@ -58,7 +58,7 @@ def write_aside(target: str | Path) -> Iterator[Path]:
                 raise PotstillError(target, "is no ordinary file", "name a file")
             target.parent.mkdir(parents=True, exist_ok=True)
             for half in halves(target.parent):
-                if half.name.startswith(f".{name}.") and is_dead(half):
+                if _target_of(half) == name and is_dead(half):
                     clear_half(half)
             yield aside
             if target.is_dir() and not aside.is_dir():
@@ -116,6 +116,14 @@ def halves(folder: Path) -> list[Path]:
         return [path for path in folder.iterdir() if _HALF.fullmatch(path.name)]
     except OSError:
         return []
+
+
+def _target_of(half: Path) -> str:
+    """The name, as long as a half's name has it, of what was being written; also where that was a half itself, as in an export."""
+    name = half.name
+    while found := _HALF.fullmatch(name):
+        name = found["target"]
+    return name
 
 
 def is_dead(half: Path) -> bool:
