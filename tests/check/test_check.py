@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from potstill.check.check import check_recipe
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.recipe.file import read_recipe
 
 SOFT, HIDDEN = {"loss": "soft_target"}, {"loss": "hidden_mse", "layers": "uniform"}
@@ -86,6 +86,21 @@ def teacher_labels(*names: str) -> Callable[[], None]:
         Path("classification/config.json").write_text(json.dumps(config))
 
     return spoil
+
+
+def other_teacher(*names: str) -> Callable[[], None]:
+    def add() -> None:
+        first = Path("classification").resolve()
+        teacher_labels(*names)()
+        Path("classification").rename("other")
+        Path("classification").symlink_to(first)
+
+    return add
+
+
+def earlier_run() -> None:
+    shutil.copytree(Path("plain").resolve(), "general/student")
+    Path("general/results.json").write_text("{}")
 
 
 ABOUT = "classification/about"
@@ -227,10 +242,35 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         "stages.task.terms.0.scale_by_t2: 0.0 should be a valid boolean",
     ),
     "a temperature that is none": (None, terms(SOFT | {"temperature": 0}), "temperature 0 must be above 0"),
-    "a soft target of one score": (
+    "a soft logit of one score": (
         None,
-        task("regression/about", "regression", SOFT),
+        task("regression/about", "regression", {"loss": "soft_logit"}),
         "the head has one logit, whose softmax is 1 whatever it says",
+    ),
+    "several labels of a score": (
+        None,
+        task("regression/about", "regression", SOFT | {"multilabel": True}),
+        "soft_target.multilabel is for classes, and a regression has a score; drop it",
+    ),
+    "a softmax of several labels": (
+        None,
+        task("multilabel/about", "multilabel", SOFT),
+        "the labels are of classes that do not exclude each other; add multilabel: true",
+    ),
+    "negatives of another class where there are scores": (
+        None,
+        task("regression/about", "regression", {"loss": "crd", "layers": "uniform", "count": 5, "other_labels": True}),
+        "crd.other_labels takes texts of another class as negatives, and regression has not one class a text; set its other_labels",
+    ),
+    "a start whose width does not fit": (
+        earlier_run,
+        [*NARROW, *sets(student__model="general")],
+        "student.model: general is 32 wide, and student.width: 16 builds a student anew, with none of its weights; set student.layers",
+    ),
+    "teachers that disagree on labels": (
+        other_teacher("river", "town"),
+        ["--set", "teacher={models: [classification, other]}"],
+        "teacher.models: other: label sets differ: the model has 2 labels and the data 2; only the model has 'town'",
     ),
     "logits where there are none": (
         None,
@@ -337,3 +377,10 @@ def test_a_teacher_that_nobody_asks_for_logits_needs_no_head(work):
     assert check_recipe(recipe).teacher_folder == Path("plain")
     with pytest.raises(PotstillError, match="has no head"):
         check_recipe(read_recipe("recipe.yaml", ["teacher.model=plain", "evaluate=[]"]))
+
+
+def test_a_model_that_may_be_meant_as_a_start_is_warned_of(work, call):
+    sizes = sets(student__width=32, student__heads=4, student__ffn=64)
+    with pytest.warns(PotstillWarning, match="plain is 32 wide, and student.width: 32 builds a student anew, with none of its weights"):
+        status, _, _ = call("check", "recipe.yaml", *sizes, *sets(student__model="plain"))
+    assert status == 0

@@ -283,7 +283,7 @@ def test_runs_of_different_tasks_are_not_compared(work, call):
     assert (status, out) == (2, "") and sorted(work.rglob("*")) == before
     assert err == (
         "error: compare: runs of different tasks: runs/mrpc is of glue/mrpc, runs/rte of glue/rte; "
-        "compare the runs of one task at a time, each in a page of its own\n"
+        "compare the runs of one task at a time, or put them into a publication's table with --like\n"
     )
 
 

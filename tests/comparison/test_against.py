@@ -15,7 +15,7 @@ from helpers.samples import RUNS, labelled, make_run, save_model
 from potstill.comparison.against import Comparison, compare_groups
 from potstill.comparison.charts import LATENCY, SIZE, compress_chart, cost_chart, pareto
 from potstill.comparison.published import read_preset, with_published
-from potstill.comparison.sheet import as_csv, as_markdown, print_sheet
+from potstill.comparison.sheet import as_csv, as_markdown, print_sheet, sheet_columns
 from potstill.comparison.summary import summary
 from potstill.errors import PotstillError
 from potstill.report.grouped import group_runs
@@ -159,7 +159,62 @@ def test_markdown_marks_what_was_published() -> None:
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     assert "| *DualTrain + SharedProjUp, 192* (published) |" in text and "MRPC F1" in lines[0]
     assert next(line for line in lines if line.startswith("| kd |")).count("better") == 1
-    assert "Published: Table 1" in text
+    assert "BERT-base; DualTrain + SharedProjUp, 192; " in text and "PKD, 3 layers: table 1 of the comparison" in text
+
+
+def with_majority(run: Run, right: float = 90.0) -> Run:
+    """The run's records with what 66 % of one label of two score, and the recall of both: that of the other is `right`."""
+    for record in run.records:
+        record.scores["glue/mrpc"] |= {
+            "majority": {"f1": 79.87, "accuracy": 66.49},
+            "majority_answer": "yes",
+            "classes": {
+                "yes": {"precision": 90.0, "recall": 95.0, "f1": 92.0, "gold": 1147},
+                "no": {"precision": 90.0, "recall": right if record.role != "teacher" else 90.0, "f1": 90.0, "gold": 578},
+            },
+        }
+    return run
+
+
+def test_the_majority_class_is_a_row_of_every_table(tmp_path: Path) -> None:
+    comparison = compared([with_majority(labelled("kd", 13, 82.0)), with_majority(labelled("finetune", 13, 80.0, taught=False))])
+    assert [each.name for each in comparison.entries] == ["all-mpnet-base-v2", "majority class", "kd", "finetune"]
+    row = comparison.entries[1]
+    assert (row.kind, row.score, row.measures, row.runs, row.parameters) == ("one answer", 79.87, {"accuracy": 66.49}, 0, None)
+    assert row.of_teacher == pytest.approx(100 * 79.87 / 90), "so much of F1 is kept by learning nothing"
+    (line,) = [line for line in csv.DictReader(io.StringIO(as_csv(comparison))) if line["name"] == "majority class"]
+    assert (line["kind"], line["score"], line["accuracy"], line["gain"], line["verdict"]) == ("one answer", "79.87", "66.49", "", "")
+    assert "| majority class | – | 79.87 | – | 66.49 | 88.7 |" in as_markdown(comparison)
+    stream = io.StringIO()
+    print_sheet(comparison, Console(file=stream, width=140))
+    assert any(line.strip().startswith("majority class") and "79.87" in line for line in stream.getvalue().splitlines())
+    assert compress_chart(comparison) is not None and cost_chart(comparison, SIZE) is not None
+    assert entry(compared(RUNS), "kd") and all(each.kind != "one answer" for each in compared(RUNS).entries), "old records do not say"
+
+
+def test_a_column_has_its_best_among_models_that_learnt_something() -> None:
+    comparison = compared([with_majority(labelled(name, 13, f1)) for name, f1 in (("kd", 70.0), ("pkd", 75.0))])
+    score = next(column for column in sheet_columns(comparison) if column.title == "median")
+    assert score.best(comparison.entries) == "74.50"
+
+
+@pytest.mark.parametrize(
+    ("right", "teacher_right", "words"),
+    [
+        # both are better than the majority class
+        (60.0, 90.0, "kd keeps 90.6 % of the teacher’s MRPC F1"),
+        # the student has learnt nothing
+        (5.0, 90.0, "kd reaches MRPC F1 81.50, no better than the majority class (79.87)"),
+        # its teacher has learnt nothing
+        (60.0, 5.0, "kd reaches MRPC F1 81.50, but its teacher is no better than the majority class (79.87)"),
+        # neither has
+        (5.0, 5.0, "kd reaches MRPC F1 81.50, no better, nor is its teacher, than the majority class (79.87)"),
+    ],
+)
+def test_no_share_is_told_of_what_the_majority_class_reaches(right: float, teacher_right: float, words: str) -> None:
+    run = with_majority(labelled("kd", 13, 82.0), right)
+    run.records[0].scores["glue/mrpc"]["classes"]["no"]["recall"] = teacher_right
+    assert summary(compared([run]))[0].startswith(words)
 
 
 def test_published_scores_are_set_against_their_own_teacher() -> None:
@@ -167,7 +222,7 @@ def test_published_scores_are_set_against_their_own_teacher() -> None:
     pkd = entry(comparison, "PKD, 6 layers")
     assert (pkd.kind, pkd.score, pkd.layers, pkd.verdict) == ("published", 85.0, 6, "")
     assert pkd.of_teacher == pytest.approx(100 * 85.0 / 88.9)
-    assert entry(with_published(compared(RUNS), read_preset("lrc-bert")), "LRC-BERT, 4 × 312").score == 87.0, "of its tasks MRPC"
+    assert entry(with_published(compared(RUNS), read_preset("lrc-bert")), "TinyBERT, 4 × 312").score == 86.4, "of its tasks MRPC"
     assert entry(with_published(compared([make_run()]), read_preset("lrc-bert")), "BERT-base").score is None
 
 

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 from rich.console import Console
 
-from helpers.samples import make_run
+from helpers.samples import labelled, make_run
 from potstill.comparison.against import PUBLISHED
 from potstill.comparison.page import write_comparison
 from potstill.comparison.published import LikeTable, Preset, like_table, presets, print_like, read_preset
@@ -77,11 +77,17 @@ def test_the_published_rows_of_the_strategies_and_of_lrc_bert() -> None:
     assert rows["BERT-base"] == ["88.90", "–", "–", "1.00", "–"] and rows["PKD, 3 layers"] == ["80.70", "–", "3", "2.40", "–"]
     assert [rows[f"DualTrain + SharedProjUp, {width}"][3] for width in (192, 96, 48)] == ["5.74", "19.41", "61.94"]
     rows = cells(beside("lrc-bert"))
-    mean, teacher = (float(rows[name][9]) for name in ("LRC-BERT, 4 × 312", "BERT-base"))
-    assert (mean, teacher) == (77.49, 79.6) and round(100 * mean / teacher, 1) == 97.3  # 97.35, where the article says 97.4
-    task, full = rows["LRC-BERT 1, 4 × 312"], rows["LRC-BERT, 4 × 312"]
-    assert [round(float(full[place]) - float(task[place]), 1) for place in (5, 6, 7)] == [4.0, 12.1, 14.9]
-    assert task[9] == "–" and full[10:] == ["14.5", "7.50", "9.6"]
+    assert rows["BERT-base"][9:] == ["79.60", "109.0", "1.00", "1.0"], "table 1 of Devlin et al., whose nine have this mean"
+    assert rows["TinyBERT, 4 × 312"][9] == "77.04" and rows["DistilBERT, 4 layers"][9] == "71.93", "there 77.0 and 71.9"
+    tiny, task = rows["TinyBERT, 4 × 312"], rows["LRC-BERT 1, 4 × 312"]
+    assert [round(float(task[place]) - float(tiny[place]), 1) for place in (0, 1, 2, 4)] == [0.3, 0.8, 0.6, 0.6]
+    assert rows["LRC-BERT, 4 × 312"] == ["83.10", "–", "–", "92.90", *"––––––", "14.5", "7.50", "9.6"], "and no figure that nobody prints"
+
+
+@pytest.mark.parametrize("name", presets())
+def test_every_published_row_says_where_it_stands(name: str) -> None:
+    notes = " ".join(beside(name).notes)
+    assert all(f"{row.name}" in notes and row.source in notes for row in read_preset(name).published)
 
 
 def test_a_group_of_seeds_stands_as_its_median() -> None:
@@ -107,15 +113,17 @@ def test_an_unknown_preset_is_one_line() -> None:
     ("spoilt", "words"),
     [
         # more scores than tasks
-        ({"published": [{"name": "x", "scores": [1.0, 2.0]}]}, "2 scores for 1 tasks"),
+        ({"published": [{"name": "x", "source": "y", "scores": [1.0, 2.0]}]}, "2 scores for 1 tasks"),
         # a figure without a column
-        ({"published": [{"name": "x", "figures": {"parameters": 1}}]}, "figures that the table does not show"),
+        ({"published": [{"name": "x", "source": "y", "figures": {"parameters": 1}}]}, "figures that the table does not show"),
         # seconds of no task
         ({"figures": ["seconds"]}, "seconds need a pass"),
         # a timed task without its column
         ({"pass": "sts/stsb"}, "seconds need a pass"),
         # no number
-        ({"published": [{"name": "x", "scores": [float("nan")]}]}, "finite"),
+        ({"published": [{"name": "x", "source": "y", "scores": [float("nan")]}]}, "finite"),
+        # a row that stands nowhere
+        ({"published": [{"name": "x"}]}, "source"),
     ],
 )
 def test_what_a_preset_must_not_say(spoilt: dict[str, Any], words: str) -> None:
@@ -142,3 +150,13 @@ def test_a_page_of_published_rows_alone(browse: Callable[[Path], str], tmp_path:
     shown = browse(page)
     assert "DistilFACE, as published" in shown and "435,650" in shown and "<title>DistilFACE · potstill</title>" in shown
     assert 'id="making"' not in shown and 'id="models"' not in shown
+
+
+def test_the_majority_class_stands_below_ours() -> None:
+    run = labelled("kd", 13, 82.0)
+    for record in run.records:
+        record.scores["glue/mrpc"] |= {"majority": {"f1": 79.87, "accuracy": 66.49}}
+    table = beside("strategies", [run])
+    assert (table.groups[-1].name, table.groups[-1].rows) == ("one answer to everything", [("majority class", ["79.87", *"––––"])])
+    assert any(line.strip().startswith("majority class") and "79.87" in line for line in printed(table))
+    assert "majority class" not in cells(beside("strategies", [labelled("kd", 13, 82.0)])), "old records do not say"

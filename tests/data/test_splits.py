@@ -7,7 +7,7 @@ import pytest
 
 from potstill.data.labelled import Examples
 from potstill.data.splits import LabelledData, hold_out
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 
 
 def numbered(count: int, start: int = 0) -> Examples:
@@ -77,3 +77,46 @@ def test_what_is_not_there() -> None:
     with pytest.raises(PotstillError, match="x: has no train split"):
         with_splits(dev=5, test=5).train_and_dev()
     assert len(with_splits(dev=4, test=5).choosing()) == 4
+
+
+def labelled(names: list[str], **labels: list[int]) -> LabelledData:
+    def read(split: str) -> Examples:
+        return Examples([f"{split} {number}" for number in range(len(labels[split]))], np.array(labels[split]))
+
+    return LabelledData("x", "classification", names, {split: partial(read, split) for split in labels})
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        # rows to choose by
+        ({"train": [0, 1], "dev": [1, 1, 1], "test": [0, 1]}, "x: all 3 rows to choose by are labelled 'yes'; add rows of the other"),
+        # drawn ones
+        ({"train": [0] * 9 + [1, 1], "test": [0, 1]}, "x: all 1 rows to choose by are labelled"),
+        # fewer rows than labels
+        (
+            {"train": [0, 1], "dev": [0, 1], "test": [0, 1]},
+            "x: 2 rows to train on for 3 labels, and none is labelled 'so so'; add such rows",
+        ),
+    ],
+)
+def test_a_fold_without_some_label_is_told_once(labels: dict[str, list[int]], said: str) -> None:
+    names = ["no", "yes", "so so"] if "none" in said else ["no", "yes"]
+    data = labelled(names, **labels)
+    with pytest.warns(PotstillWarning) as caught:
+        for _ in range(2):
+            data.train_and_dev()
+            data.choosing()
+    assert len(caught) == 1 and str(caught[0].message).startswith(said)
+
+
+def test_scored_rows_of_one_label_are_told() -> None:
+    with pytest.warns(PotstillWarning, match="x: all 2 rows that are scored are labelled 'no'; .* one answer to everything is right"):
+        labelled(["no", "yes"], train=[0, 1], test=[0, 0]).reported()
+
+
+def test_one_label_left_to_train_on_is_refused() -> None:
+    data = labelled(["no", "yes"], train=[1, 1, 1], dev=[0, 1], test=[0, 1])
+    with pytest.raises(PotstillError, match="x: all 3 rows that are left to train on are labelled 'yes'; add rows of the other labels"):
+        data.train_and_dev()
+    assert len(data.choosing()) == 2, "who only scores need not train"

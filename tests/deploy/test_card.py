@@ -88,3 +88,17 @@ def test_a_model_without_a_teacher(tmp_path):
     write_card(tmp_path, name="plain", teacher=None, kind="classification")
     text = (tmp_path / "README.md").read_text()
     assert "fine-tuned with potstill" in text and "distil" not in text and "None" not in text.split("## Licence")[0]
+
+
+def test_one_answer_to_everything_stands_beside_the_student(tmp_path):
+    scores = {"f1": 81.0, "accuracy": 70.0, "primary": "f1", "majority": {"f1": 79.87, "accuracy": 66.49}, "majority_answer": "a|b"}
+    record = {"name": "student", "role": "student", "scores": {"glue/mrpc": scores}, "cost": COST}
+    write_card(tmp_path, name="pocket", teacher="t", records=[record], kind="classification")
+    text = (tmp_path / "README.md").read_text()
+    assert "| student | 81.00 | 17,241,984 |" in text and "| always “a\\|b”, no model | 79.87 |  |  |  |" in text
+    assert len(ModelCard.load(tmp_path / "README.md").data.eval_results) == 1, "no model has no result of its own"
+    other = record | {"scores": {"glue/mrpc": scores, "glue/rte": scores | {"majority_answer": "c"}, "sts/stsb": {"spearman": 80.0}}}
+    write_card(tmp_path, name="pocket", teacher="t", records=[other], kind="classification")
+    assert "| always the most frequent answer, no model | 79.87 | 79.87 |  |  |  |  |" in (tmp_path / "README.md").read_text()
+    write_card(tmp_path, name="pocket", teacher="t", records=RECORDS)
+    assert "always" not in (tmp_path / "README.md").read_text()

@@ -99,12 +99,15 @@ def test_soft_target_of_several_labels_by_loops():
     assert math.isfinite(value("soft_target", {"multilabel": True}, [[900.0]], [[-900.0]]))
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 4.0}, {"temperature": 1.1, "scale_by_t2": False}, {"reduction": "element"}])
+def test_soft_target_of_a_score_is_the_squared_difference(options):
+    assert value("soft_target", options, [[1.0], [2.5]], [[3.0], [2.0]]) == pytest.approx((2.0**2 + 0.5**2) / 2), "T has no part in it"
+
+
 def test_soft_target_refuses():
     for options in ({"temperature": 0}, {"reduction": "sum"}, {"tokens": "all"}):
         with pytest.raises(PotstillError):
             make_loss("soft_target", options)
-    with pytest.raises(PotstillError, match="one logit"):
-        make_loss("soft_target", {}).build(1, 1, 1, 10)
     with pytest.raises(PotstillError, match="multilabel: true"):
         value("soft_target", {}, labels=f64([[1, 0, 1], [0, 0, 1]]))
     with pytest.raises(PotstillError, match="no labels"):

@@ -189,7 +189,7 @@ def test_a_wrong_setting_of_a_loss_is_told_when_sizes_are_known():
     with pytest.raises(PotstillError, match="at most 9"):
         Objective([term("cos_nce", pairs=[(1, 1)], mode="cls", negatives="train", count=10)], EQUAL, EQUAL, rows=10)
     with pytest.raises(PotstillError, match="one logit"):
-        Objective([term("soft_target")], Sizes(0, 3, 1), Sizes(0, 3, 1))
+        Objective([term("soft_logit")], Sizes(0, 3, 1), Sizes(0, 3, 1))
 
 
 def test_what_an_objective_would_refuse_is_told_without_its_memory():

@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from helpers.diagnosed import CHANCE, MISTAKES, STUDENT, TEACHER, diagnosed_run
 from helpers.samples import make_cases, make_metrics, make_run
 from potstill.comparison.page import write_comparison
 from potstill.errors import PotstillError, PotstillWarning
 from potstill.report import page
+from potstill.report.answers import MISTAKES_FILE
 from potstill.report.grouped import group_runs
 from potstill.report.table import print_table
 from potstill.results import CASES_FILE, METRICS_FILE, RESULTS_FILE, read_cases, read_metrics, read_run
@@ -101,6 +103,25 @@ def test_no_record_ends_in_a_traceback(tmp_path: Path, show: Callable[[], None],
             assert "\n" not in str(error)
             refused += 1
     assert shown > 10 and refused > 5  # neither all of them nor none
+
+
+def test_what_stands_beside_scores_ends_in_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "")
+    run, generator = diagnosed_run(teacher=TEACHER, student=STUDENT, int8=CHANCE).model_dump(mode="json"), random.Random(7)
+    shown = 0
+    for _ in range(40):
+        content = copy.deepcopy(run)
+        for record in content["records"]:
+            record["scores"]["glue/mrpc"] = spoiled(record["scores"]["glue/mrpc"], generator)
+        (tmp_path / MISTAKES_FILE).write_text(json.dumps(spoiled(MISTAKES, generator)))
+        (tmp_path / RESULTS_FILE).write_text(json.dumps(content))
+        try:
+            page.write_report(tmp_path, tmp_path / "a.html")
+            print_table([read_run(tmp_path)], Console(file=io.StringIO(), width=80))
+            shown += 1
+        except PotstillError as error:
+            assert "\n" not in str(error)
+    assert shown > 25
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard
 
+from helpers.diagnosed import classified
 from helpers.samples import make_cases, make_metrics, make_run
 from potstill.comparison.page import write_comparison
 from potstill.deploy.card import write_card
+from potstill.report.answers import MISTAKES_FILE
 from potstill.report.page import write_report
 from potstill.results import Run
 from potstill.runtime.folder import EMBED
@@ -59,7 +61,9 @@ def spoiled(evil: str) -> Run:
         record.name = record.model = evil
         record.machine = record.machine.model_copy(update={"cpu": evil})
         record.versions = {evil: evil}
-        record.scores = {f"sts/{evil.replace('/', ' ')}": next(iter(record.scores.values()))}
+        record.scores = {
+            f"glue/{evil.replace('/', ' ')}": classified([evil, "x"], [[3, 20], [1, 90]] if record.role == "int8" else [[9, 1], [2, 9]])
+        }
     run.cases = [case | {"labels": {"gold": evil, "teacher": "x", "student": evil}} for case in make_cases(evil, texts=[evil, "plain"])]
     run.gate[0]["setting"] = run.gate[0]["failed"][0] = evil
     run.training |= {evil: evil, "best": {"name": evil, "value": 80.0, "step": 3, "stage": evil}}
@@ -76,6 +80,8 @@ def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], li
         for name, run in (("a", spoiled(text)), ("b", spoiled(text).model_copy(update={"seed": 99}))):
             (tmp_path / name).mkdir(exist_ok=True)
             run.write(tmp_path / name)
+            said = [[text, 0.9], ["x", 0.1]]
+            (tmp_path / name / MISTAKES_FILE).write_text(json.dumps([{"text": text, "gold": [text], "teacher": said, "student": said}]))
             lines = [{**line, "stage": text, "terms": {text: 1.0}} for line in make_metrics(lines=20) if "loss" in line]
             (tmp_path / name / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
         write_report(tmp_path / "a", tmp_path / "a.html")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from potstill.objective.objective import Objective
 from potstill.objective.sizes import Sizes, TermSpec
 from potstill.results import CASES_FILE, read_cases
 from potstill.student.transformer import build_student, cut_student
-from potstill.training.case_study import angles, labels, shown_text, write_cases
+from potstill.tasks.base import Predictor
+from potstill.training.case_study import MISTAKES, READ, WRONG_WORDS, angles, labels, mistakes, shown_text, write_cases
 
 TEXTS = ["the river", "a village and an owl", "the", "river, village: 17", "an owl finds the cat and the river", "zebra"]
 LIKE = {"pooling": "mean", "normalize": True, "max_length": 64}
@@ -185,3 +188,68 @@ def test_answers_are_written_beside_the_angles_of_the_same_texts(student_of, tmp
 
 def test_texts_of_every_form_are_one_line() -> None:
     assert [shown_text(text) for text in ("a b", ("a", "b c"), ["a", "b"])] == ["a b", "a | b c", "a b"]
+
+
+def by(kind: str, names: Sequence[str], answer: Callable[[Any], Any]) -> Predictor:
+    """A model that gives each text the logarithms of these probabilities, or for several labels their log odds."""
+
+    def logits(texts: Sequence[Any]) -> Any:
+        rows = [np.array(answer(text), dtype=np.float64) for text in texts]
+        rows = [np.log(row) - (np.log(1 - row) if kind == "multilabel" else 0) for row in rows]
+        return rows if kind == "tagging" else np.array(rows)
+
+    return Predictor(list(names), kind, logits)
+
+
+def test_the_surest_wrong_answers_with_both_sides_probabilities() -> None:
+    said = {"a": [0.9, 0.1], "b": [0.3, 0.7], "c": [0.2, 0.8], "d": [0.6, 0.4]}  # all are "no": b and c are wrong
+    asked = []
+
+    def teacher(text: str) -> list[float]:
+        asked.append(text)
+        return [0.25, 0.75] if text == "b" else [0.125, 0.875]  # its labels are the other way round
+
+    sides = by("classification", ["no", "yes"], said.__getitem__), by("classification", ["yes", "no"], teacher)
+    found = mistakes(*sides, "classification", ["no", "yes"], list(said), np.zeros(4, dtype=np.int64), [])
+    assert found == [
+        {"text": "c", "gold": ["no"], "teacher": [["no", 0.875], ["yes", 0.125]], "student": [["yes", 0.8], ["no", 0.2]]},
+        {"text": "b", "gold": ["no"], "teacher": [["no", 0.75], ["yes", 0.25]], "student": [["yes", 0.7], ["no", 0.3]]},
+    ]
+    assert asked == ["c", "b"], "the teacher answers what is told, and no more"
+
+
+def test_labels_of_neither_side_are_left_out() -> None:
+    names = ["a", "b", "c", "d"]
+    student, teacher = (by("classification", names, lambda text, row=row: row) for row in ([0.5, 0.3, 0.15, 0.05], [0.1, 0.2, 0.6, 0.1]))
+    (found,) = mistakes(student, teacher, "classification", names, [("x", "y")], np.array([1]), [])
+    assert found["text"] == "x | y" and found["student"] == [["a", 0.5], ["b", 0.3], ["c", 0.15]]
+    assert found["teacher"] == [["c", 0.6], ["b", 0.2], ["a", 0.1]]
+
+
+def test_several_labels_are_wrong_where_one_of_them_is() -> None:
+    said = {"s": [0.8, 0.6, 0.1], "t": [0.2, 0.9, 0.1], "u": [0.9, 0.2, 0.3]}
+    gold = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 0]], dtype=np.float32)  # b is too much in s; t is right; u has none
+    found = mistakes(by("multilabel", ["a", "b", "c"], said.__getitem__), None, "multilabel", ["a", "b", "c"], list(said), gold, [])
+    assert found[0] == {"text": "u", "gold": ["none"], "teacher": None, "student": [["a", 0.9]]}
+    assert found[1:] == [{"text": "s", "gold": ["a"], "teacher": None, "student": [["a", 0.8], ["b", 0.6]]}]
+
+
+def test_of_a_sentence_the_wrong_words_are_told() -> None:
+    names = ["O", "B-x"]
+    student = by("tagging", names, lambda words: [[0.25, 0.75]] * (len(words) - 1))  # the last word is cut off
+    teacher = by("tagging", names, lambda words: [[0.875, 0.125]] * 2)
+    words = ["in", "the", "old", "town", "of", "Rome", "now"]
+    gold = [np.array([0, 1, 0, 0, 0, 0, 0]), np.array([1, 0])]
+    (own,) = mistakes(student, teacher, "tagging", names, [words, ["Rome", "is"]], gold, [])
+    assert own["text"] == " ".join(words) and len(own["gold"]) == WRONG_WORDS and own["gold"][0] == "in O"
+    assert own["student"] == [[f"{word.split()[0]} B-x", 0.75] for word in own["gold"]]
+    assert own["teacher"] == [["in O", 0.875]], "what lies beyond its length has no answer"
+
+
+def test_few_are_told_of_many() -> None:
+    texts = [str(number) for number in range(3 * READ)]
+    student = by("classification", ["a", "b"], lambda text: [0.1, 0.9] if int(text) % 3 else [0.9, 0.1])
+    assert mistakes(student, None, "classification", ["a", "b"], texts, np.zeros(3 * READ, dtype=np.int64), []) == []  # every third is read
+    assert len(mistakes(student, None, "classification", ["a", "b"], texts[:READ], np.zeros(READ, dtype=np.int64), [])) == MISTAKES
+    assert mistakes(student, None, "classification", ["a", "b"], [], np.zeros(0, dtype=np.int64), []) == []
+    assert mistakes(student, None, "regression", [], texts, np.zeros(3), []) == []

@@ -14,7 +14,7 @@ from potstill.check.models import Models, check_use, choose_machine, load_models
 from potstill.check.outline import Outline, outline_rows
 from potstill.check.plan import RunPlan, StagePlan
 from potstill.check.shapes import Sides, both_sizes, read_sides
-from potstill.check.student import check_kind, check_reach
+from potstill.check.student import check_kind, check_reach, check_start
 from potstill.check.teacher import label_rows, warn_of_chance
 from potstill.check.terms import Known, check_poolings, check_terms
 from potstill.check.vocabulary import check_coverage
@@ -145,6 +145,7 @@ def _read(recipe: Recipe, attempt: Attempt, place: str) -> _Read:
     read.layers, read.importance = kept or ([], None)
     attempt(check_cuts, recipe.student, sides.source, read.vocabulary, place)
     attempt(check_kind, recipe, corpus, sides.source, sides.source_pooled, place)
+    attempt(check_start, recipe, sides, place)
     return read
 
 
@@ -157,7 +158,7 @@ def _check_stages(recipe: Recipe, read: _Read, attempt: Attempt, place: str) -> 
     if recipe.task == EMBED:
         attempt(check_poolings, recipe, (sides.teacher_pooled[0], sides.student_pooled[0]), (deep, depth), place)
     attempt(check_dual, recipe, depth, deep, place)
-    known = Known(depth, deep, *both_sizes(recipe, sides, corpus), rows=_rows(recipe, corpus))
+    known = Known(depth, deep, *both_sizes(recipe, sides, corpus), rows=_rows(recipe, corpus), kind=corpus.kind if corpus else "")
     found: list[list[TermSpec] | None] = []
     for stage in recipe.stages:
         if read.layers and (recipe.teacher is None or sides.teacher):

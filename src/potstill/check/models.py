@@ -137,8 +137,8 @@ def _teacher(recipe: Recipe, folder: Path, corpus: Corpus, asked: Collection[str
 
     assert recipe.teacher is not None
     others = [model_folder(name) for name in recipe.teacher.others]
-    for each in (folder, *others) if recipe.task != EMBED else ():
-        check_head(recipe, each, corpus, asked)
+    for each, name in zip((folder, *others), (recipe.teacher.model, *recipe.teacher.others)) if recipe.task != EMBED else ():
+        check_head(recipe, each, corpus, asked, f"teacher.models: {name}" if others else "teacher.model")
     found = LoadedTeacher(recipe, folder, corpus.numbered, others)
     for teacher in found.all:  # now, and for the whole run
         if teacher.model.dimension != found.model.dimension and EMBEDDING.name in asked:

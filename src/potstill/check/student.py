@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from potstill.check.shapes import Pooled, vector_width
+from potstill.check.shapes import Pooled, Sides, vector_width
 from potstill.corpus.read import Corpus
-from potstill.errors import PotstillError, collect, refuse
+from potstill.errors import PotstillError, collect, refuse, warn
 from potstill.recipe.recipe import EMBED, Recipe, Stage
-from potstill.recipe.student import BiLSTMStudent, StaticStudent
+from potstill.recipe.student import BiLSTMStudent, StaticStudent, TransformerStudent
 from potstill.registry import MLM
+from potstill.results import RESULTS_FILE
 from potstill.runtime.architecture import width_of
-from potstill.runtime.folder import TAGGING
+from potstill.runtime.folder import STUDENT, TAGGING
 
 if TYPE_CHECKING:
     from potstill.objective.sizes import TermSpec
@@ -64,6 +65,33 @@ def check_kind(recipe: Recipe, read: Corpus | None, source: dict[str, Any], pool
         elif student.pooling not in ("max", None):
             problem = f"{student.pooling} is for vectors, and before its head a bilstm takes the greatest value over the tokens"
             attempt(refuse, f"{place}: student.pooling", problem, "drop it, or set task: embed")
+
+
+def check_start(recipe: Recipe, sides: Sides, place: str) -> None:
+    """Check that a start which was distilled before is used: a student with a width of its own is built anew, with random weights.
+
+    A model of no run that is no wider than the student is told in a PotstillWarning: it may be a start, or only an architecture.
+
+    Args:
+        recipe: the recipe.
+        sides: both sides' folders and configurations.
+        place: of the recipe.
+
+    Raises:
+        PotstillError: the student of another run is named beside sizes.
+    """
+    student, folder = recipe.student, sides.source_folder
+    if not isinstance(student, TransformerStudent) or student.width is None or student.model is None or recipe.teacher is None:
+        return
+    if folder is None or folder == sides.teacher_folder:
+        return
+    width = width_of(sides.source)
+    problem = f"{student.model} is {width} wide, and student.width: {student.width} builds a student anew, with none of its weights"
+    remedy = "set student.layers, width, heads and ffn to null to start from it"
+    if folder.name == STUDENT and (folder.parent / RESULTS_FILE).is_file():
+        raise PotstillError(f"{place}: student.model", problem, f"{remedy}, or drop student.model")
+    if width and width <= student.width:
+        warn(f"{place}: student.model", problem, remedy)
 
 
 def check_reach(recipe: Recipe, stage: Stage, terms: Sequence[TermSpec], layers: int, kind: str, pooling: str, place: str) -> None:

@@ -21,7 +21,7 @@ SHOWN = 20  # labels that are told with their numbers
 SCORED = 64  # dev rows that a teacher answers before any work
 
 
-def check_head(recipe: Recipe, folder: Path, corpus: Corpus, asked: Collection[str]) -> None:
+def check_head(recipe: Recipe, folder: Path, corpus: Corpus, asked: Collection[str], place: str = "teacher.model") -> None:
     """Check that a teacher's head is for what the data is about, where a term or dual training reads its logits or what makes them.
 
     Labels in another order than the data's are no mistake: they are matched by name.
@@ -29,6 +29,7 @@ def check_head(recipe: Recipe, folder: Path, corpus: Corpus, asked: Collection[s
     Args:
         folder: the teacher's.
         asked: names of the fields that the terms read of it.
+        place: where the recipe names it, for the error.
 
     Raises:
         PotstillError: another head; or, where its logits are read, other labels, or labels without names.
@@ -43,9 +44,9 @@ def check_head(recipe: Recipe, folder: Path, corpus: Corpus, asked: Collection[s
     if kind != corpus.kind:
         way_out = "adapt it with task: mlm first" if corpus.kind == MLM else "fine-tune it on this task"
         has = "has no head" if kind == EMBED else f"has a head for {kind}"
-        raise PotstillError("teacher.model", f"{has}, and a term reads logits of {corpus.kind}", way_out)
+        raise PotstillError(place, f"{has}, and a term reads logits of {corpus.kind}", way_out)
     if LOGITS.name in asked:
-        label_order(corpus.names, labels, "teacher.model", corpus.numbered)
+        label_order(corpus.names, labels, place, corpus.numbered)
 
 
 def label_rows(corpus: Corpus, folder: Path | None) -> list[tuple[str, str]]:

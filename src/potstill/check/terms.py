@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from potstill.check.teacher import check_attention
 from potstill.errors import collect, refuse
 from potstill.recipe.recipe import EMBED, Recipe, Stage
+from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION
 
 if TYPE_CHECKING:
     from potstill.objective.sizes import Sizes, TermSpec
@@ -23,6 +24,7 @@ class Known:
         student, teacher: sizes of both sides; None where the recipe has no teacher.
         heads: attention heads of both.
         rows: texts of the training set.
+        kind: of the data's labels, or embed or mlm; "" where the data is not known.
     """
 
     depth: int
@@ -31,6 +33,7 @@ class Known:
     teacher: Sizes | None
     heads: tuple[int, int]
     rows: int
+    kind: str = ""
 
 
 def check_poolings(recipe: Recipe, names: Sequence[str], depths: tuple[int, int], place: str) -> None:
@@ -69,6 +72,7 @@ def check_terms(recipe: Recipe, stage: Stage, known: Known, place: str) -> list[
                 if known.teacher is None or known.teacher.width:
                     attempt(check_term, term, known.student, known.teacher or known.student, known.rows, where)
             attempt(_check_task, recipe, term, where)
+            attempt(_check_labels, term, known, where)
             attempt(_check_batch, recipe, stage, term, known, place, where)
             attempt(_check_inside, recipe, term, known.heads, where)
     return terms
@@ -89,6 +93,27 @@ def _check_task(recipe: Recipe, term: TermSpec, where: str) -> None:
             attempt(refuse, where, f"mlm predicts masked words, and the task is {recipe.task}", "use hard_label, or set task: mlm")
         if term.project == "mlp" and reads == "embedding" and recipe.student.normalize:
             attempt(refuse, where, "project: mlp reads vectors before they are normalised", "set student.normalize to false")
+
+
+def _check_labels(term: TermSpec, known: Known, where: str) -> None:
+    """Check that a term has a meaning for labels of the data's kind.
+
+    Raises:
+        PotstillErrors: it has none.
+    """
+    name, kind = term.name, known.kind
+    several = getattr(term.loss, "multilabel", False)
+    with collect() as attempt:
+        if getattr(term.loss, "other_labels", False) and kind not in ("", CLASSIFICATION):
+            problem = f"{name}.other_labels takes texts of another class as negatives, and {kind} has not one class a text"
+            attempt(refuse, where, problem, "set its other_labels to false")
+        if name == "soft_target" and kind == MULTILABEL and not several:
+            attempt(refuse, where, f"{name}: the labels are of classes that do not exclude each other", "add multilabel: true")
+        if name == "soft_target" and kind == REGRESSION and several:
+            attempt(refuse, where, f"{name}.multilabel is for classes, and a regression has a score", "drop it")
+        if name == "soft_logit" and kind == MULTILABEL:
+            problem = f"{name}: the labels are of classes that do not exclude each other"
+            attempt(refuse, where, problem, "use logit_mse: theirs are logits already")
 
 
 def _check_batch(recipe: Recipe, stage: Stage, term: TermSpec, known: Known, place: str, where: str) -> None:

@@ -12,11 +12,15 @@ from potstill.comparison.verdict import verdict
 from potstill.errors import PotstillError
 from potstill.report.grouped import Group, place_of
 from potstill.report.headline import shipped_row
+from potstill.report.majority import majority_score
 from potstill.report.rows import ModelRow
-from potstill.report.scores import summed_up, task_metrics
+from potstill.report.scores import mean_over, summed_up, task_metrics
 from potstill.results import ROLES, SHIPPED
 
 TEACHER, PLAIN, DISTILLED, PUBLISHED = "teacher", "without distillation", "distilled", "published"
+MAJORITY = "one answer"
+"""Kind of the row of a model that gives the most frequent label to everything."""
+MAJORITY_CLASS = "majority class"
 FILES = {"student": "torch model", "onnx": "ONNX file in fp32", "int8": "ONNX file in int8"}
 
 
@@ -25,7 +29,7 @@ class Entry:
     """One row of the comparison: a teacher, a recipe's runs, or a published model. None stands for what is not known.
 
     Attributes:
-        kind: TEACHER, PLAIN, DISTILLED or PUBLISHED.
+        kind: TEACHER, MAJORITY, PLAIN, DISTILLED or PUBLISHED.
         runs: how many; 0 of a teacher or a published model.
         parameters: in millions.
         compress: the teacher's parameters divided by the model's.
@@ -37,6 +41,8 @@ class Entry:
         gain: median score minus that of `baseline`.
         verdict: see `potstill.comparison.verdict`; "" where there is no baseline.
         baseline: name of the same student without distillation.
+        at_majority: whether it is known to be no better than the majority class, beyond what chance explains.
+        teacher_at_majority: whether its teacher is.
     """
 
     name: str
@@ -59,6 +65,13 @@ class Entry:
     gain: float | None = None
     verdict: str = ""
     baseline: str = ""
+    at_majority: bool = False
+    teacher_at_majority: bool = False
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a model of ours that may be the best of a column: no teacher, no published row, not the majority class."""
+        return self.kind in (PLAIN, DISTILLED)
 
 
 @dataclass(frozen=True)
@@ -67,10 +80,11 @@ class Comparison:
 
     Attributes:
         groups: the runs, those of one recipe together.
-        entries: the rows: teachers first, then a row for each group.
+        entries: the rows: teachers first, then what the majority class scores, then a row for each group.
         score: what the score is: "MRPC F1", "STS mean".
         tasks: those that the score is the mean of.
         notes: sentences below the table.
+        over_tasks: whether each run stands for several, one a task.
     """
 
     groups: list[Group]
@@ -78,6 +92,7 @@ class Comparison:
     score: str
     tasks: list[str]
     notes: list[str]
+    over_tasks: bool = False
 
 
 def compare_groups(groups: Sequence[Group], baseline: Sequence[Path] = ()) -> Comparison:
@@ -104,10 +119,12 @@ def compare_groups(groups: Sequence[Group], baseline: Sequence[Path] = ()) -> Co
     notes = [_what_is_scored(role, taught)] if taught else []
     notes += _other_students(named, taught)
     entries = [_teacher(row, groups, place) for place, row in teachers.items()]
+    entries += _majority(groups, list(teachers.values()), tasks)
     for group in taught:
         found, note = ([group for group in named], "") if named else _same_student(group, groups)
         notes += [note] if note and note not in notes else []
-        entries.append(_entry(group, role, [plain for plain in found if plain is not group]))
+        only = next(iter(teachers.values())) if len(teachers) == 1 else None
+        entries.append(_entry(group, role, [plain for plain in found if plain is not group], group.teacher or only))
     return Comparison(list(groups), entries, "mean score" if title == "mean" else title, tasks, notes)
 
 
@@ -118,6 +135,30 @@ def _teachers(groups: Sequence[Group]) -> dict[str, ModelRow]:
         if group.teacher is not None and _known(group.teacher) > _known(found.get(group.taught_by)):
             found[group.taught_by] = group.teacher
     return found
+
+
+def majority_scores(groups: Sequence[Group], task: str, measure: str | None = None) -> float | None:
+    """What the most frequent label alone scores on a task; None where no record says.
+
+    Args:
+        groups: the runs.
+        task: its name.
+        measure: default the primary one.
+    """
+    scores = (record.scores.get(task, {}) for group in groups for run in group.runs for record in run.records)
+    return next((found for own in scores if (found := majority_score(own, measure)) is not None), None)
+
+
+def _majority(groups: Sequence[Group], teachers: Sequence[ModelRow], tasks: list[str]) -> list[Entry]:
+    """The row of the majority class; none where it is not known of every task."""
+    score = mean_over(tasks, {task: majority_scores(groups, task) for task in tasks})
+    if score is None:
+        return []
+    named = dict.fromkeys(name for group in groups for row in group.rows for name in row.measures) if len(tasks) == 1 else {}
+    measures = {name: majority_scores(groups, tasks[0], name) for name in named}
+    best = teachers[0].score if len(teachers) == 1 else None
+    share = 100 * score / best if best else None
+    return [Entry(MAJORITY_CLASS, MAJORITY, score=score, low=score, high=score, measures=measures, of_teacher=share)]
 
 
 def _known(row: ModelRow | None) -> int:
@@ -198,7 +239,7 @@ def _said(group: Group, part: str, key: str) -> Any:
     return said.get(key) if isinstance(said, dict) else None
 
 
-def _entry(group: Group, role: str | None, plain: Sequence[Group]) -> Entry:
+def _entry(group: Group, role: str | None, plain: Sequence[Group], teacher: ModelRow | None) -> Entry:
     place = _row(group, role)
     if place is None:
         return Entry(group.name, DISTILLED if group.distilled else PLAIN, len(group.runs), group.seeds)
@@ -230,6 +271,8 @@ def _entry(group: Group, role: str | None, plain: Sequence[Group]) -> Entry:
         gain=median(scores) - median(others) if scores and others else None,
         verdict=verdict(scores, others) if scores and others else "",
         baseline=against if scores and others else "",
+        at_majority=row.at_majority,
+        teacher_at_majority=teacher is not None and teacher.at_majority,
     )
 
 
@@ -252,4 +295,5 @@ def _teacher(row: ModelRow, groups: Sequence[Group], place: str) -> Entry:
         high=row.score,
         measures=row.measures,
         of_teacher=None if row.score is None else 100.0,
+        at_majority=row.at_majority,
     )

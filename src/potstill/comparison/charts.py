@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from potstill.comparison.against import PLAIN, PUBLISHED, TEACHER, Comparison, Entry
+from potstill.comparison.against import MAJORITY, PLAIN, PUBLISHED, TEACHER, Comparison, Entry
 from potstill.report import charts
 from potstill.report.charts import CostAxis
 from potstill.report.figure import INK, MUTED, PAPER, Figure, axis, layout, log_ticks, plain
@@ -114,6 +114,7 @@ def compress_chart(comparison: Comparison) -> Figure | None:
     points = [
         point
         for number, entry in enumerate(comparison.entries, start=1)
+        if entry.kind != MAJORITY  # no model, and so of no size
         for point in _points(_series(entry, comparison), number, entry.name, entry.compress, entry.of_teacher)
     ]
     return _chart(points, comparison, "compress factor, ×", "kept of the teacher’s score, %", fixed(2), 1, front=False)

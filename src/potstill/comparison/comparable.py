@@ -14,6 +14,28 @@ SHOWN = 3
 """Tasks of a run that the error names."""
 
 
+def share_tasks(runs: Sequence[Run]) -> bool:
+    """Whether any two of the runs have a task in common; see `require_one_task`.
+
+    Args:
+        runs: their records.
+    """
+    return all(_common(one, other) for one, other in combinations(runs, 2))
+
+
+def _tasks(one: Run, other: Run) -> tuple[list[str], list[str]]:
+    """What each of two runs was scored on; their recipes' tasks where one has no score."""
+    mine, theirs = list(task_metrics(one.records)), list(task_metrics(other.records))
+    if not mine or not theirs:
+        return [str(one.recipe.get("task"))], [str(other.recipe.get("task"))]
+    return mine, theirs
+
+
+def _common(one: Run, other: Run) -> set[str]:
+    mine, theirs = _tasks(one, other)
+    return set(mine) & set(theirs)
+
+
 def require_one_task(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     """Check that any two of the runs have a task in common.
 
@@ -27,14 +49,12 @@ def require_one_task(runs: Sequence[Run], folders: Sequence[Path]) -> None:
         PotstillError: two runs have none; it names the first such two, and what each was scored on.
     """
     for (one, place), (other, other_place) in combinations(zip(runs, folders, strict=True), 2):
-        mine, theirs = list(task_metrics(one.records)), list(task_metrics(other.records))
-        if not mine or not theirs:
-            mine, theirs = [str(one.recipe.get("task"))], [str(other.recipe.get("task"))]
-        if not set(mine) & set(theirs):
+        if not _common(one, other):
+            mine, theirs = _tasks(one, other)
             raise PotstillError(
                 "compare",
                 f"runs of different tasks: {place} is of {_named(mine)}, {other_place} of {_named(theirs)}",
-                "compare the runs of one task at a time, each in a page of its own",
+                "compare the runs of one task at a time, or put them into a publication's table with --like",
             )
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from potstill.comparison.against import Comparison, compare_groups
-from potstill.comparison.comparable import require_one_task
+from potstill.comparison.comparable import require_one_task, share_tasks
+from potstill.comparison.methods import Methods, methods_of
 from potstill.comparison.page import write_comparison
 from potstill.comparison.published import LikeTable, Preset, like_table, read_preset, with_published
 from potstill.comparison.sheet import as_csv, as_markdown
@@ -20,7 +21,8 @@ from potstill.evaluation.subject import TORCH_INT8
 from potstill.machine.cache import expanded
 from potstill.machine.files import kind_of_place, write_text
 from potstill.recipe.recipe import Recipe
-from potstill.report.grouped import Group, group_runs
+from potstill.report.grouped import Group, group_runs, place_of
+from potstill.report.scores import task_title
 from potstill.report.shape import at_home
 from potstill.results import RESULTS_FILE, Record, Run, machine, read_run
 from potstill.runtime.folder import ONNX, STUDENT
@@ -51,6 +53,8 @@ def compare(
 ) -> tuple[Comparison, LikeTable | None]:
     """Compare runs, those that differ only in the seed as one, and write the files that are asked for.
 
+    With `like` runs of different tasks may be named: those of one method are one row then (`methods_of`).
+
     Args:
         names: run folders; with `like` other models too, which are scored here.
         html: a page to write.
@@ -68,7 +72,8 @@ def compare(
 
     Raises:
         PotstillError: nothing is named; there is no such preset, run or model; a model is to be scored and no data is
-            named; the runs are of different tasks; a file cannot be written.
+            named; the runs are of different tasks and there is no `like`, or two of these are of one method, task and seed;
+            a file cannot be written.
     """
     if not names and like is None:
         raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")
@@ -82,12 +87,17 @@ def compare(
     plain = [expanded(name) for name in baseline]
     named = _named(_each_once([*names, *baseline]), preset, data, threads)
     folders = [each.folder for each in named if each.folder is not None]
-    require_one_task([each.run for each in named if each.folder is not None], folders)
-    groups = group_runs([_completed(each.run) for each in named], [each.folder for each in named])
-    comparison = compare_groups(groups, plain)
-    table = None
+    runs, places = [_completed(each.run) for each in named], [each.folder for each in named]
+    own = [run for run, place in zip(runs, places) if place is not None]
+    if preset is not None and not share_tasks(own):
+        comparison, table = _over_tasks(methods_of(runs, places, preset.tasks), preset, plain, data, threads)
+    else:
+        require_one_task(own, folders)
+        groups = group_runs(runs, places)
+        comparison, table = compare_groups(groups, plain), None
+        if preset is not None:
+            table = like_table(preset, groups, *_timed(preset, groups, data, threads))
     if preset is not None:
-        table = like_table(preset, groups, *_timed(preset, groups, data, threads))
         comparison = with_published(comparison, preset)
     if html is not None:
         write_comparison(folders, Path(html), table, comparison if len(named) > 1 or (named and table is not None) else None)
@@ -96,6 +106,21 @@ def compare(
     if markdown is not None:
         write_text(markdown, as_markdown(comparison))
     return comparison, table
+
+
+def _over_tasks(
+    methods: Methods, preset: Preset, plain: Sequence[Path], data: Path | None, threads: int | None
+) -> tuple[Comparison, LikeTable]:
+    """The comparison of methods by the tasks that all of them have, and the publication's table with all tasks that each has."""
+    groups = group_runs(methods.runs, methods.folders)
+    seconds, notes = _timed(preset, groups, data, threads)
+    shown = ", ".join(map(task_title, methods.common))
+    notes += ["Ours: runs whose names differ in the task alone are one row."]
+    table = like_table(preset, groups, seconds, notes, methods.common if len(methods.common) > 1 else None)
+    baselines = [methods.places.get(place, folder) for folder in plain if (place := place_of(folder)) is not None]
+    comparison = compare_groups(group_runs(methods.over_common(), methods.folders), baselines)
+    said = f"The score is of {shown}, which every method has." if shown else "No task was scored of every method."
+    return replace(comparison, notes=[*comparison.notes, said], over_tasks=True), table
 
 
 def _each_once(names: Sequence[str | Path]) -> list[str]:

@@ -38,13 +38,16 @@ def write_comparison(folders: Sequence[Path], html: Path, like: LikeTable | None
         raise PotstillError("compare", "no run is named", "name at least one run folder")
     if kind_of_place(html) == "a folder":
         raise PotstillError(html, "is a folder", f"name a file, for example {html / 'report.html'}")
-    runs = [read_run(folder) for folder in folders]
-    require_one_task(runs, folders)
-    if comparison is None and len(runs) > 1:
-        comparison = compare_groups(group_runs(runs, folders))
-    groups = comparison.groups if comparison is not None else group_runs(runs, folders)
-    # Of runs that differ only in the seed the first shows its curves.
-    metrics = [read_metrics(group.folders[0]) if group.folders[0] is not None else [] for group in groups]
+    if comparison is None:
+        runs = [read_run(folder) for folder in folders]
+        require_one_task(runs, folders)
+        groups = group_runs(runs, folders)
+        comparison = compare_groups(groups) if len(runs) > 1 else None
+    else:
+        groups = comparison.groups
+    # Of runs that differ only in the seed the first shows its curves; of runs of several tasks no curve stands for all.
+    curves = [None if comparison is not None and comparison.over_tasks else group.folders[0] for group in groups]
+    metrics = [read_metrics(folder) if folder is not None else [] for folder in curves]
     write_text(html, render(groups, metrics, TEMPLATE, like=like, **_compared(comparison)))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from potstill.comparison.against import PUBLISHED, Comparison, Entry
+from potstill.comparison.against import MAJORITY_CLASS, PUBLISHED, Comparison, Entry, majority_scores
 from potstill.errors import PotstillError, did_you_mean
 from potstill.report.grouped import Group
 from potstill.report.numbers import fixed, shown_number, significant
@@ -55,6 +55,7 @@ class PublishedRow(Strict):
     """A model's published figures; what the publication does not say is left out."""
 
     name: str
+    source: str = Field(min_length=1, description="where its figures stand: publication, table, page")
     teacher: bool = Field(False, description="whether the others' scores are set against it")
     scores: list[Number | None] = Field([], description="in the order of the preset's tasks, × 100; none at all, or one for each")
     figures: dict[FigureName, Number] = Field({}, description="what it says beside scores, in the columns' units")
@@ -133,18 +134,24 @@ def read_preset(name: str) -> Preset:
 
 
 def like_table(
-    preset: Preset, ours: Sequence[Group], seconds: Mapping[tuple[int, int], float] | None = None, notes: Sequence[str] = ()
+    preset: Preset,
+    ours: Sequence[Group],
+    seconds: Mapping[tuple[int, int], float] | None = None,
+    notes: Sequence[str] = (),
+    mean_of: list[str] | None = None,
 ) -> LikeTable:
-    """The published rows, then ours by group: medians where runs differ only in the seed.
+    """The published rows, then ours by group: medians where runs differ only in the seed. Last comes what the majority class scores.
 
     Args:
         preset: the publication.
         ours: our runs, those of one recipe together.
         seconds: (number of the group, of its row) → seconds of the preset's pass, where they were measured.
         notes: stand below the table, after the preset's own.
+        mean_of: tasks of the column of means, in every row; default: all of the preset.
     """
+    mean = mean_of or preset.tasks
     published = [
-        (row.name, _cells(preset, dict(zip(preset.tasks, row.scores)), {name: value for name, value in row.figures.items()}))
+        (row.name, _cells(preset, dict(zip(preset.tasks, row.scores)), {name: value for name, value in row.figures.items()}, mean))
         for row in preset.published
     ]
     groups = [LikeGroup(PUBLISHED, True, published)]
@@ -155,15 +162,20 @@ def like_table(
             if row.role == "teacher" and group.taught_by in taught:  # said once, in the first group that it taught
                 continue
             figures = {key: FIGURES[key].value(row) for key in preset.figures} | {SECONDS: (seconds or {}).get((number, place))}
-            own.append((_name(row), _cells(preset, row.scores, figures)))
+            own.append((_name(row), _cells(preset, row.scores, figures, mean)))
         taught.add(group.taught_by)
         groups.append(LikeGroup(group.title, False, own))
     if len(ours) > 1 and all(sum(row.role != "teacher" for row in group.rows) == 1 for group in ours):  # one row each: no headings
         lone = [(name if name.startswith("teacher") else group.name, cells) for group in groups[1:] for name, cells in group.rows]
         groups[1:] = [LikeGroup("ours", False, lone)]
-    heads = [(task_title(task), "") for task in preset.tasks] + ([("mean", "")] if len(preset.tasks) > 1 else [])
+    majority = {task: majority_scores(ours, task) for task in preset.tasks}
+    if any(score is not None for score in majority.values()):
+        row_of_one = (MAJORITY_CLASS, _cells(preset, majority, {}, mean))
+        groups.append(LikeGroup("one answer to everything", False, [row_of_one]))
+    of = "" if len(mean) == len(preset.tasks) else f"of {len(mean)}"
+    heads = [(task_title(task), "") for task in preset.tasks] + ([("mean", of)] if len(preset.tasks) > 1 else [])
     heads += [(FIGURES[figure].title, FIGURES[figure].unit) for figure in preset.figures]
-    return LikeTable(preset.title, heads, groups, [*preset.notes, *notes], preset)
+    return LikeTable(preset.title, heads, groups, [*preset.notes, *_sources(preset), *notes], preset)
 
 
 def with_published(comparison: Comparison, preset: Preset) -> Comparison:
@@ -196,7 +208,15 @@ def with_published(comparison: Comparison, preset: Preset) -> Comparison:
                 of_teacher=100 * own / teacher if own is not None and teacher else None,
             )
         )
-    return replace(comparison, entries=[*comparison.entries, *entries], notes=[*comparison.notes, *preset.notes])
+    return replace(comparison, entries=[*comparison.entries, *entries], notes=[*comparison.notes, *preset.notes, *_sources(preset)])
+
+
+def _sources(preset: Preset) -> list[str]:
+    """Where the published figures stand, each source once with the rows that it has."""
+    rows: dict[str, list[str]] = {}
+    for row in preset.published:
+        rows.setdefault(row.source, []).append(row.name)
+    return [f"{'; '.join(names)}: {source}." for source, names in rows.items()]
 
 
 def print_like(table: LikeTable, console: Console) -> None:
@@ -241,8 +261,8 @@ def _name(row: ModelRow) -> str:
     return f"{row.title}, {row.name}" if row.role == "teacher" and row.name != row.title else row.title
 
 
-def _cells(preset: Preset, scores: Mapping[str, float | None], figures: Mapping[str, float | None]) -> list[str]:
+def _cells(preset: Preset, scores: Mapping[str, float | None], figures: Mapping[str, float | None], mean: list[str]) -> list[str]:
     cells = [shown_number(scores.get(task), fixed(2)) for task in preset.tasks]
     if len(preset.tasks) > 1:
-        cells.append(shown_number(mean_over(preset.tasks, scores), fixed(2)))
+        cells.append(shown_number(mean_over(mean, scores), fixed(2)))
     return cells + [shown_number(figures.get(name), FIGURES[name].form) for name in preset.figures]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from potstill.comparison.against import PUBLISHED, TEACHER, Comparison, Entry
+from potstill.comparison.against import MAJORITY, PUBLISHED, TEACHER, Comparison, Entry
 from potstill.report.numbers import MISSING, fixed, shown_number, significant
 from potstill.report.scores import better, metric_title
 
@@ -47,10 +47,8 @@ class SheetColumn:
     words: bool = False
 
     def best(self, entries: Sequence[Entry]) -> str | None:
-        """The best cell's text; None where fewer than two differ. Teachers and published rows do not count."""
-        values = [
-            (value, self.text(each)) for each in entries if each.kind not in (TEACHER, PUBLISHED) and (value := self.key(each)) is not None
-        ]
+        """The best cell's text; None where fewer than two differ. Teachers, published rows and the majority class do not count."""
+        values = [(value, self.text(each)) for each in entries if each.ours and (value := self.key(each)) is not None]
         if not self.better or self.words or len({text for _, text in values}) < 2:
             return None
         return (max if self.better > 0 else min)(values)[1]
@@ -159,12 +157,12 @@ def print_sheet(comparison: Comparison, console: Console) -> None:
         heading = escape(f"{_heading(column, comparison)}\n{column.unit}")
         table.add_column(heading, justify="left" if column.words else "right", no_wrap=True, min_width=widths[id(column)] - GAP)
     best = [column.best(comparison.entries) for column in shown]
-    for entry in comparison.entries:
-        plain = entry.kind not in (TEACHER, PUBLISHED)
-        cells = [f"[bold]{text}[/]" if plain and text == top else text for text, top in zip((each.text(entry) for each in shown), best)]
-        table.add_row(
-            escape(entry.name), *cells, style="italic dim" if entry.kind == PUBLISHED else None, end_section=entry.kind == TEACHER
-        )
+    apart = [entry.kind in (TEACHER, MAJORITY) for entry in comparison.entries]
+    for entry, here, below in zip(comparison.entries, apart, [*apart[1:], True]):
+        cells = [
+            f"[bold]{text}[/]" if entry.ours and text == top else text for text, top in zip((each.text(entry) for each in shown), best)
+        ]
+        table.add_row(escape(entry.name), *cells, style="italic dim" if entry.kind == PUBLISHED else None, end_section=here and not below)
     console.print(table)
     for note in comparison.notes:
         console.print(escape(note), style="dim", highlight=False)

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from potstill.data.labelled import Examples
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, shown, warn
+from potstill.runtime.folder import CLASSIFICATION
 from potstill.runtime.tokens import Text
 
 SPLITS = ("train", "dev", "test")
 SHARE, MOST = 10, 1000  # one row in ten is held out, and never more than a thousand
+LISTED = 5  # labels that a warning names
 SEED = 0  # of the draw: the same rows in every run, whatever the run's own seed
 
 
@@ -24,6 +26,9 @@ class LabelledData:
     with labels, as in most of GLUE. Choosing (early stopping, the best checkpoint, a search) must not
     see the reported rows. It uses `dev` where `dev` is not reported. Else it uses rows drawn from
     `train`, and training does without them.
+
+    Of one label a text, rows that are scored or chosen by and have but one label are told in a PotstillWarning, since no
+    score of them says anything of another label; so are labels that no training row has.
 
     Attributes:
         name: for errors.
@@ -40,28 +45,65 @@ class LabelledData:
     splits: Mapping[str, Callable[[], Examples]]
     numbered: list[str] = field(default_factory=list)
     _examples: dict[str, Examples] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def reported(self) -> Examples:
         """The rows whose score is reported.
 
         A PotstillError comes through where there is neither `test` nor `dev`, or its file is malformed.
         """
-        return self._read("test" if "test" in self.splits else "dev")
+        return self._of_several_labels(self._read("test" if "test" in self.splits else "dev"), "that are scored")
 
     def train_and_dev(self) -> tuple[Examples, Examples]:
         """The rows to train on, and the rows to choose by.
 
-        A PotstillError comes through where there is no `train`, or a file is malformed.
+        A PotstillError comes through where there is no `train`, a file is malformed, or one label is left to train on.
         """
         train = self._read("train")
-        return (train, self._read("dev")) if self._has_own_dev() else hold_out(train, self.name)
+        train, dev = (train, self._read("dev")) if self._has_own_dev() else hold_out(train, self.name)
+        self._require_several_labels(train)
+        return train, self._of_several_labels(dev, "to choose by")
 
     def choosing(self) -> Examples:
         """The rows to choose by: the second of `train_and_dev`, without reading `train` where it is not needed."""
-        return self._read("dev") if self._has_own_dev() else self.train_and_dev()[1]
+        own = self._read("dev") if self._has_own_dev() else hold_out(self._read("train"), self.name)[1]
+        return self._of_several_labels(own, "to choose by")
 
     def _has_own_dev(self) -> bool:
         return "dev" in self.splits and "test" in self.splits
+
+    def _require_several_labels(self, train: Examples) -> None:
+        """Check what is left to train on, after rows to choose by were drawn from it.
+
+        Raises:
+            PotstillError: all of its rows have the same one label of several.
+        """
+        if self.kind != CLASSIFICATION or len(self.labels) < 2:
+            return
+        counts = np.bincount(np.asarray(train.labels), minlength=len(self.labels))
+        if np.count_nonzero(counts) == 1:
+            problem = f"all {len(train)} rows that are left to train on are labelled {shown(self.labels[int(counts.argmax())])}"
+            raise PotstillError(self.name, problem, "add rows of the other labels, or a dev and a test file")
+        absent = [shown(label) for label, count in zip(self.labels, counts) if not count]
+        if absent:
+            several = f"{', '.join(absent[:LISTED])}{f' and {len(absent) - LISTED} more' if len(absent) > LISTED else ''}"
+            problem = f"{len(train)} rows to train on for {len(self.labels)} labels, and none is labelled {several}"
+            self._tell(problem, "add such rows, or leave out what cannot be learnt")
+
+    def _of_several_labels(self, examples: Examples, what: str) -> Examples:
+        """The rows; a warning where they have one label of several."""
+        if self.kind == CLASSIFICATION and len(self.labels) > 1 and len(examples):
+            found = np.unique(np.asarray(examples.labels))
+            if len(found) == 1:
+                problem = f"all {len(examples)} rows {what} are labelled {shown(self.labels[int(found[0])])}"
+                self._tell(problem, "add rows of the other labels: as it is, one answer to everything is right")
+        return examples
+
+    def _tell(self, problem: str, remedy: str) -> None:
+        """Warn of it once, however often the rows are asked for."""
+        if problem not in self._told:
+            self._told.add(problem)
+            warn(self.name, problem, remedy)
 
     def _read(self, split: str) -> Examples:
         if split not in self.splits:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.machine.files import write_text
+from potstill.report.majority import majority_answer, majority_score
 from potstill.report.scores import primary_metric, primary_score, task_title
 from potstill.runtime.folder import CLASSIFICATION, CONFIG, EMBED, MODEL, MULTILABEL, QUANTIZED, README, REGRESSION, TAGGING, read_config
 
@@ -45,7 +46,8 @@ def write_card(
         name: of the model.
         teacher: its name; None for a model that was trained without one. Of a path only the last part is told: the rest
             is the user's own business.
-        records: results.Record as plain dicts; each is a row of the table of scores.
+        records: results.Record as plain dicts; each is a row of the table of scores. Behind them stands what one answer to
+            everything scores, where they tell it.
         normalize: whether embeddings have unit length.
         kind: "embed", "mlm", or what the head does.
         tuned: whether the int8 file's weights were trained on under the rounding.
@@ -130,7 +132,22 @@ def _rows(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:
                 _number(cost.get("sentences_per_second"), "{:,.0f}"),
             ]
         )
-    return rows
+    return rows + _majority_rows(records, tasks, len(rows[0]))
+
+
+def _majority_rows(records: Sequence[Mapping[str, Any]], tasks: Sequence[str], width: int) -> list[list[str]]:
+    """The row of one answer to everything; none where no record tells what it scores."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        for task, own in (record.get("scores") or {}).items():
+            if task in tasks and majority_score(own) is not None:
+                found.setdefault(task, own)
+    if not found:
+        return []
+    answers = {majority_answer(own) for own in found.values()}
+    name = f"always “{answers.pop()}”, no model" if len(answers) == 1 and "" not in answers else "always the most frequent answer, no model"
+    scores = [_number(majority_score(found[task]) if task in found else None, "{:.2f}") for task in tasks]
+    return [[_escaped(name), *scores, *[""] * (width - 1 - len(scores))]]
 
 
 def _number(value: float | None, form: str) -> str:

@@ -1,11 +1,11 @@
-"""KL between the teacher's and the student's softened class (or token) distributions, times T²."""
+"""KL between the teacher's and the student's softened class (or token) distributions, times T²; of a score the squared difference."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax, logsigmoid
+from torch.nn.functional import kl_div, log_softmax, logsigmoid, mse_loss
 
 from potstill.errors import PotstillError
 from potstill.losses.base import Loss, one_of
@@ -18,6 +18,9 @@ class SoftTarget(Loss):
     the factor T² restores it, so that a temperature (or its schedule) does not also change the term's weight. A soft
     cross-entropy differs from the KL only by the teacher's entropy and has the same gradient; the KL is 0 where both
     agree.
+
+    One logit is the score of a regression, which has no distribution. There L = 1/n · Σ_i (t_i - s_i)², the mean squared
+    difference of the two scores; T has no part in it, since T² · (t/T - s/T)² is that.
 
     Args:
         temperature: T > 0; a schedule may set the attribute at every step.
@@ -49,28 +52,13 @@ class SoftTarget(Loss):
         self.reduction = one_of("reduction", reduction, ("batchmean", "element"))
         self.tokens = one_of("tokens", tokens, ("real", "labelled"))
 
-    def build(self, student_width: int, teacher_width: int, layers: int, rows: int) -> None:
-        """Check that there is more than one logit, but for `multilabel`.
-
-        Args:
-            student_width: number of logits.
-            teacher_width: not read.
-            layers: not read.
-            rows: not read.
-
-        Raises:
-            PotstillError: there is one logit, whose softmax is always 1, and `multilabel` is not set.
-        """
-        if student_width == 1 and not self.multilabel:
-            raise PotstillError("soft_target", "the head has one logit, whose softmax is 1 whatever it says", "use logit_mse for a score")
-
     def forward(self, student: Tensor, teacher: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         """The loss of one batch.
 
         A PotstillError comes through where "labelled" tokens are asked for and the batch has no labels.
 
         Args:
-            student: (b, classes), or (b, l, classes or vocabulary).
+            student: (b, classes), of a regression (b, 1), or (b, l, classes or vocabulary).
             teacher: likewise.
             batch: of tokens' logits `attention_mask` (b, l) is read, or with "labelled" `labels` (b, l).
 
@@ -80,6 +68,8 @@ class SoftTarget(Loss):
         Raises:
             PotstillError: the labels are several classes a text, and `multilabel` is not set.
         """
+        if student.dim() == 2 and student.shape[1] == 1 and not self.multilabel:
+            return mse_loss(student, teacher)
         if student.dim() == 3:
             chosen = self._tokens(batch)
             student, teacher = student[chosen], teacher[chosen]  # (n, classes)

@@ -45,15 +45,19 @@ def find_recipe(name: str) -> Path:
         return known[name]
     if kind is not None:
         raise PotstillError(name, f"is {kind}, not the file of a recipe", "name a file, or a shipped recipe (potstill list recipes)")
-    raise PotstillError(name[:100], "no such recipe file, and no shipped recipe of that name", did_you_mean(name, known))
+    remedy, base = did_you_mean(name, known), f"{name.partition('/')[0]}/mrpc"
+    more = f"; another task: {base} --set task=glue/…" if base in known else ""
+    raise PotstillError(name[:100], "no such recipe file, and no shipped recipe of that name", f"{remedy}{more}")
 
 
 def read_recipe(name: str, overrides: tuple[str, ...] | list[str] = ()) -> Recipe:
     """Read a recipe, apply overrides, and check it as a whole.
 
     A recipe that says `like: OTHER` (path or shipped name) is that one with its own values laid over it:
-    mappings key by key, anything else as a whole. A PotstillError comes through for a file that is missing or
-    no mapping, and for an override that leads nowhere; PotstillErrors with everything wrong in the recipe.
+    mappings key by key, anything else as a whole. Afterwards it follows its task: `{task}` in its name and in the models of
+    both sides is the task's last part, and a labelled task without `evaluate` is scored, with its cost. A PotstillError comes
+    through for a file that is missing or no mapping, and for an override that leads nowhere; PotstillErrors with everything wrong
+    in the recipe.
 
     Args:
         name: a path, or the name of a shipped recipe.

@@ -23,6 +23,8 @@ from potstill.registry import MLM as MLM
 
 AGREEMENT, LAST = "agreement", "last"
 """Values of `training.select` beside the name of a dev task."""
+TASK = "{task}"
+"""Stands for the last part of the recipe's task in its name and in the models of both sides: one file serves every task."""
 
 Epochs = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
 
@@ -304,11 +306,20 @@ class Export(Part):
         return (Int8() if self.int8 else None) if isinstance(self.int8, bool) else self.int8
 
 
+def _with_task(part: Any, task: str) -> Any:
+    """A name, or the models of one side, with the task's name in the place of TASK."""
+    if isinstance(part, dict):
+        return {key: _with_task(value, task) if key in ("model", "models") else value for key, value in part.items()}
+    if isinstance(part, list):
+        return [_with_task(each, task) for each in part]
+    return part.replace(TASK, task) if isinstance(part, str) else part
+
+
 class Recipe(Part):
     """A whole recipe.
 
     Attributes:
-        name: of the run, and of its folder.
+        name: of the run, and of its folder; TASK in it is the task's last part.
         student: its kind and sizes.
         stages: in the order in which they are trained.
         evaluate: names of tasks that the exported file is scored on, and `cost` (`potstill list tasks`).
@@ -321,7 +332,7 @@ class Recipe(Part):
     student: Student
     training: Training = Training()
     stages: list[Stage] = Field(min_length=1)
-    evaluate: list[Named] = Field([COST])
+    evaluate: list[Named] = Field([COST], description="default of a labelled task: the task itself, and cost")
     export: Export = Export()
 
     @property
@@ -342,6 +353,16 @@ class Recipe(Part):
     def labelled(self) -> bool:
         """Whether the task has labels."""
         return self.task not in (EMBED, MLM)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follows_its_task(cls, content: Any) -> Any:
+        task = content.get("task") if isinstance(content, dict) else None
+        if not isinstance(task, str):
+            return content
+        filled = content if "evaluate" in content or task in (EMBED, MLM) else {**content, "evaluate": [task, COST]}
+        short = task.rpartition("/")[2]
+        return {key: _with_task(value, short) if key in ("name", "teacher", "student") else value for key, value in filled.items()}
 
     @model_validator(mode="after")
     def _shares(self) -> Recipe:

@@ -131,17 +131,18 @@ def _case(
         told.add(run)
         cells = [shown_number(angles.get(pair), fixed(1)) for pair in pairs]
         shown.append(CaseRow(run, term, cells, [pair in least and angles.get(pair) == least[pair] for pair in pairs], answers))
-    return Case(_cut(text), text, shown)
+    return Case(cut(text), text, shown)
 
 
 def _answer(own: Answers, side: str) -> tuple[str, bool]:
     """Only a label is right or wrong: of two scores none ever agrees."""
     value, gold = own.get(side), own.get("gold")
     if isinstance(value, str):
-        return _cut(value), isinstance(gold, str) and value != gold
+        return cut(value), isinstance(gold, str) and value != gold
     return shown_number(finite(value), fixed(2)), False
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """A text on one line, cut to LENGTH characters."""
     line = " ".join(text.split())
     return line if len(line) <= LENGTH else line[: LENGTH - 1].rstrip() + "…"

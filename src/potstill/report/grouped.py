@@ -12,13 +12,13 @@ from typing import Any
 
 from potstill.machine.files import kind_of_place
 from potstill.report.names import flat, told_apart
-from potstill.report.rows import ModelRow, model_rows
+from potstill.report.rows import ModelRow, held_against, model_rows
 from potstill.report.shape import Shape, at_home, model_shape, student_shape
 from potstill.results import Run
 
 SEED = "training.seed"
 MEDIANS = (
-    "score", "of_teacher", "embedding_parameters", "encoder_parameters", "parameters",
+    "score", "of_teacher", "majority", "of_gain", "embedding_parameters", "encoder_parameters", "parameters",
     "megabytes", "sentences_per_second", "p50_ms", "p95_ms", "memory_mb",
 )  # fmt: skip
 
@@ -136,6 +136,7 @@ def _middle(name: str, rows: Sequence[ModelRow]) -> ModelRow:
     """The median of every figure over rows of one role."""
     first = rows[0]
     one_load = len({row.threads for row in rows}) == 1
+    at_majority = 2 * sum(row.at_majority for row in rows) > len(rows)
     medians: dict[str, Any] = {key: _median([getattr(row, key) for row in rows]) for key in MEDIANS}
     return replace(
         first,
@@ -143,6 +144,7 @@ def _middle(name: str, rows: Sequence[ModelRow]) -> ModelRow:
         scores={task: _median([row.scores.get(task) for row in rows]) for task in first.scores},
         measures={measure: _median([row.measures.get(measure) for row in rows]) for measure in first.measures},
         threads=first.threads if one_load else None,
+        at_majority=at_majority,
         **medians,
     )
 
@@ -177,7 +179,8 @@ def _teacher_of(group: Group, groups: Sequence[Group]) -> ModelRow | None:
 
 def _filled(row: ModelRow, known: ModelRow) -> ModelRow:
     """The row, with the costs that it lacks out of another row of the same model."""
-    costs = [field.name for field in fields(ModelRow) if field.name not in ("run", "role", "name", "scores", "measures", "score")]
+    quality = ("run", "role", "name", "scores", "measures", "score", "majority", "of_gain")
+    costs = [field.name for field in fields(ModelRow) if field.name not in quality]
     return replace(row, **{key: getattr(known, key) for key in costs if getattr(row, key) is None})
 
 
@@ -193,14 +196,11 @@ def _against(group: Group, teacher: ModelRow | None) -> Group:
     rows = [
         replace(
             row,
-            of_teacher=row.of_teacher if row.of_teacher is not None else _percent(ratio(row, lambda each: each.score, True)),
+            of_teacher=row.of_teacher if row.of_teacher is not None else held_against(row, teacher).of_teacher,
+            of_gain=row.of_gain if row.of_teacher is not None else held_against(row, teacher).of_gain,
             compress=ratio(row, lambda each: each.parameters, False),
             speed_up=ratio(row, lambda each: each.sentences_per_second, True) if row.threads == teacher.threads else None,
         )
         for row in rows
     ]
     return replace(group, rows=rows)
-
-
-def _percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from potstill.report.numbers import fixed, significant
-from potstill.report.rows import ModelRow
+from potstill.report.rows import ModelRow, shortened
 from potstill.report.scores import metric_title, summed_up, task_metrics
-from potstill.results import SHIPPED, Run
+from potstill.results import SHIPPED, Role, Run
 
 
 @dataclass(frozen=True)
@@ -30,13 +30,24 @@ class Headline:
     facts: list[Fact]
 
 
+def shipped_role(roles: Iterable[Role]) -> Role | None:
+    """The role of the file that ships, the first of `SHIPPED` that there is; None where nothing was made."""
+    there = set(roles)
+    return next((role for role in SHIPPED if role in there), None)
+
+
 def shipped_row(rows: Sequence[ModelRow]) -> ModelRow | None:
-    """The row of the file that ships, the first of `SHIPPED` that there is; None where nothing was made."""
-    return next((row for role in SHIPPED for row in rows if row.role == role), None)
+    """The row of the file that ships; None where nothing was made."""
+    role = shipped_role(row.role for row in rows)
+    return next((row for row in rows if row.role == role), None)
 
 
 def headline(run: Run, name: str, rows: Sequence[ModelRow]) -> Headline:
     """One run in a sentence and a few figures; what was not measured is left out.
+
+    No share of the teacher's score is told where the file that ships, or the teacher, is no better than one answer to everything
+    (`majority.beats_majority`): of F1 a model that learnt nothing keeps nearly all. Else the share of what the teacher gains over
+    that answer stands beside it.
 
     Args:
         run: its record.
@@ -55,11 +66,24 @@ def headline(run: Run, name: str, rows: Sequence[ModelRow]) -> Headline:
         parts.append(f"{row.megabytes:,.1f} MB")
     if teacher is not None:
         parts.append(_speed(row, teacher))
-    if row.of_teacher is not None and row.role != "teacher":
-        parts.append(f"{'keeps' if row.of_teacher <= 100 else 'reaches'} {row.of_teacher:.1f} % of the teacher’s {score_name}")
-    elif row.score is not None:
-        parts.append(f"{title} {row.score:.2f}")
+    parts += _quality(row, teacher, title, score_name)
     return Headline(name, ", ".join(part for part in parts if part) or row.title, _facts(row, teacher, title))
+
+
+def _quality(row: ModelRow, teacher: ModelRow | None, title: str, score_name: str) -> list[str]:
+    """What is said of the score: beside the teacher's, or beside what one answer to everything scores."""
+    if row.score is None:
+        return []
+    constant = f"answering “{shortened(row.majority_answer)}” to everything" if row.majority_answer else "one answer to everything"
+    if row.at_majority:
+        both = ", and neither is its teacher" if teacher is not None and teacher.at_majority else ""
+        return [f"{title} {row.score:.2f} is no better than {constant} ({row.majority:.2f}){both}"]
+    if teacher is not None and teacher.at_majority and row is not teacher:
+        return [f"{title} {row.score:.2f}, but its teacher is no better than {constant} ({row.majority:.2f})"]
+    if row.of_teacher is None:
+        return [f"{title} {row.score:.2f}"]
+    kept = f"{'keeps' if row.of_teacher <= 100 else 'reaches'} {row.of_teacher:.1f} % of the teacher’s {score_name}"
+    return [kept if row.of_gain is None else f"{kept} and {row.of_gain:.1f} % of its gain over {constant}"]
 
 
 def _layers(run: Run) -> str:
@@ -88,5 +112,7 @@ def _facts(row: ModelRow, teacher: ModelRow | None, title: str) -> list[Fact]:
     for name, unit, value, form in rows:
         own, other = value(row), value(teacher) if teacher is not None else None
         if own is not None:
-            facts.append(Fact(name, form(own), unit, "" if other is None else f"teacher {form(other)}"))
+            notes = ["" if other is None else f"teacher {form(other)}"]
+            notes += [f"one answer {form(row.majority)}"] if name == title and row.majority is not None else []
+            facts.append(Fact(name, form(own), unit, ", ".join(note for note in notes if note)))
     return facts

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from potstill.machine.files import write_text
+from potstill.report.answers import mistake_table, read_mistakes, task_answers
 from potstill.report.cases import case_table
 from potstill.report.charts import SIZE, SPEED, quality_chart
 from potstill.report.curves import read_curves, training_chart
@@ -16,6 +17,7 @@ from potstill.report.gate import gate_table
 from potstill.report.grouped import Group, group_runs
 from potstill.report.headline import headline, shipped_row
 from potstill.report.numbers import MISSING, significant
+from potstill.report.rows import majority_row
 from potstill.report.scores import finite, summed_up, task_metrics, task_title
 from potstill.report.table import columns
 from potstill.report.template import fill
@@ -59,6 +61,8 @@ def render(groups: Sequence[Group], metrics: Sequence[Sequence[dict[str, Any]]],
         "size": quality_chart(rows, SIZE, score_title),
         "speed": quality_chart(rows, SPEED, score_title),
     } | more.pop("figures", {})
+    alone = runs[0] if len(groups) == 1 else None
+    constant = majority_row(rows, [record for group in groups for run in group.runs for record in run.records])
     return fill(
         template,
         headlines=[headline(run, group.name, group.rows) for run, group in zip(runs, groups)],
@@ -66,8 +70,11 @@ def render(groups: Sequence[Group], metrics: Sequence[Sequence[dict[str, Any]]],
         columns=shown,
         best=[column.best(rows) for column in shown],
         tables=[(group.title, group.rows, shipped_row(group.rows)) for group in groups],
+        constant=constant,
         score_title=score_title,
         figures={name: figure for name, figure in figures.items() if figure is not None},
+        answers=task_answers(alone) if alone is not None else [],
+        mistakes=mistake_table(read_mistakes(groups[0].folders[0]) if alone is not None else []),
         cases=case_table(runs, names),
         gates=[(name, gate_table(run.gate)) for name, run in zip(names, runs) if run.gate],
         making=[_making(group) for group in groups],

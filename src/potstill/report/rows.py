@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
+from potstill.report.majority import all_at_majority, majority_answer, majority_score, share_of_gain
 from potstill.report.names import told_apart
 from potstill.report.scores import finite, further_measures, mean_over, primary_score, summed_up, task_metrics
 from potstill.results import ROLES, Cost, Record, Role, Run
@@ -43,11 +44,26 @@ class ModelRow:
     """The teacher's parameters divided by the model's own."""
     speed_up: float | None = None
     """Sentences a second divided by the teacher's, measured with as many threads."""
+    majority: float | None = None
+    """What one answer to everything scores: the mean over the tasks of `score`."""
+    majority_answer: str = ""
+    """That answer; "" of several tasks."""
+    at_majority: bool = False
+    """Whether the model is known to be no better than that, beyond what chance explains (`beats_majority`)."""
+    of_gain: float | None = None
+    """Share of what the teacher gains over one answer to everything, in per cent; None where the teacher gains nothing."""
+    constant: bool = False
+    """Whether the row is no model but that one answer."""
 
     @property
     def title(self) -> str:
         """What a table calls the row: by its role, and a model of no run by its name."""
         return self.name if self.role == "model" else ROLES[self.role]
+
+    @property
+    def may_be_best(self) -> bool:
+        """Whether its figures may be the best of a table: a teacher is the mark to reach, and one answer to everything no model."""
+        return self.role != "teacher" and not self.constant
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
@@ -64,11 +80,49 @@ def model_rows(runs: Sequence[Run]) -> list[ModelRow]:
     for name, run in zip(run_names(runs), runs):
         scores = [{task: primary_score(record.scores.get(task, {})) for task in tasks} for record in run.records]
         means = [mean_over(summary, each) for each in scores]
-        teacher = next((mean for mean, record in zip(means, run.records) if record.role == "teacher"), None)
+        own = []
         for record, each, mean in zip(run.records, scores, means):
             measures = {measure: finite(record.scores.get(next(iter(tasks)), {}).get(measure)) for measure in further}
-            rows.append(_row(name, record, each, measures, mean, teacher))
+            own.append(_row(name, record, each, measures, mean, summary))
+        teacher = next((row for row in own if row.role == "teacher"), None)
+        rows += [row if teacher is None else held_against(row, teacher) for row in own]
     return rows
+
+
+def held_against(row: ModelRow, teacher: ModelRow) -> ModelRow:
+    """The row with its share of a teacher's score, and of what that teacher gains over one answer to everything."""
+    share = 100 * row.score / teacher.score if row.score is not None and teacher.score else None
+    gain = share_of_gain(row.score, teacher.score, teacher.majority, not teacher.at_majority)
+    return replace(row, of_teacher=share, of_gain=gain)
+
+
+def majority_row(rows: Sequence[ModelRow], records: Sequence[Record]) -> ModelRow | None:
+    """The row of one answer to everything, below the models of a run; None where no record tells what it scores.
+
+    Args:
+        rows: of the models.
+        records: of the run, or of all runs of the table.
+    """
+    known = next((row for row in rows if row.majority is not None), None)
+    if known is None:
+        return None
+    scores, measures, tasks = {}, {}, list(known.scores)
+    for task in tasks:
+        own = [record.scores[task] for record in records if task in record.scores]
+        scores[task] = next((score for each in own if (score := majority_score(each)) is not None), None)
+    for measure in known.measures:
+        own = [record.scores[tasks[0]] for record in records if tasks[0] in record.scores]
+        measures[measure] = next((score for each in own if (score := majority_score(each, measure)) is not None), None)
+    answer = f"always “{shortened(known.majority_answer)}”" if known.majority_answer else "always the most frequent answer"
+    row = ModelRow(known.run, "model", answer, scores, measures, known.majority, None, majority=known.majority, constant=True)
+    teacher = next((row for row in rows if row.role == "teacher"), None)
+    return row if teacher is None else held_against(row, teacher)
+
+
+def shortened(text: str, length: int = 24) -> str:
+    """A label on one line, cut to `length` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
 
 
 def _row(
@@ -77,8 +131,9 @@ def _row(
     scores: dict[str, float | None],
     measures: dict[str, float | None],
     score: float | None,
-    teacher: float | None,
+    summary: Sequence[str],
 ) -> ModelRow:
+    counted = [record.scores.get(task, {}) for task in summary]
     return ModelRow(
         run=run,
         role=record.role,
@@ -86,7 +141,10 @@ def _row(
         scores=scores,
         measures=measures,
         score=score,
-        of_teacher=100 * score / teacher if score is not None and teacher else None,
+        of_teacher=None,
+        majority=mean_over(list(summary), {task: majority_score(own) for task, own in zip(summary, counted)}),
+        majority_answer=majority_answer(counted[0]) if len(counted) == 1 else "",
+        at_majority=all_at_majority(counted),
         **_costs(record.cost, record.files),
     )
 

@@ -6,11 +6,11 @@ The HTML page draws the same rows and columns, so the two never disagree.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from potstill.report.numbers import fixed, shown_number, significant
-from potstill.report.rows import ModelRow, model_rows
+from potstill.report.rows import ModelRow, majority_row, model_rows
 from potstill.report.scores import better, further_measures, metric_title, summed_up, task_metrics, task_title
 from potstill.results import Run
 
@@ -46,7 +46,7 @@ class Column:
 
     def best(self, rows: Sequence[ModelRow]) -> str | None:
         """The best value as text; None with fewer than two models. Teachers do not count: they are the mark to reach."""
-        values = [value for row in rows if row.role != "teacher" and (value := self.value(row)) is not None]
+        values = [value for row in rows if row.may_be_best and (value := self.value(row)) is not None]
         if not self.better or len(values) < 2:
             return None
         return self.form(max(values) if self.better > 0 else min(values))
@@ -86,6 +86,7 @@ def columns(runs: Sequence[Run], rows: Sequence[ModelRow]) -> list[Column]:
         ),
         *([Column(score, title, f"of {len(summary)}", lambda row: row.score, fixed(2), better=1, key=True)] if several else []),
         Column(score, "of teacher", "%", lambda row: row.of_teacher, fixed(1), better=1),
+        Column(score, "of gain", "%", lambda row: row.of_gain, fixed(1), better=1),
         Column(speed, "sentences", "per s", lambda row: row.sentences_per_second, significant, better=1, key=True),
         Column(speed, "p50", "ms", lambda row: row.p50_ms, significant, better=-1, key=True),
         Column(speed, "p95", "ms", lambda row: row.p95_ms, significant, better=-1),
@@ -105,7 +106,10 @@ def _speed_title(rows: Sequence[ModelRow]) -> str:
 
 
 def print_table(runs: Sequence[Run], console: Console) -> None:
-    """Print the table's key columns; they fit a terminal of 80 columns."""
+    """Print the table's key columns; they fit a terminal of 80 columns.
+
+    Below the models of labelled tasks stands what one answer to everything scores; of several runs once, at the end.
+    """
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -121,9 +125,12 @@ def print_table(runs: Sequence[Run], console: Console) -> None:
         width = max(len(text) for text in (column.title, column.unit, *(column.text(row) for row in rows)))
         table.add_column(escape(f"{column.title}\n{column.unit}"), justify="right", no_wrap=True, min_width=width)
     best = [column.best(rows) for column in shown]
+    constant = majority_row(rows, [record for run in runs for record in run.records])
+    if constant is not None:
+        rows.append(constant if len(runs) == 1 else replace(constant, run=""))
     for number, row in enumerate(rows):
         cells = [column.text(row) for column in shown]
-        marked = [f"[bold]{cell}[/]" if cell == top and row.role != "teacher" else cell for cell, top in zip(cells, best)]
+        marked = [f"[bold]{cell}[/]" if cell == top and row.may_be_best else cell for cell, top in zip(cells, best)]
         new_run = number == 0 or rows[number - 1].run != row.run
         run = [escape(row.run) if new_run else ""] if len(runs) > 1 else []
         last = number + 1 == len(rows) or rows[number + 1].run != row.run

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from potstill.check.plan import RunPlan
+from potstill.errors import shown, warn
 from potstill.machine.processes import is_main
 from potstill.recipe.recipe import AGREEMENT, LAST, Recipe
 from potstill.tasks.base import NoScore, Predictor, Task
+from potstill.tasks.labelled.diagnosis import collapsed
 from potstill.teacher.make import LoadedTeacher, held_out_vectors
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ def dev_score(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None) -> C
     if name != AGREEMENT:
         task = plan.tasks[name]
         if task.needs == "logits":
-            return CheckpointScore(name, lambda model: _chosen_by(task, Predictor(model.labels, model.head, model.predict)))
+            return CheckpointScore(name, LabelledScore(task))
         return CheckpointScore(name, lambda model: task.choice(task.evaluate(model.encode)))
     assert teacher is not None  # as the recipe's check saw
     return _agreement(plan, teacher)
@@ -41,12 +44,38 @@ def _scored_elsewhere(model: Any) -> float:
     raise AssertionError("only the main process scores")
 
 
-def _chosen_by(task: Task, model: Predictor) -> float:
-    """The number that a checkpoint is chosen by; 0 for a regression that still says the same of every text."""
-    try:
-        return task.choice(task.evaluate(model))
-    except NoScore:
-        return 0.0
+class LabelledScore:
+    """The number that a labelled task chooses a checkpoint by; a student that gives one answer to nearly everything is told.
+
+    It is told in a PotstillWarning when it is first seen, once by each such score.
+
+    Args:
+        task: with labels.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.told = False
+
+    def __call__(self, model: Any) -> float:
+        """The score of a model with a head, torch or exported; 0 for a regression that still says the same of every text."""
+        try:
+            scores = self.task.evaluate(Predictor(model.labels, model.head, model.predict))
+        except NoScore:
+            return 0.0
+        if not self.told and collapsed(scores):
+            self.told = True
+            given = scores["most_given"]
+            problem = f"the student answers {shown(given['answer'])} to {100 * given['share']:.1f} % of the dev rows"
+            usual = f"the data's most frequent answer has {100 * given['gold_share']:.1f} %"
+            way_out = "if it stays so: more epochs, another learning_rate, or a student that was taught before (student.model)"
+            warn(self.task.name, f"{problem}, and {usual}", way_out)
+        return self.task.choice(scores)
+
+
+def of_stage(dev: CheckpointScore) -> CheckpointScore:
+    """The score for another stage, which tells anew of a student that gives one answer to nearly everything."""
+    return replace(dev, score=LabelledScore(dev.score.task)) if isinstance(dev.score, LabelledScore) else dev
 
 
 def _agreement(plan: RunPlan, teacher: LoadedTeacher) -> CheckpointScore:

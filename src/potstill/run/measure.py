@@ -14,13 +14,14 @@ from potstill.corpus.read import Corpus
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import record_of
 from potstill.evaluation.subject import TORCH_INT8, averaged, open_subject, torch_subject
+from potstill.machine.files import write_text
 from potstill.recipe.recipe import EMBED, MLM, Recipe
 from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics
 from potstill.run.folder import UNDISTILLED
 from potstill.run.ship import GATE
 from potstill.run.train import first_student
 from potstill.run.tune import STAGE
-from potstill.runtime.folder import ONNX, STUDENT
+from potstill.runtime.folder import HEADS, ONNX, STUDENT
 from potstill.tasks.base import COST, Task
 from potstill.teacher.make import LoadedTeacher
 
@@ -47,6 +48,7 @@ def measure(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder
         cases=read_cases(folder),
         records=_records(recipe, plan, teacher, folder, tuned),
     )
+    _write_mistakes(plan.corpus, teacher, folder)
     _write_cards(recipe, plan, teacher, folder, run.records, tuned)
     run.write(folder)
     write_report(folder, folder / REPORT_FILE)
@@ -86,6 +88,24 @@ def _teacher_record(teacher: LoadedTeacher, tasks: Sequence[Task], costs: bool) 
     if len(subjects) > 1:  # nobody ships them: what they cost is not measured
         subject, cost = averaged(subjects, teacher.name), None
     return record_of(subject, tasks, cost, model=own.model, name=teacher.name, role="teacher")
+
+
+def _write_mistakes(corpus: Corpus, teacher: LoadedTeacher | None, folder: Path) -> None:
+    """Write mistakes.json, wrong answers to rows to choose by: whoever tunes by them has not seen the rows that are reported."""
+    from potstill.report.answers import MISTAKES_FILE
+    from potstill.training.case_study import mistakes
+
+    if corpus.gold is None or corpus.kind not in HEADS:
+        return
+    student, other = open_subject(folder / STUDENT).predict, None
+    if teacher is not None and _answers(corpus, teacher.folder):
+        other = torch_subject(teacher.model.to("cpu"), teacher.folder, teacher.name).predict
+    assert student is not None  # as the corpus has a kind
+    found = mistakes(student, other, corpus.kind, corpus.names, corpus.held_out, corpus.gold, corpus.numbered)
+    if found:
+        write_text(folder / MISTAKES_FILE, json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+    else:
+        (folder / MISTAKES_FILE).unlink(missing_ok=True)  # of a run before
 
 
 def _write_cards(

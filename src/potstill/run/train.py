@@ -14,7 +14,7 @@ from potstill.errors import PotstillError
 from potstill.machine.files import require_space
 from potstill.machine.processes import is_main
 from potstill.recipe.recipe import EMBED, Recipe
-from potstill.run.dev import dev_score
+from potstill.run.dev import dev_score, of_stage
 from potstill.run.dual import mixed_texts
 from potstill.run.stages import Prepared, plans_of, prepare_stages, seed_of
 from potstill.runtime.folder import STUDENT
@@ -157,6 +157,7 @@ def _judge(recipe: Recipe, stage: Prepared, dev: CheckpointScore | None, watch: 
     read = {field.name for field in stage.objective.student_reads}
     if dev is None or ("embedding" if recipe.task == EMBED else "logits") not in read:
         return None
+    dev = of_stage(dev)
     return dev if watch is None else replace(dev, watch=partial(watch, stage.stage.name))
 
 

@@ -1,4 +1,4 @@
-"""A few held-out texts: the angle between student and teacher, layer by layer (LRC-BERT's case study), and what both answer."""
+"""A few held-out texts: the angle between student and teacher, layer by layer (LRC-BERT's case study), what both answer, and mistakes."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ from potstill.models.output import STATES, EncoderOutput, Field
 from potstill.objective.objective import Objective
 from potstill.objective.sizes import TermSpec
 from potstill.results import CASES_FILE
-from potstill.runtime.decode import answers
+from potstill.runtime.decode import THRESHOLD, answers
 from potstill.runtime.folder import MULTILABEL, REGRESSION, TAGGING
 from potstill.runtime.tokens import Text, TokenizedTexts
 from potstill.tasks.base import Predictor
+from potstill.tasks.labelled.diagnosis import NONE, sigmoid, softmax
 from potstill.tasks.labelled.matching import row_logits, word_logits
 
 COUNT = 5
-NONE = "none"  # what no label at all is called
+READ = 512  # held-out texts that are searched for wrong answers
+MISTAKES = 8  # of them that are told
+WRONG_WORDS = 4  # wrongly tagged words of a sentence that are told
 
 
 def write_cases(
@@ -139,6 +142,87 @@ def _in_words(kind: str, names: Sequence[str], logits: Any, texts: Sequence[Text
             found.append(", ".join(answer["labels"]) or NONE)
         else:
             found.append(answer["score"] if kind == REGRESSION else answer["label"])
+    return found
+
+
+def mistakes(
+    student: Predictor,
+    teacher: Predictor | None,
+    kind: str,
+    names: Sequence[str],
+    texts: Sequence[Text],
+    gold: Any,
+    numbered: Sequence[str],
+) -> list[dict[str, Any]]:
+    """Wrong answers of a student to held-out texts, the surest first, with both sides' probabilities.
+
+    A PotstillError comes through: a model has another head or other labels, or its logits are not finite.
+
+    Args:
+        student: with a head.
+        teacher: with the same labels; None for none.
+        kind: of runtime.folder.HEADS; of a regression no answer is right or wrong, and [] is returned.
+        names: the data's labels.
+        texts: READ of them are looked at, evenly spaced.
+        gold: their labels, as data.labelled.Examples has them.
+        numbered: as in `tasks.labelled.matching.named`.
+
+    Returns:
+        At most MISTAKES entries, which report.answers reads: {"text", "gold", "teacher", "student"}. "gold" are
+        labels, of a tagger words with their tags. Each side has [label, probability] pairs, its likeliest first, of all labels
+        that are right or answered by either side; of a tagger a pair for each wrong word. A side without answers is None.
+    """
+    if kind == REGRESSION or not len(texts):
+        return []
+    rows = [number * len(texts) // min(READ, len(texts)) for number in range(min(READ, len(texts)))]
+    texts = [texts[row] for row in rows]
+    right = [np.atleast_1d(gold[row]).astype(np.int64) for row in rows]
+    chances = _chances(student, kind, names, texts, numbered)
+    wrong = [_wrong(kind, own, answer) for own, answer in zip(chances, right, strict=True)]
+    sure = [float(own.max(initial=0.0)) for own in wrong]
+    told = [row for row in sorted(range(len(texts)), key=lambda row: -sure[row]) if sure[row] > 0][:MISTAKES]
+    others = _chances(teacher, kind, names, [texts[row] for row in told], numbered) if teacher is not None and told else [None] * len(told)
+    return [
+        {"text": shown_text(texts[row]), **_told(kind, names, texts[row], right[row], chances[row], other, wrong[row])}
+        for row, other in zip(told, others, strict=True)
+    ]
+
+
+def _chances(predict: Predictor, kind: str, names: Sequence[str], texts: Sequence[Text], numbered: Sequence[str]) -> list[Any]:
+    """The probability of each label, (C,) for each text; of a tagger (words, C)."""
+    if kind == TAGGING:
+        sentences: list[Any] = list(texts)
+        return [softmax(logits) if len(logits) else logits for logits in word_logits(predict, names, sentences, "mistakes", numbered)]
+    logits = row_logits(predict, kind, names, texts, "mistakes", numbered)
+    return list(sigmoid(logits) if kind == MULTILABEL else softmax(logits))
+
+
+def _wrong(kind: str, chances: Any, gold: Any) -> Any:
+    """How sure each answer is that is wrong, 0 where it is right: of one label (1,), of several (C,), of tags (words,)."""
+    if kind == MULTILABEL:
+        return np.where((chances >= THRESHOLD) != (gold == 1), np.maximum(chances, 1 - chances), 0.0)
+    rows = chances if kind == TAGGING else chances[None]  # (words or 1, C)
+    return np.where(rows.argmax(axis=1) != gold[: len(rows)], rows.max(axis=1), 0.0) if len(rows) else np.zeros(0)
+
+
+def _told(kind: str, names: Sequence[str], text: Any, gold: Any, ours: Any, theirs: Any, wrong: Any) -> dict[str, Any]:
+    """One mistake in words."""
+    sides = {"teacher": theirs, "student": ours}
+    if kind == TAGGING:
+        places = sorted(np.argsort(-wrong)[: min(WRONG_WORDS, int(np.count_nonzero(wrong)))].tolist())
+        found: dict[str, Any] = {"gold": [f"{text[place]} {names[int(gold[place])]}" for place in places]}
+        for side, rows in sides.items():
+            tags = [] if rows is None else [(place, int(rows[place].argmax())) for place in places if place < len(rows)]
+            found[side] = [[f"{text[place]} {names[tag]}", round(float(rows[place, tag]), 4)] for place, tag in tags] or None
+        return found
+    several = kind == MULTILABEL
+    right = np.flatnonzero(gold) if several else gold
+    answered = [np.flatnonzero(side >= THRESHOLD) if several else [side.argmax()] for side in (theirs, ours) if side is not None]
+    shown = list(dict.fromkeys(int(number) for numbers in (right, *answered) for number in numbers))
+    found = {"gold": [names[int(number)] for number in right] or [NONE]}
+    for side, own in sides.items():
+        order = sorted(shown, key=lambda number: -own[number]) if own is not None else []
+        found[side] = None if own is None else [[names[number], round(float(own[number]), 4)] for number in order]
     return found
 
 

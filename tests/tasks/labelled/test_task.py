@@ -35,14 +35,18 @@ def test_classification(tmp_path: Path) -> None:
     assert (task.name, task.primary, task.needs, task.texts()) == ("classification/mood", "accuracy", "logits", ["a", "b", "c", "d"])
     table = {"a": [2, 1], "b": [0, 1], "c": [-3, -2], "d": [0, 9]}  # sad, glad: right, wrong, right, right
     scores = task.evaluate(from_table("classification", ["sad", "glad"], table))
-    assert list(scores.items()) == [("accuracy", 75.0), ("macro_f1", pytest.approx(100 * (2 / 3 + 4 / 5) / 2)), ("examples", 4)]
+    assert list(scores.items())[:3] == [("accuracy", 75.0), ("macro_f1", pytest.approx(100 * (2 / 3 + 4 / 5) / 2)), ("examples", 4)]
+    assert scores["majority"] == {"accuracy": 50.0, "macro_f1": pytest.approx(100 / 3)} and scores["majority_answer"] == "glad"
+    assert scores["answers"] == {"glad": 3, "sad": 1} and scores["confusion"] == [[2, 0], [1, 1]]  # of glad and of sad
+    assert set(scores["classes"]) == {"glad", "sad"} and scores["calibration"]["bins"] == 15
 
 
 def test_multilabel(tmp_path: Path) -> None:
     folder = write(tmp_path, "multilabel/topic", train="text,label\nx,a|b\ny,c\n", test="text,label\nt,a|b\nu,c\nv,\n")
     table = {"t": [1, -1, -1], "u": [-1, 2, 3], "v": [-1, -1, -1]}  # a; b and c; nothing: 2 right of 3 given and 3 there
     scores = load_task("multilabel/topic", folder).evaluate(from_table("multilabel", ["a", "b", "c"], table))
-    assert list(scores) == ["micro_f1", "macro_f1", "examples"]
+    assert list(scores)[:3] == ["micro_f1", "macro_f1", "examples"]
+    assert scores["answers"] == {"a": 1, "b": 1, "c": 1} and "calibration" in scores and "confusion" not in scores
     assert scores["micro_f1"] == pytest.approx(100 * 2 / 3)
     assert scores["macro_f1"] == pytest.approx(100 * (1 + 0 + 1) / 3)
 
@@ -73,12 +77,14 @@ def test_tagging(tmp_path: Path) -> None:
     outside, begin, inside = [1, 0, 0], [0, 1, 0], [0, 0, 1]
     labels = ["O", "B-loc", "I-loc"]
     right = {("in", "New", "York"): [outside, begin, inside], ("Oslo",): [begin]}
-    assert list(task.evaluate(from_table("tagging", labels, right)).items()) == [
+    assert list(task.evaluate(from_table("tagging", labels, right)).items())[:7] == [
         ("f1", 100.0), ("precision", 100.0), ("recall", 100.0), ("examples", 2), ("words", 4), ("unseen_words", 0), ("entities", 2),
     ]  # fmt: skip
     cut = {("in", "New", "York"): [outside, begin], ("Oslo",): [inside]}  # New alone is wrong, a stray I- is an entity
     scores = task.evaluate(from_table("tagging", labels, cut))
     assert (scores["precision"], scores["recall"], scores["f1"], scores["unseen_words"]) == (50, 50, 50, 1)
+    assert scores["answers"] == {"O": 1, "B-loc": 1, "I-loc": 1} and scores["majority"] == {"f1": 0, "precision": 0, "recall": 0}
+    assert scores["classes"] == {"loc": {"precision": 50, "recall": 50, "f1": 50, "gold": 2}}
     blind = {("in", "New", "York"): np.zeros((0, 3)), ("Oslo",): np.zeros((0, 3))}
     assert task.evaluate(from_table("tagging", labels, blind))["f1"] == 0
 

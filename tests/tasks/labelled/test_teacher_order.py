@@ -72,11 +72,13 @@ def recipe(name: str, data: dict[str, Any], teacher: Path, task: str = "classifi
 
 
 def trained(*arguments: Any, **more: Any) -> tuple[dict[str, np.ndarray], dict[str, Any], list[Any], list[str]]:
-    """The student's weights, the teacher's scores, what both answer to the cases, and the names of the student's logits."""
+    """The student's weights, the teacher's measures, what both answer to the cases, and the names of the student's logits."""
     content = recipe(*arguments, **more)
     distil(content)
     run = Path("runs") / content["name"]
     scores = next(record.scores for record in read_run(run).records if record.role == "teacher")
+    # What stands beside the measures is in the order of the labels.
+    scores = {task: {name: value for name, value in own.items() if isinstance(value, (int, float))} for task, own in scores.items()}
     names = json.loads((run / "student" / "config.json").read_text())["id2label"]
     answers = [case["labels"]["teacher"] for case in read_cases(run)]
     return load_file(run / "student" / "model.safetensors"), scores, answers, [names[key] for key in sorted(names)]

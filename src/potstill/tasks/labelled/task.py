@@ -20,6 +20,7 @@ from potstill.registry import DEV
 from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING
 from potstill.runtime.tokens import Text
 from potstill.tasks.base import NoScore, Predictor, Task, family_of, task_names
+from potstill.tasks.labelled.diagnosis import diagnose_classes, diagnose_label_sets, diagnose_tags
 from potstill.tasks.labelled.entities import EntityCounts, count_entities
 from potstill.tasks.labelled.matching import row_logits, word_logits
 from potstill.tasks.labelled.measures import MEASURES
@@ -94,7 +95,7 @@ class LabelledTask(Task):
         return list(self.examples.texts)
 
     def evaluate(self, predict: Predictor) -> dict[str, Any]:
-        """The primary measure, the other ones, then counts.
+        """The primary measure, the other ones, counts, and what the scores hide.
 
         The label with the largest logit is predicted. Where a text may have several labels, each label
         is predicted whose logit is at least 0, a probability of one half. A PotstillError comes through
@@ -103,20 +104,28 @@ class LabelledTask(Task):
 
         Args:
             predict: the model.
+
+        Returns:
+            Measures and counts by name. But for a regression there stands beside them what `tasks.labelled.diagnosis` finds
+            for the kind: "majority", "majority_answer", "answers", "most_given", "classes"; of one label or several a text
+            "calibration"; of few labels, one a text, "confusion".
         """
         if self.kind == TAGGING:
             return self._evaluate_tags(predict)
         logits = row_logits(predict, self.kind, self.labels, self.texts(), self.name, self.numbered)
         gold = cast("NDArray[Any]", self.examples.labels)
         predicted: NDArray[Any]
+        beside: dict[str, Any] = {}
         if self.kind == CLASSIFICATION:
             predicted = logits.argmax(axis=1)  # (n,)
+            beside = diagnose_classes(self.labels, gold, logits, self.measures)
         elif self.kind == MULTILABEL:
             predicted = (logits >= 0).astype(np.int64)  # (n, C)
+            beside = diagnose_label_sets(self.labels, gold, logits, self.measures)
         else:
             way_out = "the model says the same of every text: look at its loss, and train again"
             predicted = self._scores(logits[:, 0], "predicted scores", NoScore, way_out)
-        return {measure: MEASURES[measure](gold, predicted) for measure in self.measures} | {"examples": len(gold)}
+        return {measure: MEASURES[measure](gold, predicted) for measure in self.measures} | {"examples": len(gold)} | beside
 
     def _scores(self, scores: NDArray[Any], whose: str, error: type[PotstillError], way_out: str) -> NDArray[Any]:
         if np.ptp(scores) == 0:
@@ -125,15 +134,14 @@ class LabelledTask(Task):
 
     def _evaluate_tags(self, predict: Predictor) -> dict[str, Any]:
         arrays = word_logits(predict, self.labels, self.texts(), self.name, self.numbered)
-        counts, words, unseen = EntityCounts(), 0, 0
-        for gold, logits in zip(self.examples.labels, arrays, strict=True):
-            predicted = [self.labels[number] for number in logits.argmax(axis=1)] if len(logits) else []
-            counts += count_entities([self.labels[number] for number in gold], predicted)
-            words += len(gold)
-            unseen += len(gold) - len(predicted)
+        gold = [[self.labels[number] for number in tags] for tags in self.examples.labels]
+        predicted = [[self.labels[number] for number in logits.argmax(axis=1)] if len(logits) else [] for logits in arrays]
+        counts = sum(map(count_entities, gold, predicted), EntityCounts())
+        words = sum(map(len, gold))
+        unseen = words - sum(map(len, predicted))
         scores = {"f1": counts.f1, "precision": counts.precision, "recall": counts.recall}
         numbers = {"examples": len(self.examples), "words": words, "unseen_words": unseen, "entities": counts.gold}
-        return {measure: scores[measure] for measure in self.measures} | numbers
+        return {measure: scores[measure] for measure in self.measures} | numbers | diagnose_tags(gold, predicted, self.measures)
 
 
 class OwnTask(LabelledTask):
