@@ -127,7 +127,7 @@ BAD = {
     "a misspelt option": (None, ["--set", "stages.0.terms.0.wieght=1"], "unknown key for loss 'embedding_mse'; did you mean 'weight'?"),
     "an unknown loss": (None, ["--set", "stages.0.terms.0.loss=embeding_mse"], "did you mean 'embedding_mse'?"),
     "an unknown pooling": (None, ["--set", "student.pooling=men"], "did you mean 'mean'?"),
-    "an unknown task": (None, ["--set", "evaluate=[sts/stbs]"], "did you mean 'sts/stsb'?"),
+    "an unknown task": (None, ["--set", "evaluate=[sts/stbs]"], "evaluate: unknown task 'sts/stbs'; did you mean 'sts/stsb'?"),
     "a missing file": (None, ["--set", "data.texts=[nowhere.txt]"], "nowhere.txt: does not exist"),
     "an empty file": (texts(b""), [], "texts.txt: is empty"),
     "a line of 10 MB": (texts(b"x" * 10_000_000 + b"\n"), [], "texts.txt:1: "),

@@ -23,10 +23,11 @@ from potstill.errors import PotstillError, collect, refuse
 from potstill.machine.cache import cache_folder
 from potstill.machine.files import require_space
 from potstill.recipe.recipe import AGREEMENT, EMBED, LAST, MLM, Recipe
+from potstill.registry import DEV
 from potstill.runtime.architecture import heads_of, layers_of, width_of
 from potstill.student.cuts import kept_layers
 from potstill.student.pieces import own_pieces
-from potstill.tasks.base import Task, load_tasks
+from potstill.tasks.base import Task, load_tasks, named_at
 from potstill.tasks.labelled import has_labels, labelled_set, load_labelled
 
 if TYPE_CHECKING:
@@ -123,13 +124,20 @@ def _check_goal(recipe: Recipe, attempt: Attempt, place: str) -> None:
 def _read(recipe: Recipe, attempt: Attempt, place: str) -> _Read:
     """Read tasks, texts and both sides' configurations, and attempt what these show of the student."""
     read = _Read(sides=read_sides(recipe, attempt))
-    scored = [*recipe.evaluate, *([] if recipe.select in (AGREEMENT, LAST) else [recipe.select])]
+    scored = {"evaluate": list(recipe.evaluate)}
+    if recipe.select not in (AGREEMENT, LAST, *recipe.evaluate):
+        scored["training.select"] = [recipe.select]
     numbered = recipe.data.labels or ()
-    own = attempt(labelled_set, recipe.task, recipe.data.dir, numbered) if recipe.labelled else None
+    opens = partial(labelled_set, recipe.task, recipe.data.dir, numbered)
+    own = attempt(named_at, f"{place}: task", opens) if recipe.labelled else None
+    if recipe.labelled and own is None:  # the same mistake again
+        scored = {key: [name for name in names if name.removesuffix(DEV) != recipe.task] for key, names in scored.items()}
     opened = own.tasks() if own else {}
     if numbered:  # what the recipe says of labels holds for every data set that it names
-        opened = {name: partial(load_labelled, name, recipe.data.dir, numbered) for name in scored if has_labels(name)} | opened
-    read.tasks = attempt(load_tasks, scored, recipe.data.dir, opened) or []
+        every = [name for names in scored.values() for name in names if has_labels(name)]
+        opened = {name: partial(load_labelled, name, recipe.data.dir, numbered) for name in every} | opened
+    for key, names in scored.items():
+        read.tasks += attempt(load_tasks, names, recipe.data.dir, opened, f"{place}: {key}") or []
     if own or not recipe.labelled:
         read.corpus = attempt(read_corpus, recipe, own)
     corpus = read.corpus

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +17,7 @@ from potstill.errors import PotstillError, collect, did_you_mean, refuse
 from potstill.registry import COST
 
 Vectors = NDArray[np.floating]
+UNNAMED = "tasks"  # the place of an error about a task's name, of whoever does not know where it stands
 Encode = Callable[[Sequence[str]], Vectors]
 
 
@@ -116,8 +118,26 @@ def load_task(name: str, folder: str | Path) -> Task:
     """
     family, slash, variant = name.partition("/")
     if family not in registry.names("tasks") or not slash:
-        raise PotstillError("tasks", f"unknown task {name!r}", did_you_mean(name, task_names()))
+        raise PotstillError(UNNAMED, f"unknown task {name!r}", did_you_mean(name, task_names()))
     return family_of(family).open(variant, Path(folder))
+
+
+def named_at(place: str, make: Callable[[], Any]) -> Any:
+    """What `make` gives; an error about a task's name says where it stands.
+
+    Args:
+        place: where that is.
+        make: loads a task by its name.
+
+    Raises:
+        PotstillError: as `make` raises it.
+    """
+    try:
+        return make()
+    except PotstillError as error:
+        if error.place != UNNAMED:
+            raise
+        raise PotstillError(place, error.problem, error.remedy) from error
 
 
 def unit_rows(vectors: Vectors, name: str) -> NDArray[np.float64]:
@@ -152,13 +172,16 @@ def family_of(family: str) -> type[Task]:
     return registry.load("tasks", family, Task, "tasks")
 
 
-def load_tasks(names: Sequence[str], folder: str | Path, opened: Mapping[str, Callable[[], Task]] | None = None) -> list[Task]:
+def load_tasks(
+    names: Sequence[str], folder: str | Path, opened: Mapping[str, Callable[[], Task]] | None = None, place: str = UNNAMED
+) -> list[Task]:
     """Load every task but `cost`, each once.
 
     Args:
         names: of tasks; COST may be among them.
         folder: as in `load_task`.
         opened: name → what makes that task, of those whose data is open already (LabelledSet.tasks).
+        place: where the names stand, for errors about them.
 
     Raises:
         PotstillErrors: everything wrong with any of them, at once.
@@ -169,7 +192,8 @@ def load_tasks(names: Sequence[str], folder: str | Path, opened: Mapping[str, Ca
             if name == COST:
                 continue
             if "/" not in name:
-                attempt(refuse, "tasks", f"unknown task {name!r}", did_you_mean(name, [*task_names(), COST]))
+                attempt(refuse, place, f"unknown task {name!r}", did_you_mean(name, [*task_names(), COST]))
             else:
-                tasks.append(attempt(opened[name]) if opened and name in opened else attempt(load_task, name, folder))
+                make = opened[name] if opened and name in opened else partial(load_task, name, folder)
+                tasks.append(attempt(named_at, place, make))
     return tasks
