@@ -93,6 +93,13 @@ def test_the_headline_says_what_is_kept_of_the_gain() -> None:
     assert gain < 60 < 90 < share
 
 
+def test_the_headline_says_one_share_where_one_answer_scores_nothing() -> None:
+    teacher, student = (
+        {"matthews": score, "examples": 1043, "majority": {"matthews": 0.0}, "majority_answer": "yes"} for score in (54.0, 27.0)
+    )
+    assert sentence(diagnosed_run(teacher=teacher, student=student)).endswith("keeps 50.0 % of the teacher’s Matthews")
+
+
 def test_the_headline_praises_nothing_that_is_no_better_than_one_answer() -> None:
     run = diagnosed_run(teacher=TEACHER, student=STUDENT, int8=CHANCE)
     assert sentence(run).endswith("MRPC F1 79.83 is no better than answering “yes” to everything (79.87)")

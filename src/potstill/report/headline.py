@@ -83,7 +83,9 @@ def _quality(row: ModelRow, teacher: ModelRow | None, title: str, score_name: st
     if row.of_teacher is None:
         return [f"{title} {row.score:.2f}"]
     kept = f"{'keeps' if row.of_teacher <= 100 else 'reaches'} {row.of_teacher:.1f} % of the teacher’s {score_name}"
-    return [kept if row.of_gain is None else f"{kept} and {row.of_gain:.1f} % of its gain over {constant}"]
+    if row.of_gain is None or row.majority == 0:  # one answer gains nothing by Matthews: both shares are the same
+        return [kept]
+    return [f"{kept} and {row.of_gain:.1f} % of its gain over {constant}"]
 
 
 def _layers(run: Run) -> str:
