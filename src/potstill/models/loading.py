@@ -13,6 +13,7 @@ from potstill.errors import PotstillError, shown, warn
 from potstill.models import heads, sentence_format
 from potstill.models.encoder import EncoderModel
 from potstill.models.pooling import CLS_POOLER, POOLINGS
+from potstill.models.sentence_format import UNLIMITED
 from potstill.models.source import library_reads, model_folder
 from potstill.registry import EMBED, MLM
 from potstill.runtime.folder import TOKENIZER
@@ -21,7 +22,6 @@ from potstill.runtime.tokens import require_room
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
-UNLIMITED = 1 << 20  # tokens: a length that no encoder has, by which transformers too says that there is no limit
 TRIED = 4  # tokens of the text that a network is tried on
 
 
