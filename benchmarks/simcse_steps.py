@@ -8,7 +8,7 @@ the sides in turn; the best of REPEATS counts.
 - transformers: princeton-nlp's loss in a plain Trainer at its defaults: fp32, random batches, tokenized ahead and padded to the
   batch's longest, both views in one pass. transformers_bf16 is the same with `bf16=True`, for which a user has to ask.
 - potstill: what the recipe distilface/wiki1m runs: both views in one pass, batches of like lengths, equal texts no negatives of each
-  other, bf16 where the processor has it; potstill_fp32 is the same without bf16.
+  other, bf16 where the processor is faster in it; potstill_fp32 is the same without bf16.
 Loading, tokenizing ahead and the final checkpoint are left out. `cpu` counts processor time, which other programs disturb less.
 Linux only: peak memory is read in /proc.
 """

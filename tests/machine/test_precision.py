@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from helpers.stages import TEXTS, run_twice, same, spec, train
 from potstill.errors import PotstillError
-from potstill.machine import precision as module
+from potstill.machine import hardware
 from potstill.machine.precision import autocast, choose_precision
 from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING, EncoderOutput
@@ -34,8 +34,13 @@ def test_what_is_asked_for_and_what_there_is(monkeypatch):
     assert choose_precision("fp16", CUDA) == torch.float16
     with pytest.raises(PotstillError, match="training.precision: fp16 is asked for, and its gradient scaler needs a GPU; set it to auto"):
         choose_precision("fp16", CPU)
-    for flags, dtype in ((frozenset({"avx512_bf16"}), torch.bfloat16), (frozenset({"avx2"}), torch.float32)):
-        monkeypatch.setattr(module, "cpu_flags", lambda flags=flags: flags)
+    for vendor, flags, dtype in (
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16", torch.bfloat16),
+        ("GenuineIntel", "avx512f avx512_bf16", torch.float32),  # without tiles it is slower than fp32
+        ("AuthenticAMD", "avx512f avx512_bf16", torch.bfloat16),
+        ("AuthenticAMD", "avx2", torch.float32),
+    ):
+        monkeypatch.setattr(hardware, "cpuinfo", lambda vendor=vendor, flags=flags: [("vendor_id", vendor), ("flags", flags)])
         assert choose_precision("auto", CPU) == dtype
 
 

@@ -18,6 +18,17 @@ def cpu_flags() -> frozenset[str]:
     return frozenset()
 
 
+def bf16_is_faster() -> bool:
+    """Whether this processor multiplies matrices faster in bf16 than in fp32.
+
+    With AMX it does, and so do AMD's with avx512_bf16 (BERT-base: 3.5 times). Intel's with avx512_bf16
+    alone run it at half the rate of fp32: a step of training takes 1.5 to 1.8 times as long. Without
+    either flag bf16 is emulated, and slower still.
+    """
+    flags = cpu_flags()
+    return "amx_bf16" in flags or ("avx512_bf16" in flags and ("vendor_id", "AuthenticAMD") in cpuinfo())
+
+
 def cpuinfo() -> list[tuple[str, str]]:
     """The (key, value) lines of /proc/cpuinfo, of all processors one after the other; none where there is no such file."""
     try:

@@ -8,7 +8,7 @@ import torch
 
 from potstill.errors import PotstillError
 from potstill.machine import processes
-from potstill.machine.hardware import cpu_flags
+from potstill.machine.hardware import bf16_is_faster
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -42,11 +42,10 @@ def choose_device(wanted: str = "auto") -> torch.device:
 def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
     """What to autocast to, float32 for not at all.
 
-    A processor without bf16 instructions emulates them, several times slower than fp32. `auto` is
-    never fp16, whose gradients need a scaler and whose activations end at 65504.
+    `auto` is never fp16, whose gradients need a scaler and whose activations end at 65504.
 
     Args:
-        wanted: a name of DTYPES, or "auto": bf16 where the device has it, else fp32.
+        wanted: a name of DTYPES, or "auto": bf16 where the device is faster in it, else fp32.
         device: that the models run on.
 
     Raises:
@@ -61,7 +60,7 @@ def choose_precision(wanted: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = bool(cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"})
+        fast = bf16_is_faster()
     return torch.bfloat16 if fast else torch.float32
 
 
