@@ -105,6 +105,7 @@ class Run(Strict):
     recipe: dict[str, Any]
     training: dict[str, Any] = Field({}, description="steps, seconds, texts, best step and its dev score")
     gate: list[dict[str, Any]] = Field([], description="one row for each int8 setting tried, the last is the chosen one")
+    vectors: list[dict[str, Any]] = Field([], description="scores of what ships, cut and rounded: evaluation/cheaper.py")
     cases: list[dict[str, Any]] = Field([], description="a few texts, with angles between student and teacher: training/case_study.py")
     records: list[Record] = []
 
@@ -129,6 +130,15 @@ class Run(Strict):
             if not isinstance(row.get("failed") or [], list):
                 raise ValueError(f"failed is {shown(row['failed'])}, not a list")
         return gate
+
+    @field_validator("vectors")
+    @classmethod
+    def _vectors_are_told(cls, vectors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for row in vectors:
+            numbers = all(type(row.get(key)) is int and row[key] > 0 for key in ("dimensions", "bytes"))
+            if not numbers or not isinstance(row.get("precision"), str) or not isinstance(row.get("scores"), dict):
+                raise ValueError(f"vectors are {shown(row)}: each has dimensions, a precision, bytes and scores")
+        return vectors
 
     @field_validator("cases")
     @classmethod

@@ -105,6 +105,7 @@ def earlier_run() -> None:
 
 ABOUT = "classification/about"
 NARROW = sets(student__width=16, student__heads=2, student__ffn=32)
+VECTORS = sets(task="embed", evaluate=[], data__texts=["texts-train.txt"])
 POOL = {"loss": "cos_nce", "mode": "cls", "layers": "final", "negatives": "train"}
 BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
     "label sets that differ": (
@@ -176,6 +177,17 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
         None,
         [*NARROW, *terms(HIDDEN)],
         "the student's vectors have 16 dimensions, the teacher's 32; add project: linear",
+    ),
+    "shorter vectors of a task with a head": (None, sets(student__dimensions=[8]), "student.dimensions: [8] are of vectors, and the task"),
+    "shorter vectors that are longer": (
+        None,
+        [*VECTORS, *terms({"loss": "similarity_mse"}), *sets(student__dimensions=[64, 8])],
+        "student.dimensions: 64 is more than the 32 that the student's vectors have",
+    ),
+    "shorter vectors that nothing teaches": (
+        None,
+        [*VECTORS, *terms({"loss": "embedding_mse"}), *sets(student__dimensions=[8])],
+        "student.dimensions: no term teaches the first dimensions of a vector to serve alone; add similarity_mse",
     ),
     "a projection of scores": (
         None,
@@ -274,7 +286,7 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
     ),
     "logits where there are none": (
         None,
-        [*sets(task="embed", evaluate=[], data__texts=["texts-train.txt"]), *terms(SOFT)],
+        [*VECTORS, *terms(SOFT)],
         "soft_target reads logits, and the task embed has none",
     ),
     "vectors where there are none": (

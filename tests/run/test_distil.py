@@ -34,7 +34,7 @@ def write_recipe(folder: Path, teacher: Path, **changes: Any) -> Path:
         "name": "tiny",
         "data": {"dir": str(data), "texts": ["texts.txt"], "held_out": 64},
         "teacher": {"model": str(teacher)},
-        "student": {"layers": 2, "max_length": 64},
+        "student": {"layers": 2, "max_length": 64, "dimensions": [16, 8]},
         "training": {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "evaluations": 4, "precision": "fp32"},
         "stages": [
             {"name": "first", "share": 0.5, "terms": [{"loss": "embedding_mse", "weight": 32}]},
@@ -90,6 +90,11 @@ def test_a_run_leaves_everything_that_it_promises(finished):
     assert [entry.role for entry in record.records] == ["teacher", "undistilled", "student", "onnx", "int8"]
     by_role = {entry.role: entry.scores["retrieval/words"] for entry in record.records}
     assert by_role["onnx"]["mrr@10"] == pytest.approx(by_role["student"]["mrr@10"], abs=0.01)
+    shapes = [(row["dimensions"], row["precision"], row["bytes"]) for row in record.vectors]
+    widths = [(32, (128, 32, 4)), (16, (64, 16, 2)), (8, (32, 8, 1))]  # bytes as float32, int8 and signs
+    assert shapes == [(width, *pair) for width, sizes in widths for pair in zip(("float32", "int8", "binary"), sizes)]
+    assert record.vectors[0]["scores"] == {"retrieval/words": by_role["int8"]["mrr@10"]}
+    assert "Vectors that cost less" in (folder / "report.html").read_text(encoding="utf-8")
     assert record.gate[-1]["passed"] and record.seed == 13 and record.training["best"]["name"] == "agreement"
     assert record.training["device"]  # "cpu", or the name of a GPU
     assert record.training["precision"] in ("fp32", "bf16")
@@ -124,6 +129,8 @@ def test_a_folder_that_holds_a_run_is_not_written_over(finished):
 def test_evaluate_compare_encode_and_export_of_a_run(finished, tmp_path):
     import numpy as np
 
+    from potstill import Encoder
+
     scored = run(finished, "evaluate", "runs/tiny", "--tasks", "retrieval/words", "--data", "data", "--json", tmp_path / "e.json")
     assert scored.returncode == 0, scored.stderr
     record = json.loads((tmp_path / "e.json").read_text())
@@ -136,6 +143,15 @@ def test_evaluate_compare_encode_and_export_of_a_run(finished, tmp_path):
 
     vectors = run(finished, "encode", "runs/tiny", "data/texts.txt", "--out", tmp_path / "v.npy")
     assert vectors.returncode == 0 and np.load(tmp_path / "v.npy").shape == (1024, 32), vectors.stderr
+
+    short = run(finished, "encode", "runs/tiny", "data/texts.txt", "--out", tmp_path / "v.npy", "--dimensions", 16, "--vectors", "int8")
+    encoder = Encoder(finished / "runs" / "tiny", dimensions=16)
+    found = np.load(tmp_path / "v.npy")
+    assert short.returncode == 0 and (found.shape, found.dtype) == ((1024, 16), np.int8), short.stderr
+    lines = (finished / "data" / "texts.txt").read_text().splitlines()
+    assert np.abs(found.astype(int) - encoder.encode(lines, precision="int8")).max() <= 1
+    refused = run(finished, "encode", "runs/tiny", "data/texts.txt", "--out", tmp_path / "w.npy", "--vectors", "int4")
+    assert refused.returncode == 2 and "precision: unknown value 'int4'" in refused.stderr and not (tmp_path / "w.npy").exists()
 
     exported = run(finished, "export", "runs/tiny", "--out", tmp_path / "exported")
     assert exported.returncode == 0, exported.stderr

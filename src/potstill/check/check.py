@@ -16,7 +16,7 @@ from potstill.check.plan import RunPlan, StagePlan
 from potstill.check.shapes import Sides, both_sizes, read_sides
 from potstill.check.student import check_kind, check_reach, check_start
 from potstill.check.teacher import label_rows, warn_of_chance
-from potstill.check.terms import Known, check_poolings, check_terms
+from potstill.check.terms import Known, check_dimensions, check_poolings, check_terms
 from potstill.check.vocabulary import check_coverage
 from potstill.corpus.read import Corpus, read_corpus
 from potstill.errors import PotstillError, collect, refuse
@@ -176,6 +176,7 @@ def _check_stages(recipe: Recipe, read: _Read, attempt: Attempt, place: str) -> 
         else:
             terms = attempt(check_losses, stage, place)
         found.append(terms)
+    attempt(check_dimensions, recipe, known.student.embedding, found, f"{place}: student.dimensions")
     if all(terms == [] for terms in found):  # None where something else is wrong with them
         attempt(refuse, f"{place}: stages", "every term has weight 0: there is nothing to learn", "give one a weight")
     return found

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from potstill.check.teacher import check_attention
-from potstill.errors import collect, refuse
+from potstill.errors import PotstillError, collect, refuse
 from potstill.recipe.recipe import EMBED, Recipe, Stage
 from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION
 
@@ -93,6 +93,32 @@ def _check_task(recipe: Recipe, term: TermSpec, where: str) -> None:
             attempt(refuse, where, f"mlm predicts masked words, and the task is {recipe.task}", "use hard_label, or set task: mlm")
         if term.project == "mlp" and reads == "embedding" and recipe.student.normalize:
             attempt(refuse, where, "project: mlp reads vectors before they are normalised", "set student.normalize to false")
+
+
+def check_dimensions(recipe: Recipe, width: int, stages: Sequence[Sequence[TermSpec] | None], place: str) -> None:
+    """Check that the first dimensions of the student's vectors can be taught to serve alone, where the recipe asks for it.
+
+    Args:
+        recipe: whose student may have `dimensions`.
+        width: of the student's vectors; 0 where it is not known.
+        stages: their terms; None for one with something wrong in it.
+        place: that errors name.
+
+    Raises:
+        PotstillError: the student gives no vectors, or shorter ones, or no term is computed on them.
+    """
+    from potstill.objective.sizes import on_prefixes
+
+    asked = recipe.student.dimensions
+    if not asked:
+        return
+    if recipe.task != EMBED:
+        raise PotstillError(place, f"{asked} are of vectors, and the task {recipe.task} gives none", "drop it, or set task: embed")
+    if width and max(asked) > width:
+        raise PotstillError(place, f"{max(asked)} is more than the {width} that the student's vectors have", "ask for fewer")
+    if not any(terms is None or any(map(on_prefixes, terms)) for terms in stages):
+        remedy = "add similarity_mse, similarity_kl or info_nce, or project: linear"
+        raise PotstillError(place, "no term teaches the first dimensions of a vector to serve alone", remedy)
 
 
 def _check_labels(term: TermSpec, known: Known, where: str) -> None:

@@ -199,8 +199,10 @@ def export(
 def encode(
     model: ModelArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Texts, one a line (.gz too).")],
-    out: Annotated[Path, typer.Option(help="The .npy file to write: float32, one row a line of FILE.")],
+    out: Annotated[Path, typer.Option(help="The .npy file to write: one row a line of FILE.")],
     threads: ThreadsOption = None,
+    dimensions: Annotated[int | None, typer.Option(help="Keep the first so many of each vector; default: all.")] = None,
+    vectors: Annotated[str, typer.Option(help="Of a vector's numbers: float32, int8, binary or ubinary.")] = "float32",
 ) -> None:
     """Turn every line of a file into a vector."""
     import numpy as np
@@ -209,14 +211,19 @@ def encode(
     from potstill.evaluation.subject import open_subject
     from potstill.machine.files import write_aside
     from potstill.runtime.decode import require_finite
+    from potstill.runtime.vectors import cut, quantize, require_dimensions
 
     _quiet()
     texts = [line for _, line in read_lines(file)]
-    vectors = open_subject(model, threads=threads).encode(texts, "encode")
-    require_finite(vectors, model, "vectors")
+    subject = open_subject(model, threads=threads)
+    width = require_dimensions(model, dimensions, subject.dimension)
+    quantize(np.zeros((1, width), dtype=np.float32), vectors)  # what is wrong with it is told before the work
+    whole = subject.encode(texts, "encode")
+    require_finite(whole, model, "vectors")
+    found = quantize(cut(whole, width, subject.unit), vectors)
     with write_aside(out) as aside, aside.open("wb") as stream:
-        np.save(stream, vectors)
-    show.pairs(str(out), [("vectors", f"{vectors.shape[0]:,} × {vectors.shape[1]}")])
+        np.save(stream, found)
+    show.pairs(str(out), [("vectors", f"{found.shape[0]:,} × {found.shape[1]} {found.dtype}")])
 
 
 @app.command()

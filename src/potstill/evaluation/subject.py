@@ -41,6 +41,8 @@ class Subject:
         run: (texts, title) → what the model is for: vectors, or logits as `Predictor` has them.
         files: weights, by name → bytes.
         parameters: all, of which `embedding_parameters` are in the embedding tables.
+        dimension: width of a vector.
+        unit: whether vectors are of unit length.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Subject:
     parameters: int
     embedding_parameters: int
     dimension: int
+    unit: bool
 
     @property
     def predict(self) -> Predictor | None:
@@ -136,6 +139,7 @@ def _open_onnx(folder: Path, name: str, precision: str, threads: int | None) -> 
         parameters=config.parameters,
         embedding_parameters=config.embedding_parameters,
         dimension=encoder.dimension,
+        unit=config.normalize,
     )
 
 
@@ -205,6 +209,7 @@ def torch_subject(model: EncoderModel, folder: Path, name: str, role: Role = "mo
         parameters=embedding + encoder,
         embedding_parameters=embedding,
         dimension=model.dimension,
+        unit=model.head == EMBED and model.normalize,
     )
 
 

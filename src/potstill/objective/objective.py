@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from potstill.losses.base import Loss
 from potstill.machine.distributed import SHARE, gather_batch
 from potstill.models.output import EncoderOutput, Field
-from potstill.objective.sizes import Sizes, TermSpec, build_loss, check_widths
+from potstill.objective.sizes import Sizes, TermSpec, build_loss, check_widths, on_prefixes
 
 
 class Objective(nn.Module):
@@ -26,6 +26,9 @@ class Objective(nn.Module):
         student: widths of the student.
         teacher: widths of the teacher; None where no term reads one.
         rows: texts of the training set.
+        dimensions: of the student's vectors; each term that `on_prefixes` names is the mean of its loss on the whole vector
+            and on the first so many of its dimensions (Kusupati et al. 2022, equation 1 with equal weights; with a linear map the
+            first columns of the same matrix, their MRL-E).
 
     Attributes:
         terms: the rows.
@@ -38,12 +41,15 @@ class Objective(nn.Module):
         PotstillError: widths differ where a loss compares them and no projection is asked for.
     """
 
-    def __init__(self, terms: Sequence[TermSpec], student: Sizes, teacher: Sizes | None = None, rows: int = 0) -> None:
+    def __init__(
+        self, terms: Sequence[TermSpec], student: Sizes, teacher: Sizes | None = None, rows: int = 0, dimensions: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         other = teacher or student
         for term in terms:
             check_widths(term, student, other)
         self.terms = list(terms)
+        self.dimensions = [number for number in dimensions if number < student.embedding]
         self.names = _distinct([term.name for term in terms])
         self.losses = nn.ModuleList(term.loss for term in terms)
         self.projections = nn.ModuleList(_projection(term, student, other) for term in terms)
@@ -97,7 +103,7 @@ class Objective(nn.Module):
             for name, schedule in term.options.items():
                 setattr(term.loss, name, schedule(progress))
 
-    def projected(self, number: int, student: EncoderOutput) -> tuple[Tensor, ...]:
+    def projected(self, number: int, student: EncoderOutput, dimensions: int | None = None) -> tuple[Tensor, ...]:
         """What a term reads of the student, after the term's projection.
 
         Under autocast the projection is computed in half precision, as the student's own matrices are: for every
@@ -106,14 +112,27 @@ class Objective(nn.Module):
         Args:
             number: of the term.
             student: what the student computed.
+            dimensions: how many of its vector's first dimensions the term reads; default all.
 
         Returns:
             One tensor a field, in fp32.
         """
         project, fields = self.projections[number], tuple(student[field].float() for field in self.terms[number].fields(0))
+        if dimensions is not None:
+            (vectors,) = fields
+            vectors = vectors[:, :dimensions]
+            if isinstance(project, nn.ModuleList):
+                (linear,) = project
+                vectors = nn.functional.linear(vectors, linear.get_parameter("weight")[:, :dimensions]).float()
+            return (vectors,)
         if isinstance(project, nn.ModuleList):
             return tuple(one(value).float() for one, value in zip(project, fields, strict=True))
         return fields
+
+    def _read(self, number: int, student: EncoderOutput) -> list[tuple[Tensor, ...]]:
+        """What a term reads: the whole vector first, then its first dimensions."""
+        shorter = self.dimensions if on_prefixes(self.terms[number]) else []
+        return [self.projected(number, student), *(self.projected(number, student, count) for count in shorter)]
 
     def forward(
         self,
@@ -135,22 +154,29 @@ class Objective(nn.Module):
             The weighted sum, and each term's unweighted value (detached) by name.
         """
         parts = []
-        projected = [self.projected(number, student) for number in range(len(self.terms))]
+        projected = [self._read(number, student) for number in range(len(self.terms))]
         # fp32 with autocast off: a cosine's squared norm and a KL's small numbers do not survive half precision.
         with torch.autocast(student[self.terms[0].fields(0)[0]].device.type, enabled=False):
-            for ours, term, loss in zip(projected, self.terms, self.losses, strict=True):
+            for read, term, loss in zip(projected, self.terms, self.losses, strict=True):
                 theirs: tuple[Tensor, ...] | None = None
                 if loss.needs_teacher:
                     assert teacher is not None
                     theirs = tuple(teacher[field].float() for field in term.fields(1))
                 own: Mapping[str, Any] = {**batch, **_drawn(term, negatives)} if negatives is not None and term.loss.pool else batch
                 whole = SHARE not in batch or loss.whole_batch
-                if SHARE in batch and whole:
-                    ours, theirs, own = gather_batch(ours, theirs, own)
-                part = loss(ours, theirs, own) if term.layered else loss(ours[0], theirs[0] if theirs else None, own)
+                found = []
+                for ours in read:
+                    given = gather_batch(ours, theirs, own) if SHARE in batch and whole else (ours, theirs, own)
+                    found.append(_loss(term, loss, *given))
+                part = torch.stack(found).mean() if len(found) > 1 else found[0]
                 parts.append(part if whole else part * batch[SHARE])
             total = torch.stack([weight * part for weight, part in zip(self.weights, parts, strict=True)]).sum()
         return total, {name: part.detach() for name, part in zip(self.names, parts, strict=True)}
+
+
+def _loss(term: TermSpec, loss: nn.Module, ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...] | None, batch: Mapping[str, Any]) -> Tensor:
+    part: Tensor = loss(ours, theirs, batch) if term.layered else loss(ours[0], theirs[0] if theirs else None, batch)
+    return part
 
 
 def _drawn(term: TermSpec, negatives: tuple[EncoderOutput, Mapping[str, Tensor]]) -> dict[str, Any]:

@@ -108,6 +108,16 @@ def check_widths(term: TermSpec, student: Sizes, teacher: Sizes, place: str = "t
         )
 
 
+def on_prefixes(term: TermSpec) -> bool:
+    """Whether a term is computed on the first dimensions of the student's vector, too, where a student is taught so.
+
+    It is where it compares cosines within the batch, or vectors behind a linear map, of which the first columns are taken. A loss that
+    compares number by number needs all of them, and a head of the objective's own (mlp) reads them all.
+    """
+    compares_numbers = term.loss.needs_teacher and term.loss.same_width
+    return term.loss.reads == "embedding" and (term.project == "linear" or (term.project == "none" and not compares_numbers))
+
+
 def check_term(term: TermSpec, student: Sizes, teacher: Sizes, rows: int = 0, place: str = "terms") -> None:
     """Check that an Objective will take a term, without the memory that this would cost.
 

@@ -245,9 +245,7 @@ class Training(Part):
     max_grad_norm: Positive = 1.0
     dropout: float | None = Field(None, ge=0, lt=1, description="the student's while it is taught; default: as its configuration has it")
     seed: Seed = 13
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where it is faster; fp16: on a GPU"
-    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster; fp16: on a GPU")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     evaluations: Count = Field(10, description="times in the run that a checkpoint is scored and kept")
     select: Named | None = Field(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Discriminator, Field, Tag, model_validator
+from pydantic import AliasChoices, Discriminator, Field, Tag, field_validator, model_validator
 
 from potstill.recipe.part import Count, Named, Part, Positive, TextSource
 
@@ -32,6 +32,7 @@ class AnyStudent(Part):
         pooling: from token vectors to a text's vector (`potstill list poolings`); default: the source's.
         normalize: whether vectors are scaled to length 1.
         max_length: tokens that a text is cut to, special tokens included.
+        dimensions: of a vector; its first so many are taught to serve alone (Matryoshka).
     """
 
     model: Named | None = Field(
@@ -41,6 +42,14 @@ class AnyStudent(Part):
     pooling: str | None = None
     normalize: bool = True
     max_length: Count = 128
+    dimensions: list[Count] = Field([], description="teach the first so many of a vector to serve alone (Matryoshka); e.g. [256, 128, 64]")
+
+    @field_validator("dimensions")
+    @classmethod
+    def _each_once(cls, dimensions: list[int]) -> list[int]:
+        if twice := [number for number in dimensions if dimensions.count(number) > 1]:
+            raise ValueError(f"{twice[0]} is twice in it; name each once")
+        return sorted(dimensions, reverse=True)
 
     @property
     def built(self) -> bool:

@@ -21,6 +21,7 @@ from potstill.report.rows import majority_row
 from potstill.report.scores import finite, summed_up, task_metrics, task_title
 from potstill.report.table import columns
 from potstill.report.template import fill
+from potstill.report.vectors import vector_table
 from potstill.results import Record, read_metrics, read_run
 
 TEMPLATE = Path(__file__).parent / "page.html.j2"
@@ -76,6 +77,7 @@ def render(groups: Sequence[Group], metrics: Sequence[Sequence[dict[str, Any]]],
         answers=task_answers(alone) if alone is not None else [],
         mistakes=mistake_table(read_mistakes(groups[0].folders[0]) if alone is not None else []),
         cases=case_table(runs, names),
+        vectors=vector_table(alone.vectors, task_metrics(alone.records)) if alone is not None else None,
         gates=[(name, gate_table(run.gate)) for name, run in zip(names, runs) if run.gate],
         making=[_making(group) for group in groups],
         **more,

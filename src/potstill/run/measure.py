@@ -11,12 +11,13 @@ from typing import Any
 
 from potstill.check.plan import RunPlan
 from potstill.corpus.read import Corpus
+from potstill.evaluation.cheaper import cheaper_vectors, remembering
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import record_of
-from potstill.evaluation.subject import TORCH_INT8, averaged, open_subject, torch_subject
+from potstill.evaluation.subject import TORCH_INT8, Subject, averaged, open_subject, torch_subject
 from potstill.machine.files import write_text
 from potstill.recipe.recipe import EMBED, MLM, Recipe
-from potstill.results import REPORT_FILE, Record, Run, read_cases, read_metrics
+from potstill.results import REPORT_FILE, SHIPPED, Record, Run, read_cases, read_metrics
 from potstill.run.folder import UNDISTILLED
 from potstill.run.ship import GATE
 from potstill.run.train import first_student
@@ -38,6 +39,7 @@ def measure(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder
     onnx = folder / ONNX
     gate = json.loads((onnx / GATE).read_text(encoding="utf-8")) if (onnx / GATE).is_file() else []
     tuned = bool(gate) and bool(gate[-1].get("tuned"))
+    records, vectors = _records(recipe, plan, teacher, folder, tuned)
     run = Run(
         name=recipe.name,
         seed=recipe.training.seed,
@@ -46,7 +48,8 @@ def measure(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder
         training={**_training_summary(folder), **trained_on(plan.device, plan.precision)},
         gate=gate,
         cases=read_cases(folder),
-        records=_records(recipe, plan, teacher, folder, tuned),
+        vectors=vectors,
+        records=records,
     )
     _write_mistakes(plan.corpus, teacher, folder)
     _write_cards(recipe, plan, teacher, folder, run.records, tuned)
@@ -55,13 +58,20 @@ def measure(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder
     return run
 
 
-def _records(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder: Path, tuned: bool) -> list[Record]:
-    """The records of a run, the teacher's first and that of what ships last."""
+def _records(
+    recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder: Path, tuned: bool
+) -> tuple[list[Record], list[dict[str, Any]]]:
+    """The records of a run, the teacher's first, and what the vectors of the file that ships are worth cut and rounded."""
     tasks, costs = [plan.tasks[name] for name in dict.fromkeys(recipe.evaluate) if name != COST], COST in recipe.evaluate
 
     def score(place: Path, name: str, role: str | None = None, precision: str = "auto", cost: bool = costs) -> Record:
         measured = partial(measure_cost, place, precision) if cost else None
-        return record_of(open_subject(place, precision), tasks, measured, model=str(place), name=name, role=role)
+        subject = remembering(open_subject(place, precision))
+        record = record_of(subject, tasks, measured, model=str(place), name=name, role=role)
+        opened[record.role] = subject
+        return record
+
+    opened: dict[str, Subject] = {}
 
     records = [_teacher_record(teacher, tasks, costs)] if teacher is not None and _answers(plan.corpus, teacher.folder) else []
     if recipe.task == EMBED:  # a head that nothing taught has nothing to say
@@ -78,7 +88,8 @@ def _records(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folde
             records.append(score(folder / ONNX, f"student, int8{', tuned' * tuned}", "int8", "int8"))
     if recipe.export.torch_int8:
         records.append(score(folder / STUDENT, "student, torch int8", precision=TORCH_INT8))
-    return records
+    ships = next(opened[role] for role in SHIPPED if role in opened)
+    return records, cheaper_vectors(ships, tasks, recipe.student.dimensions) if recipe.task == EMBED else []
 
 
 def _teacher_record(teacher: LoadedTeacher, tasks: Sequence[Task], costs: bool) -> Record:

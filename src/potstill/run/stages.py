@@ -68,7 +68,7 @@ def prepare_stages(recipe: Recipe, plan: RunPlan, student: EncoderModel, teacher
         set_seed(seed_of(recipe.training, number))  # of the projections; each stage its own, else all would draw the same dropout
         if not terms or stage.share == 0:
             continue
-        objective = Objective(terms, _sizes(student), theirs, rows=len(plan.corpus.texts))
+        objective = Objective(terms, _sizes(student), theirs, rows=len(plan.corpus.texts), dimensions=recipe.student.dimensions)
         for earlier in stages:  # the nearest one that has the row comes last
             objective.inherit(earlier.objective)
         prepare_inside(student.network, objective.student_reads)

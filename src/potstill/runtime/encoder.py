@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,10 @@ from potstill.runtime.folder import (
 )
 from potstill.runtime.session import open_session, output_name, require_graph
 from potstill.runtime.tokens import Text, TokenizedTexts, by_word, load_tokenizer, require_room, tokenize
+from potstill.runtime.vectors import Precision, as_floats, cut, quantize, require_dimensions
 
 Vectors = NDArray[np.float32]
+Integers = NDArray[np.int8] | NDArray[np.uint8]
 Logits = NDArray[np.float32] | list[NDArray[np.float32]]
 
 # Small batches are the fast ones here: what passes from one operator to the next stays in the processor's cache.
@@ -44,28 +46,40 @@ class Encoder:
         path: an exported folder, or a run folder (then its onnx/).
         precision: "int8", "fp32", or "auto": int8 where there is such a file.
         threads: of one call into the model; default all cores that the process may use.
+        dimensions: how many of a vector's first dimensions `encode` gives, scaled to unit length where the model's vectors
+            are; default all. For models that were taught so (Matryoshka; `student.dimensions` in a recipe).
 
     Attributes:
         head: "embed" for a model without one, which encodes; "classification", "multilabel", "regression" or "tagging"
             for one that predicts.
         labels: names in the order of the logits; none for "embed" and "regression".
         max_length: tokens that a text is cut to, special tokens included.
-        dimension: width of a sentence embedding, or of what the head reads.
+        dimension: width of a sentence embedding as `encode` gives it, or of what the head reads.
         prompt: what is put before every text; "" for nothing.
         file: the .onnx file.
         threads: of one call into the model.
 
     Raises:
         PotstillError: the folder, its potstill.json, its tokenizer or its model is missing or broken; fewer threads than
-            one, or more than the machine can bear.
+            one, or more than the machine can bear; more dimensions than there are, or of a model that gives no vectors.
     """
 
-    def __init__(self, path: str | Path, *, precision: Literal["auto", "fp32", "int8"] = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        precision: Literal["auto", "fp32", "int8"] = "auto",
+        threads: int | None = None,
+        dimensions: int | None = None,
+    ) -> None:
         require_threads(threads)
         folder = exported_folder(path)
         config = read_config(folder)
         self.head, self.labels = config.head, config.labels
-        self.max_length, self.dimension, self._pad_id = config.max_length, config.dimension, config.pad_id
+        self.max_length, self._pad_id, self._unit = config.max_length, config.pad_id, config.normalize
+        if dimensions is not None and config.head != EMBED:
+            raise PotstillError(folder, f"dimensions is {dimensions}, and a {config.head} model gives no vectors", "leave it out")
+        self.dimension = require_dimensions(folder, dimensions, config.dimension)
         self.prompt, self._similarity = config.prompt, config.similarity
         self.file = model_file(folder, precision)
         self._tokenizer = load_tokenizer(folder / TOKENIZER, config.max_length)
@@ -76,25 +90,39 @@ class Encoder:
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._output, self._width = output_name(config), config.outputs
 
-    def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> Vectors:
+    @overload
+    def encode(
+        self, texts: Sequence[str], batch_tokens: int | None = ..., title: str = ..., *, precision: Literal["float32"] = ...
+    ) -> Vectors: ...
+
+    @overload
+    def encode(
+        self, texts: Sequence[str], batch_tokens: int | None = ..., title: str = ..., *, precision: Precision
+    ) -> Vectors | Integers: ...
+
+    def encode(
+        self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "", *, precision: Precision = "float32"
+    ) -> Vectors | Integers:
         """Sentence embeddings of `texts`, in their order.
 
         Args:
             texts: any number of them; `prompt` is put before each. Longer ones are cut to `max_length` tokens.
             batch_tokens: how many padded tokens may go through the model together; default 512 for each thread.
             title: of a progress bar; no bar without it.
+            precision: of a vector's numbers: "float32", "int8", or "binary" and "ubinary", the signs alone; see
+                `potstill.runtime.vectors.quantize`.
 
         Returns:
-            float32 (n, dimension).
+            float32 or int8 (n, dimension); of signs int8 or uint8 (n, dimension / 8).
 
         Raises:
-            PotstillError: the model has a head and gives no vectors; a vector holds NaN or infinity.
+            PotstillError: the model has a head and gives no vectors; a vector holds NaN or infinity; there is no such precision.
         """
         if self.head != EMBED:
             raise PotstillError(self.file, f"is a {self.head} model and gives no vectors", "call predict, or export an encoder")
         vectors = cast("Vectors", self.run(texts, batch_tokens, title))
         require_finite(vectors, self.file, "vectors")
-        return vectors
+        return quantize(cut(vectors, self.dimension, self._unit), precision)
 
     def predict(self, texts: Sequence[Text], batch_tokens: int | None = None, title: str = "") -> Logits:
         """The head's logits for `texts`, in their order.
@@ -157,24 +185,27 @@ class Encoder:
         """The graph's inputs for `texts` as one padded batch, in their order: by name, each (b, l) int64."""
         return self._feeds(self._tokenize(texts), np.arange(len(texts)))
 
-    def similarity(self, a: Sequence[str] | Vectors, b: Sequence[str] | Vectors) -> Vectors:
+    def similarity(self, a: Sequence[str] | Vectors | Integers, b: Sequence[str] | Vectors | Integers) -> Vectors:
         """How alike each of `a` is to each of `b`, by the similarity that the model's folder names.
 
         It is the cosine, unless the folder says "dot" (the scalar product), "euclidean" or "manhattan" (the distance,
-        negative, so that more is more alike).
+        negative, so that more is more alike). Vectors of int8 or signs are always compared by cosine, which does not see
+        their scale.
 
         Args:
-            a: n texts or vectors.
+            a: n texts, or vectors as `encode` gives them, in any precision.
             b: m texts or vectors.
 
         Returns:
             float32 (n, m).
         """
-        return _similarities(self._similarity, self._vectors(a), self._vectors(b))
+        rounded = any(isinstance(side, np.ndarray) and side.dtype.kind != "f" for side in (a, b))
+        return _similarities(COSINE if rounded else self._similarity, self._vectors(a), self._vectors(b))
 
-    def _vectors(self, side: Sequence[str] | Vectors) -> Vectors:
-        if isinstance(side, np.ndarray) and side.dtype.kind == "f":
-            return np.atleast_2d(side).astype(np.float32)
+    def _vectors(self, side: Sequence[str] | Vectors | Integers) -> Vectors:
+        if isinstance(side, np.ndarray) and side.dtype.kind in "fiu":
+            vectors: NDArray[Any] = np.atleast_2d(side)
+            return vectors.astype(np.float32) if vectors.dtype.kind == "f" else as_floats(vectors, self.dimension)
         return self.encode(cast("Sequence[str]", side))
 
     def _tokenize(self, texts: Sequence[Text]) -> TokenizedTexts:

@@ -1,0 +1,59 @@
+"""What a model's vectors are worth with fewer dimensions, and with fewer bits a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.evaluation.quality import score
+from potstill.evaluation.subject import Subject
+from potstill.runtime.vectors import PRECISIONS, as_floats, cut, quantize
+from potstill.tasks.base import Task
+
+KEPT = [name for name in PRECISIONS if name != "ubinary"]  # which holds the same bits as binary
+
+
+def remembering(subject: Subject) -> Subject:
+    """The model, whose `encode` answers at once when it is asked for the same texts as last time."""
+    last: list[Any] = [None, None]
+
+    def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
+        if last[0] != list(texts):
+            last[:] = [list(texts), subject.encode(texts, title)]
+        found: NDArray[np.float32] = last[1]
+        return found
+
+    return replace(subject, encode=encode)
+
+
+def cheaper_vectors(subject: Subject, tasks: Sequence[Task], dimensions: Sequence[int]) -> list[dict[str, Any]]:
+    """The scores of a model's vectors as they are, cut, and rounded.
+
+    Args:
+        subject: it encodes each text once where it is `remembering`.
+        tasks: those that need vectors are scored.
+        dimensions: to be cut to, beside all of them.
+
+    Returns:
+        A row for each dimension and precision: {"dimensions", "precision", "bytes" of a vector, "scores": task → its primary score}.
+        None where no task needs vectors. Where eight signs do not fill a byte there is no row of signs.
+    """
+    of_vectors = [task for task in tasks if task.needs == "embedding"]
+    rows: list[dict[str, Any]] = []
+    for count in dict.fromkeys([subject.dimension, *sorted(dimensions, reverse=True)]) if of_vectors else ():
+        for precision in KEPT:
+            bits = count * PRECISIONS[precision]
+            if bits % 8:
+                continue
+
+            def encode(texts: Sequence[str], count: int = count, precision: str = precision) -> NDArray[np.float32]:
+                return as_floats(quantize(cut(subject.encode(texts), count, subject.unit), precision), count)
+
+            found = score(of_vectors, encode)
+            scores = {task.name: found[task.name][task.primary] for task in of_vectors}
+            rows.append({"dimensions": count, "precision": precision, "bytes": bits // 8, "scores": scores})
+    return rows
