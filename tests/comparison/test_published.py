@@ -54,7 +54,7 @@ def test_the_published_rows_of_distilface() -> None:
     assert rows["DistilBERT, first-last"][5:] == ["58.23", "66.0", "410", "–"]
     assert rows["DistilFACE, last four"][5:] == ["72.10", "–", "–", "265,489"]
     assert rows["DistilFACE, torch int8"] == ["–"] * 8 + ["138,116"]
-    assert rows["SimCSE-BERT-base"][5] == "76.59"
+    assert rows["SimCSE-BERT-base"][5] == "76.25"  # as it is printed, of seven sets
 
 
 def test_runs_stand_below_with_what_was_measured() -> None:

@@ -32,6 +32,11 @@ def test_equal_texts_are_no_negatives() -> None:
     z = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64).repeat(2, 1)
     assert InfoNCE()(z, None, _batch(2, [0, 0, 2, 0, 0, 2])).item() == pytest.approx(2.7482040347119132e-09, rel=1e-6)
     assert InfoNCE()(z, None, _two_views(3)).item() == pytest.approx(0.4620981224344504, rel=1e-6)
+    # As the formula is printed they are.
+    kept = make_loss("info_nce", {"duplicates": "keep"})
+    assert kept(z, None, _batch(2, [0, 0, 2, 0, 0, 2])).item() == pytest.approx(0.4620981224344504, rel=1e-6)
+    with pytest.raises(PotstillError, match="duplicates"):
+        make_loss("info_nce", {"duplicates": "maybe"})
 
 
 def test_against_loops_with_hard_negatives() -> None:

@@ -58,6 +58,7 @@ class PublishedRow(Strict):
     source: str = Field(min_length=1, description="where its figures stand: publication, table, page")
     teacher: bool = Field(False, description="whether the others' scores are set against it")
     scores: list[Number | None] = Field([], description="in the order of the preset's tasks, × 100; none at all, or one for each")
+    mean: Number | None = Field(None, description="the mean that it prints, where that is not the mean of these scores")
     figures: dict[FigureName, Number] = Field({}, description="what it says beside scores, in the columns' units")
 
 
@@ -151,7 +152,7 @@ def like_table(
     """
     mean = mean_of or preset.tasks
     published = [
-        (row.name, _cells(preset, dict(zip(preset.tasks, row.scores)), {name: value for name, value in row.figures.items()}, mean))
+        (row.name, _cells(preset, dict(zip(preset.tasks, row.scores)), {**row.figures}, mean, None if mean_of else row.mean))
         for row in preset.published
     ]
     groups = [LikeGroup(PUBLISHED, True, published)]
@@ -261,8 +262,14 @@ def _name(row: ModelRow) -> str:
     return f"{row.title}, {row.name}" if row.role == "teacher" and row.name != row.title else row.title
 
 
-def _cells(preset: Preset, scores: Mapping[str, float | None], figures: Mapping[str, float | None], mean: list[str]) -> list[str]:
+def _cells(
+    preset: Preset,
+    scores: Mapping[str, float | None],
+    figures: Mapping[str, float | None],
+    mean: list[str],
+    printed: float | None = None,
+) -> list[str]:
     cells = [shown_number(scores.get(task), fixed(2)) for task in preset.tasks]
     if len(preset.tasks) > 1:
-        cells.append(shown_number(mean_over(mean, scores), fixed(2)))
+        cells.append(shown_number(mean_over(mean, scores) if printed is None else printed, fixed(2)))
     return cells + [shown_number(figures.get(name), FIGURES[name].form) for name in preset.figures]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,12 +22,14 @@ class InfoNCE(Loss):
     negatives. With several processes the candidates are those of all processes.
 
     A candidate with the same words as the text or as its pair is not a negative and is left out:
-    with k copies in a batch the loss could not fall below ln k.
+    with k copies in a batch the loss could not fall below ln k. The formula as it is printed has no
+    such exception; `duplicates: keep` has it so.
 
     Args:
         temperature: τ > 0. Cosines lie within ±1, so that 0.05 scales them to ±20.
         hard_negative_weight: added to the logit of a text's own hard negative: the logarithm of
             how often that one is counted. 0 counts it as any other.
+        duplicates: "drop" leaves equal texts out of the denominator, "keep" counts them as negatives.
 
     Raises:
         ValueError: a temperature that is not above 0.
@@ -38,11 +41,11 @@ class InfoNCE(Loss):
     reads_pairs = True
     whole_batch = True
 
-    def __init__(self, temperature: float = 0.05, hard_negative_weight: float = 0.0) -> None:
+    def __init__(self, temperature: float = 0.05, hard_negative_weight: float = 0.0, duplicates: Literal["drop", "keep"] = "drop") -> None:
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature {temperature} must be above 0")
-        self.temperature, self.hard_negative_weight = temperature, hard_negative_weight
+        self.temperature, self.hard_negative_weight, self.duplicates = temperature, hard_negative_weight, duplicates
 
     def forward(self, student: Tensor, teacher: None, batch: Mapping[str, Tensor]) -> Tensor:
         """The loss of one batch.
@@ -67,6 +70,8 @@ class InfoNCE(Loss):
         targets = torch.arange(count, device=logits.device)
         if views > 2 and self.hard_negative_weight:
             logits = logits + self.hard_negative_weight * nn.functional.one_hot(targets + count, logits.shape[1])
+        if self.duplicates == "keep":
+            return nn.functional.cross_entropy(logits, targets)
         names = rows[count:]
         equal = (names == rows[:count, None]) | (names == rows[count : 2 * count, None])  # (n, (v-1)·n)
         equal = equal & (torch.arange(len(names), device=logits.device) != targets[:, None])
