@@ -152,7 +152,16 @@ def like_table(
     """
     mean = mean_of or preset.tasks
     published = [
-        (row.name, _cells(preset, dict(zip(preset.tasks, row.scores)), {**row.figures}, mean, None if mean_of else row.mean))
+        (
+            row.name,
+            _cells(
+                preset,
+                dict(zip(preset.tasks, row.scores)),
+                {name: value for name, value in row.figures.items()},
+                mean,
+                None if mean_of else row.mean,
+            ),
+        )
         for row in preset.published
     ]
     groups = [LikeGroup(PUBLISHED, True, published)]
