@@ -88,6 +88,7 @@ class Record(Strict):
     name: str
     role: Role
     model: str
+    documents: str | None = Field(None, description="of retrieval: the model that encoded the documents, where another than `model`")
     format: Literal["torch", "onnx"]
     scores: dict[str, dict[str, Any]] = {}
     cost: Cost | None = None

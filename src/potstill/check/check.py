@@ -14,7 +14,7 @@ from potstill.check.models import Models, check_use, choose_machine, load_models
 from potstill.check.outline import Outline, outline_rows
 from potstill.check.plan import RunPlan, StagePlan
 from potstill.check.shapes import Sides, both_sizes, read_sides
-from potstill.check.student import check_kind, check_reach, check_start
+from potstill.check.student import check_align, check_kind, check_reach, check_start
 from potstill.check.teacher import label_rows, warn_of_chance
 from potstill.check.terms import Known, check_dimensions, check_poolings, check_terms
 from potstill.check.vocabulary import check_coverage
@@ -172,11 +172,13 @@ def _check_stages(recipe: Recipe, read: _Read, attempt: Attempt, place: str) -> 
         if read.layers and (recipe.teacher is None or sides.teacher):
             terms = attempt(check_terms, recipe, stage, known, place)
             pooling, dense = sides.student_pooled
-            attempt(check_reach, recipe, stage, terms or (), depth, corpus.kind if corpus else "", "" if dense else pooling, place)
+            known_pooling = "" if dense or recipe.student.align else pooling
+            attempt(check_reach, recipe, stage, terms or (), depth, corpus.kind if corpus else "", known_pooling, place)
         else:
             terms = attempt(check_losses, stage, place)
         found.append(terms)
     attempt(check_dimensions, recipe, known.student.embedding, found, f"{place}: student.dimensions")
+    attempt(check_align, recipe, found, place)
     if all(terms == [] for terms in found):  # None where something else is wrong with them
         attempt(refuse, f"{place}: stages", "every term has weight 0: there is nothing to learn", "give one a weight")
     return found

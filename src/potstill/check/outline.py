@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from potstill.check.cache import CacheEstimate
 from potstill.check.cuts import cut_rows
 from potstill.check.plan import RunPlan
-from potstill.check.shapes import Sides, left_out_row
+from potstill.check.shapes import Sides, left_out_row, vector_width
 from potstill.check.vocabulary import saved_by
 from potstill.recipe.recipe import EMBED, Recipe, Stage
 from potstill.recipe.student import BiLSTMStudent, StaticStudent, Student, TransformerStudent
@@ -77,11 +77,25 @@ def _student_rows(recipe: Recipe, plan: RunPlan, found: Outline) -> Rows:
     rows = [("student", f"{student_row(student, plan.layers, layers_of(source))}, width {student.hidden or width}")]
     if recipe.teacher is None or student.model is not None:  # else it is the teacher's
         rows += _folder_rows(recipe, "source's folder", sides.source_folder)
+    if student.align is not None and plan.teacher is not None:
+        rows.append(("vectors", _aligned_row(sides, plan.teacher.model.dimension, student.hidden or width)))
     if left_out := left_out_row(recipe, sides.student_pooled, sides.source_pooled):
         rows.append(("left out", left_out))
     if plan.pieces:
         rows.append(("vocabulary", saved_by(plan.pieces, int(source.get("vocab_size") or 0), student.table_width or width)))
     return rows + cut_rows(student, source, plan.layers, found.vocabulary, found.importance)
+
+
+def _aligned_row(sides: Sides, dimension: int, width: int) -> str:
+    """How the student's vectors come into the teacher's space, of `dimension` numbers, out of hidden states of `width`."""
+    from potstill.models.sentence_format import read
+    from potstill.student.aligned import ends_at
+
+    said = f"{dimension} wide, the teacher's space: "
+    kept = sides.student_pooled[1] and sides.source_folder is not None
+    if kept and ends_at(read(sides.source_folder).dense, dimension):
+        return f"{said}the source's own dense layer stays in the student, and is trained on"
+    return f"{said}a dense layer of {vector_width(sides.student_pooled, width)} × {dimension} is trained with the student and stays in it"
 
 
 def _folder_rows(recipe: Recipe, title: str, folder: Path | None) -> Rows:

@@ -72,11 +72,12 @@ def both_sizes(recipe: Recipe, sides: Sides, corpus: Corpus | None) -> tuple[Siz
     heads = student.heads or student.keep_heads if isinstance(student, TransformerStudent) else None
     dense = student.dense if isinstance(student, BiLSTMStudent) else dense_of(source)
     inside = 0 if student.built else inside_of(source, heads)
-    ours = Sizes(vector_width(sides.student_pooled, width), width, logits(source), dense, inside)
     theirs = None
     if recipe.teacher:
         wide = width_of(teacher)
         theirs = Sizes(vector_width(sides.teacher_pooled, wide), wide, logits(teacher), dense_of(teacher), inside_of(teacher))
+    vectors = theirs.embedding if theirs and student.align else vector_width(sides.student_pooled, width)
+    ours = Sizes(vectors, width, logits(source), dense, inside)
     return ours, theirs, (heads or heads_of(source), heads_of(teacher))
 
 

@@ -94,6 +94,35 @@ def check_start(recipe: Recipe, sides: Sides, place: str) -> None:
         warn(f"{place}: student.model", problem, remedy)
 
 
+def check_align(recipe: Recipe, stages: Sequence[Sequence[TermSpec] | None], place: str) -> None:
+    """Check that a student that is to lie in its teacher's space has vectors, one teacher, and a term that pulls it there.
+
+    Args:
+        recipe: the recipe.
+        stages: terms of each stage; None where something else is wrong with them.
+        place: of the recipe.
+
+    Raises:
+        PotstillError: it has not.
+    """
+    if recipe.student.align is None:
+        return
+    where = f"{place}: student.align"
+    if recipe.task != EMBED:
+        raise PotstillError(where, f"is for vectors, and the task {recipe.task} gives none", "drop it, or set task: embed")
+    if recipe.teacher is None:
+        raise PotstillError(where, "needs a teacher, and the recipe has none", "name one, or drop it")
+    if recipe.teacher.others:
+        raise PotstillError(where, "several teachers share no space that a document could lie in", "name one as teacher.model, or drop it")
+    if any(terms is None for terms in stages):
+        return
+    trained = [term for stage, terms in zip(recipe.stages, stages) if stage.share != 0 for term in terms or ()]
+    pulls = [term for term in trained if term.loss.reads == "embedding" and term.loss.needs_teacher and term.loss.same_width]
+    if trained and not pulls:
+        problem = "no term compares the student's vector with the teacher's own, so that nothing pulls it there"
+        raise PotstillError(where, problem, "add {loss: embedding_cosine}, or drop it")
+
+
 def check_reach(recipe: Recipe, stage: Stage, terms: Sequence[TermSpec], layers: int, kind: str, pooling: str, place: str) -> None:
     """Raise PotstillErrors where terms read what the student does not have, or nothing of what the stage trains.
 

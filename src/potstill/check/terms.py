@@ -91,6 +91,10 @@ def _check_task(recipe: Recipe, term: TermSpec, where: str) -> None:
             attempt(refuse, where, f"{name} reads logits, and the task embed has none", "name a labelled task, or mlm")
         if name == "mlm" and recipe.labelled:
             attempt(refuse, where, f"mlm predicts masked words, and the task is {recipe.task}", "use hard_label, or set task: mlm")
+        thrown_away = term.project in ("linear", "shared") or (term.project == "mlp" and term.loss.needs_teacher)
+        if recipe.student.align and recipe.teacher is not None and reads == "embedding" and thrown_away:
+            problem = f"project: {term.project} is thrown away, and student.align puts the student's own vectors into the teacher's space"
+            attempt(refuse, where, problem, "drop project, or student.align")
         if term.project == "mlp" and reads == "embedding" and recipe.student.normalize:
             attempt(refuse, where, "project: mlp reads vectors before they are normalised", "set student.normalize to false")
 

@@ -165,6 +165,9 @@ def evaluate(
     data: Annotated[Path, typer.Option(help="Folder that holds senteval/, glue/ and retrieval/.")] = Path(),
     precision: Annotated[str, typer.Option(help="fp32 or int8 of an ONNX folder, torch-int8; auto: what ships.")] = "auto",
     pooling: Annotated[Optional[str], typer.Option(help="Of a torch model, instead of its own (potstill list poolings).")] = None,
+    documents: Annotated[
+        Optional[str], typer.Option(metavar="MODEL", help="Of retrieval: encodes the documents; the first MODEL then encodes the queries.")
+    ] = None,
     json: Annotated[Optional[Path], typer.Option(help="Write the record to this file.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
@@ -172,7 +175,8 @@ def evaluate(
     from potstill.evaluation.evaluate import evaluate as run
 
     _quiet()
-    record = run(model, [task.strip() for task in tasks.split(",") if task.strip()], data, threads, precision=precision, pooling=pooling)
+    names = [task.strip() for task in tasks.split(",") if task.strip()]
+    record = run(model, names, data, threads, precision=precision, pooling=pooling, documents=documents)
     if json is not None:
         from potstill.machine.files import write_text
 

@@ -152,7 +152,8 @@ def pairs(title: str, rows: list[tuple[str, str]]) -> None:
 
 def record(record: Record) -> None:
     """Print the scores and the costs of one model."""
-    rows = [
+    rows = [] if record.documents is None else [("queries by", record.model), ("documents by", record.documents)]
+    rows += [
         (task, "  ".join(f"{key} {value:.2f}" for key, value in scores.items() if isinstance(value, float)))
         for task, scores in record.scores.items()
     ]

@@ -7,11 +7,14 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from potstill.errors import PotstillError
 from potstill.evaluation.cost import measure_cost
-from potstill.evaluation.quality import score
+from potstill.evaluation.quality import score, score_asymmetric
 from potstill.evaluation.subject import Subject, open_subject
+from potstill.registry import EMBED
 from potstill.results import Cost, Record, machine, versions
 from potstill.tasks.base import COST, Task, load_tasks
+from potstill.tasks.retrieval import Retrieval
 
 
 def evaluate(
@@ -25,6 +28,7 @@ def evaluate(
     role: str | None = None,
     pooling: str | None = None,
     max_length: int | None = None,
+    documents: str | Path | None = None,
 ) -> Record:
     """Score a model on tasks and measure its cost where `cost` is among them.
 
@@ -39,17 +43,58 @@ def evaluate(
         name: what tables call it; default the folder's name.
         role: what it is in its run; default what its format tells.
         pooling, max_length: of a torch model, instead of what its folder says.
+        documents: of retrieval, another model that encodes the documents, as its folder says; `model` then encodes the
+            queries alone. Both must give vectors of one space. The cost is that of `model`.
 
     Raises:
         PotstillError: no such task or model, or data missing or malformed (PotstillErrors when
-            several tasks have something wrong).
+            several tasks have something wrong); with `documents` also another task than retrieval, or vectors of
+            different widths.
     """
     loaded = load_tasks(tasks, folder)
+    if documents is not None:
+        _require_retrieval(loaded)
     subject = open_subject(model, precision, threads, pooling=pooling, max_length=max_length)
     cost = None
     if COST in tasks:
         cost = partial(measure_cost, model, precision, threads, pooling=pooling, max_length=max_length)
-    return record_of(subject, loaded, cost, model=str(model), name=name, role=role)
+    if documents is None:
+        return record_of(subject, loaded, cost, model=str(model), name=name, role=role)
+    index = open_subject(documents, threads=threads)
+    _require_one_space(subject, str(model), index, str(documents))
+    scores = score_asymmetric(
+        [task for task in loaded if isinstance(task, Retrieval)],
+        lambda texts: subject.encode(texts, f"queries by {name or subject.name}"),
+        lambda texts: index.encode(texts, f"documents by {index.name}"),
+    )
+    record = record_of(subject, [], cost, model=str(model), name=name, role=role)
+    return record.model_copy(update={"documents": str(documents), "scores": scores})
+
+
+def _require_retrieval(tasks: Sequence[Task]) -> None:
+    """Check that there are queries and documents to encode apart.
+
+    Raises:
+        PotstillError: another task than retrieval is among them, or none is.
+    """
+    others = [task.name for task in tasks if not isinstance(task, Retrieval)]
+    if others or not tasks:
+        problem = f"only retrieval has queries and documents, and {', '.join(others)} is asked" if others else "no retrieval task is asked"
+        raise PotstillError("documents", problem, "name tasks retrieval/<name> alone, or leave documents out")
+
+
+def _require_one_space(subject: Subject, model: str, index: Subject, documents: str) -> None:
+    """Check that vectors of two models can be compared, as far as that can be seen.
+
+    Raises:
+        PotstillError: one of them gives none, or their widths differ.
+    """
+    for each, place in ((subject, model), (index, documents)):
+        if each.head != EMBED:
+            raise PotstillError(place, "has a head and gives no vectors", "name an encoder")
+    if subject.dimension != index.dimension:
+        problem = f"gives documents {index.dimension} numbers, and {model} gives queries {subject.dimension}"
+        raise PotstillError(documents, problem, "name the teacher of a student with align: teacher")
 
 
 def record_of(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from potstill.errors import PotstillError
 from potstill.tasks.base import Encode, Predictor, Task
+from potstill.tasks.retrieval import Retrieval
 
 
 def score(tasks: Sequence[Task], encode: Encode, predict: Predictor | None = None) -> dict[str, dict[str, Any]]:
@@ -28,12 +28,27 @@ def score(tasks: Sequence[Task], encode: Encode, predict: Predictor | None = Non
     for task in tasks:
         if task.needs == "logits" and predict is None:
             raise PotstillError(task.name, "the model has no head that gives labels", "fine-tune it on the task, or name a model that was")
-    of_vectors = [task for task in tasks if task.needs == "embedding"]
-    number = {text: row for row, text in enumerate(dict.fromkeys(text for task in of_vectors for text in task.texts()))}
-    vectors = encode(list(number)) if of_vectors else np.empty((0, 0), dtype=np.float32)  # (distinct, d)
-    looked_up = _looked_up(vectors, number)
+    looked_up = _encoded([text for task in tasks if task.needs == "embedding" for text in task.texts()], encode)
     return {task.name: task.evaluate(predict if task.needs == "logits" else looked_up) for task in tasks}
 
 
-def _looked_up(vectors: NDArray[np.floating], number: dict[str, int]) -> Callable[[Sequence[str]], NDArray[np.floating]]:
+def score_asymmetric(tasks: Sequence[Retrieval], encode_queries: Encode, encode_documents: Encode) -> dict[str, dict[str, Any]]:
+    """Name of each retrieval task → its measures, with queries encoded by one model and documents by another of the same space.
+
+    A PotstillError comes through where a vector is not finite.
+
+    Args:
+        tasks: which tasks.
+        encode_queries: n texts → (n, d) vectors in the same order; called once.
+        encode_documents: n texts → (n, d) vectors in the same order; called once.
+    """
+    queries = _encoded([text for task in tasks for text in task.queries], encode_queries)
+    documents = _encoded([text for task in tasks for text in task.documents], encode_documents)
+    return {task.name: task.evaluate(queries, documents) for task in tasks}
+
+
+def _encoded(texts: Sequence[str], encode: Encode) -> Encode:
+    """What looks up the vectors of any of `texts`, each distinct one encoded once, all in one call."""
+    number = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+    vectors = encode(list(number)) if number else np.empty((0, 0), dtype=np.float32)  # (distinct, d)
     return lambda texts: vectors[[number[text] for text in texts]]

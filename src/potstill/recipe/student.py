@@ -41,6 +41,11 @@ class AnyStudent(Part):
     vocabulary: Vocabulary | None = Field(None, description="default: the source's")
     pooling: str | None = None
     normalize: bool = True
+    align: Literal["teacher"] | None = Field(
+        None,
+        description="teacher: vectors in the teacher's space, by a dense layer from the student's width to the teacher's that stays in "
+        "the student; of the task embed",
+    )
     max_length: Count = 128
     dimensions: list[Count] = Field([], description="teach the first so many of a vector to serve alone (Matryoshka); e.g. [256, 128, 64]")
 

@@ -39,6 +39,7 @@ def first_student(recipe: Recipe, plan: RunPlan) -> EncoderModel:
         PotstillError: its source cannot be loaded or cut as the recipe says.
     """
     same = plan.student_folder == plan.teacher_folder
+    aligned = plan.teacher if recipe.student.align is not None else None
     return make_student(
         recipe,
         plan.corpus,
@@ -48,6 +49,7 @@ def first_student(recipe: Recipe, plan: RunPlan) -> EncoderModel:
         device=plan.device,
         precision=plan.precision,
         loaded=plan.teacher.model if plan.teacher is not None and same else None,
+        space=aligned.model.dimension if aligned is not None else 0,
     )
 
 

@@ -30,6 +30,7 @@ def make_student(
     device: torch.device,
     precision: torch.dtype,
     loaded: EncoderModel | None = None,
+    space: int = 0,
 ) -> EncoderModel:
     """The student as it is before training: the same for the same recipe and seed.
 
@@ -44,7 +45,9 @@ def make_student(
         device: that the source runs on, where something has to be computed of it.
         precision: what to autocast to there.
         loaded: the teacher, where it lies in `folder` and is loaded; it serves as the source where it is the same model.
+        space: width of the teacher's vectors, which a student that is aligned with it needs.
     """
+    from potstill.student.aligned import align
     from potstill.student.vocabulary import with_pieces, with_tokenizer
 
     wanted, seed = recipe.student, recipe.training.seed
@@ -54,12 +57,17 @@ def make_student(
         tokenizer = json.loads(source.hf_tokenizer.backend_tokenizer.to_str())
         source = with_tokenizer(source, with_pieces(tokenizer, pieces))
     if isinstance(wanted, BiLSTMStudent):
-        return _bilstm(wanted, source, corpus, seed)
-    if isinstance(wanted, StaticStudent):
+        student = _bilstm(wanted, source, corpus, seed)
+    elif isinstance(wanted, StaticStudent):
         keep = recipe.teacher is None or recipe.teacher.cache
-        return _static(wanted, source, corpus, _piece_vectors(source, folder, keep, device, precision))
-    taught = recipe.teacher.pooling if recipe.teacher and wanted.model is None else None
-    return _transformer(wanted, source, corpus, layers, wanted.pooling or taught, seed)
+        student = _static(wanted, source, corpus, _piece_vectors(source, folder, keep, device, precision))
+    else:
+        taught = recipe.teacher.pooling if recipe.teacher and wanted.model is None else None
+        student = _transformer(wanted, source, corpus, layers, wanted.pooling or taught, seed)
+    if wanted.align is not None:
+        assert space, "the caller knows the teacher"
+        align(student, space, seed)
+    return student
 
 
 def load_source(recipe: Recipe, corpus: Corpus, folder: Path, loaded: EncoderModel | None) -> EncoderModel:

@@ -73,15 +73,17 @@ class Retrieval(Task):
         """The distinct queries, then the distinct documents."""
         return self.queries + self.documents
 
-    def evaluate(self, encode: Encode) -> dict[str, Any]:
+    def evaluate(self, encode: Encode, encode_documents: Encode | None = None) -> dict[str, Any]:
         """MRR@10 and recall@1 ×100 over the distinct queries, and the numbers of queries and documents.
 
         A PotstillError comes through where a vector is not finite.
 
         Args:
             encode: n texts → (n, d) vectors in the same order.
+            encode_documents: the same, of documents alone; default: `encode` encodes them too.
         """
-        unit = unit_rows(encode(self.texts()), self.name).astype(np.float32)  # (queries + documents, d)
+        apart = encode_documents and np.concatenate([encode(self.queries), encode_documents(self.documents)])
+        unit = unit_rows(encode(self.texts()) if apart is None else apart, self.name).astype(np.float32)  # (queries + documents, d)
         ranks = self._ranks(unit[: len(self.queries)], unit[len(self.queries) :])
         return {
             self.primary: float(100 * np.mean(np.where(ranks <= CUT, 1 / ranks, 0))),

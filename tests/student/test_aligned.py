@@ -1,0 +1,221 @@
+"""Students in their teacher's space: the Dense layer starts harmless, is trained, saved, shipped, and the same to sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import potstill
+from potstill.models.encoder import EncoderModel
+from potstill.models.loading import load_encoder
+from potstill.models.sentence_format import Layout, Normalize, Truncate
+from potstill.results import read_run
+from potstill.student.aligned import align
+
+Call = Callable[..., tuple[int, str, str]]
+TEXTS = [f"{first} {second} and the {third}" for first in "abcd" for second in ("river", "village") for third in "efghij"]
+AWKWARD = ["the river", "word", " ".join(["village"] * 200), "rivers and OWLS!"]
+STUDENTS: dict[str, dict[str, Any]] = {
+    # layers of the narrow source; the whole of it is 16 wide, and the teacher 32
+    "layers": {"model": "narrow", "layers": [1], "max_length": 32},
+    # one vector a piece: a StaticEmbedding with the Dense layer behind it
+    "static": {"kind": "static", "model": "narrow", "width": 8, "max_length": 32},
+    # both directions of a BiLSTM
+    "bilstm": {"kind": "bilstm", "width": 4, "embedding": 8, "max_length": 32},
+}
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder_dir: Path) -> Path:
+    """A folder with texts, a teacher that is 32 wide, an encoder that is 16 wide, and a recipe of the one for the other."""
+    from transformers import BertConfig, BertModel
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    Path("texts.txt").write_text("\n".join(TEXTS) + "\n")
+    Path("teacher").symlink_to(tiny_encoder_dir)
+    teacher = load_encoder(tiny_encoder_dir)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32, "max_position_embeddings": 64}
+    torch.manual_seed(5)
+    network = BertModel(BertConfig(vocab_size=teacher.network.config.vocab_size, pad_token_id=0, **sizes))
+    EncoderModel(network, teacher.hf_tokenizer, max_length=32).save("narrow")
+    Path("r.yaml").write_text(yaml.safe_dump(recipe(STUDENTS["layers"])))
+    return tmp_path
+
+
+def recipe(student: dict[str, Any], **parts: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "name": "aligned",
+        "data": {"texts": ["texts.txt"]},
+        "teacher": {"model": "teacher", "max_length": 32},
+        "student": student | {"align": "teacher"},
+        "training": {"batch_size": 16, "learning_rate": 1e-2, "evaluations": 1, "precision": "fp32", "epochs": 3, "select": "last"},
+        "stages": [{"name": "embed", "terms": [{"loss": "embedding_cosine"}]}],
+        "evaluate": [],
+        "export": {"onnx": True, "int8": {"max_drop": 100, "min_speedup": 0, "min_cosine_mean": 0.9, "min_cosine": 0.5}},
+    }
+    return content | parts
+
+
+def cosines(some: np.ndarray, others: np.ndarray) -> np.ndarray:
+    return (some * others).sum(1) / np.linalg.norm(some, axis=1) / np.linalg.norm(others, axis=1)
+
+
+@pytest.mark.parametrize("kind", STUDENTS)
+def test_the_layer_is_trained_saved_and_shipped(kind: str, work: Path, call: Call) -> None:
+    import onnx
+    from sentence_transformers import SentenceTransformer
+
+    Path("r.yaml").write_text(yaml.safe_dump(recipe(STUDENTS[kind])))
+    status, _, error = call("train", "r.yaml")
+    assert status == 0, error
+    run, teacher = Path("runs/aligned"), load_encoder("teacher")
+    assert [record.role for record in read_run(run).records] == ["teacher", "undistilled", "student", "onnx", "int8"]
+    model = load_encoder(run / "student")
+    ours = model.encode(AWKWARD)
+    assert ours.shape == (len(AWKWARD), teacher.dimension)
+    np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
+    assert cosines(ours, teacher.encode(AWKWARD)).mean() > 0.7, "a random direction has a cosine of 0"
+
+    place = run / "student" / ("1_Dense" if kind == "static" else "2_Dense")
+    said = json.loads((place / "config.json").read_text())
+    assert (said["out_features"], said["bias"]) == (32, False) and said["activation_function"].endswith(".Identity")
+    theirs = SentenceTransformer(str(run / "student"), device="cpu")
+    assert [type(module).__name__ for module in theirs][-2:] == ["Dense", "Normalize"]
+    np.testing.assert_allclose(cosines(theirs.encode(AWKWARD), ours), 1, atol=1e-5)
+
+    fp32 = potstill.Encoder(run, precision="fp32")
+    assert fp32.dimension == 32
+    np.testing.assert_allclose(cosines(fp32.encode(AWKWARD), ours), 1, atol=1e-5)
+    assert cosines(potstill.Encoder(run, precision="int8").encode(AWKWARD), ours).min() > 0.95
+    matrix = (said["in_features"], 32)
+    stored = [
+        entry.data_type for entry in onnx.load(str(run / "onnx/model_quantized.onnx")).graph.initializer if tuple(entry.dims) == matrix
+    ]
+    assert stored == [onnx.TensorProto.INT8], "the layer's matrix is there, in int8"
+
+
+LINEAR, NARROW = nn.Linear(16, 32), nn.Linear(16, 8)
+STEPS: dict[str, tuple[Sequence[nn.Module], int, list[str], bool]] = {
+    # What the source has behind its pooling, the teacher's width, the student's steps, and whether angles stay as they are.
+    "nothing": ([Normalize()], 24, ["Linear", "Normalize"], True),
+    "not scaled at the end": ([], 24, ["Linear"], True),
+    "as wide as the teacher": ([Normalize()], 16, ["Linear", "Normalize"], True),
+    "wider than the teacher": ([Normalize()], 4, ["Linear", "Normalize"], False),
+    # The library cuts what the last module gives, which would leave the teacher's space.
+    "cut": ([Normalize(), Truncate(4)], 24, ["Linear", "Normalize"], False),
+    "a layer of its own": ([NARROW, nn.Identity(), Normalize()], 24, ["Linear", "Linear", "Normalize"], True),
+    # Aligned before: trained on, and no second one behind it.
+    "aligned already": ([LINEAR, nn.Identity(), Normalize()], 32, ["Linear", "Normalize"], True),
+    # Behind an activation not every vector can be had.
+    "a layer with an activation": ([LINEAR, nn.ReLU(), Normalize()], 32, ["Linear", "ReLU", "Linear", "Normalize"], True),
+}
+
+
+@pytest.mark.parametrize("case", STEPS)
+def test_the_steps_behind_the_pooling(case: str, work: Path) -> None:
+    steps, width, expected, same = STEPS[case]
+    narrow = load_encoder("narrow")
+    student = EncoderModel(narrow.network, narrow.hf_tokenizer, layout=Layout(pooling="mean", dense=steps), max_length=32)
+    before, state = student.encode(AWKWARD), torch.random.get_rng_state()
+    align(student, width, seed=13)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    after = student.encode(AWKWARD)
+    assert [type(step).__name__ for step in student.dense] == expected and after.shape[1] == student.dimension == width
+    if same:
+        for number in range(len(AWKWARD)):
+            np.testing.assert_allclose(cosines(after, after[[number]]), cosines(before, before[[number]]), atol=1e-5)
+    if case == "as wide as the teacher":
+        np.testing.assert_allclose(after, before, atol=1e-6)
+
+
+def sets(**values: Any) -> list[str]:
+    return [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={json.dumps(value)}")]
+
+
+COSINE, PROJECTED = {"loss": "embedding_cosine"}, {"loss": "embedding_mse", "project": "linear"}
+PULLS = "student.align: no term compares the student's vector with the teacher's own, so that nothing pulls it there; add"
+BAD: dict[str, tuple[list[str], str]] = {
+    "another word": (sets(student__align="yes"), "student.align: 'yes' is not among 'teacher'; choose one of these"),
+    "a labelled task": (
+        sets(task="classification/about", stages__0__terms=[{"loss": "soft_target"}]),
+        "student.align: is for vectors, and the task classification/about gives none; drop it, or set task: embed",
+    ),
+    "a language model": (
+        sets(task="mlm", export__onnx=False, stages__0__terms=[{"loss": "mlm"}]),
+        "student.align: is for vectors, and the task mlm gives none; drop it, or set task: embed",
+    ),
+    "no teacher": (
+        sets(teacher=None, stages__0__terms=[{"loss": "info_nce"}]),
+        "student.align: needs a teacher, and the recipe has none; name one, or drop it",
+    ),
+    "several teachers": (
+        sets(teacher={"models": ["teacher", "again"]}),
+        "student.align: several teachers share no space that a document could lie in; name one as teacher.model, or drop it",
+    ),
+    "a projection beside it": (
+        sets(stages__0__terms=[COSINE, PROJECTED]),
+        "terms.1: project: linear is thrown away, and student.align puts the student's own vectors into the teacher's space; drop project",
+    ),
+    "a head towards the teacher": (
+        sets(stages__0__terms=[COSINE, COSINE | {"project": "mlp"}], student__normalize=False),
+        "terms.1: project: mlp is thrown away, and student.align puts",
+    ),
+    "similarities alone": (sets(stages__0__terms=[{"loss": "similarity_mse"}]), PULLS),
+    "a term of weight 0": (sets(stages__0__terms=[{"loss": "similarity_mse"}, COSINE | {"weight": 0}]), PULLS),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_makes_no_sense_is_refused_in_one_line(case: str, work: Path, call: Call, labelled_dir: Path, tiny_encoder_dir: Path) -> None:
+    (work / "classification").symlink_to(labelled_dir / "classification")
+    (work / "again").symlink_to(tiny_encoder_dir)
+    overrides, problem = BAD[case]
+    status, out, error = call("check", "r.yaml", *overrides)
+    assert (status, out) == (2, "")
+    lines = [line for line in error.splitlines() if "align" in line]
+    assert len(lines) == 1 and problem in lines[0], error
+
+
+GOOD: dict[str, tuple[list[str], str]] = {
+    # what `check` says of the vectors
+    "layers": ([], "32 wide, the teacher's space: a dense layer of 16 × 32 is trained with the student and stays in it"),
+    "static": (sets(student=STUDENTS["static"] | {"align": "teacher"}), "a dense layer of 8 × 32 is trained with the student"),
+    "built small": (
+        sets(student={"layers": 1, "width": 12, "heads": 2, "ffn": 8, "align": "teacher", "max_length": 32}),
+        "a dense layer of 12 × 32 is trained with the student",
+    ),
+    "two layers one after the other": (sets(student__pooling="concat_last_two", student__layers=[1, 2]), "a dense layer of 32 × 32"),
+    # a head that no term holds against the teacher does not leave its space
+    "contrast with a head": (
+        sets(stages__0__terms=[COSINE, {"loss": "info_nce", "project": "mlp"}], student__normalize=False),
+        "a dense layer of 16 × 32",
+    ),
+    "no such key": (sets(student__align=None, stages__0__terms=[PROJECTED]), ""),
+}
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_check_tells_where_the_vectors_lie(case: str, work: Path, call: Call) -> None:
+    overrides, said = GOOD[case]
+    status, out, error = call("check", "r.yaml", *overrides)
+    assert (status, error) == (0, "")
+    told = " ".join(out.split())
+    assert said in told and ("teacher's space" in told) == bool(said)
+
+
+def test_a_student_that_goes_on_keeps_its_layer(work: Path, call: Call) -> None:
+    narrow = load_encoder("narrow")
+    align(narrow, 32, seed=1)
+    narrow.save("before")
+    status, out, _ = call("check", "r.yaml", *sets(student__model="before"))
+    assert status == 0 and "32 wide, the teacher's space: the source's own dense layer stays in the student" in " ".join(out.split())
