@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from potstill.errors import PotstillError, PotstillErrors
 from potstill.evaluation.evaluate import evaluate
+from potstill.models.loading import load_encoder
+from potstill.models.sentence_format import Normalize
+from potstill.results import Record
 
 
 def test_record(tiny_encoder_dir: Path, tiny_retrieval: Path) -> None:
@@ -43,11 +48,11 @@ def test_record_of_a_model_with_a_head(tiny_head_dirs: dict[str, Path], tiny_hea
     place.mkdir(parents=True)
     rows = [("the river", "no"), ("a village", "yes"), ("9", "maybe"), ("rivers", "no")]
     (place / "test.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows))
-    torch = evaluate(tiny_head_dirs["classification"], ["classification/tiny"], tmp_path, max_length=32)
+    own_torch = evaluate(tiny_head_dirs["classification"], ["classification/tiny"], tmp_path, max_length=32)
     onnx = evaluate(tiny_head_exports["classification"], ["classification/tiny"], tmp_path)
-    own, other = torch.scores["classification/tiny"], onnx.scores["classification/tiny"]
+    own, other = own_torch.scores["classification/tiny"], onnx.scores["classification/tiny"]
     error, same = (each.pop("calibration")["ece"] for each in (own, other))
-    assert own == other and error == pytest.approx(same, abs=1e-3) and list(torch.scores) == ["classification/tiny"]
+    assert own == other and error == pytest.approx(same, abs=1e-3) and list(own_torch.scores) == ["classification/tiny"]
 
 
 def test_a_task_for_a_head_and_a_model_without_one(tiny_encoder_dir: Path, tmp_path: Path) -> None:
@@ -56,3 +61,76 @@ def test_a_task_for_a_head_and_a_model_without_one(tiny_encoder_dir: Path, tmp_p
     (place / "test.csv").write_text("text,label\na,no\nb,yes\n")
     with pytest.raises(PotstillError, match="has no head"):
         evaluate(tiny_encoder_dir, ["classification/tiny"], tmp_path)
+
+
+@pytest.fixture
+def turned(tiny_encoder_dir: Path, tmp_path: Path) -> Path:
+    """The tiny encoder with every vector turned round: as good alone, and in another space of the same width."""
+    model = load_encoder(tiny_encoder_dir)
+    layer = torch.nn.Linear(32, 32, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(-torch.eye(32))
+    model.dense = torch.nn.Sequential(layer, Normalize())
+    model.save(tmp_path / "turned")
+    return tmp_path / "turned"
+
+
+def test_queries_by_one_model_and_documents_by_another(
+    tiny_encoder_dir: Path,
+    tiny_run_dir: Path,
+    turned: Path,
+    tiny_retrieval: Path,
+    call: Callable[..., tuple[int, str, str]],
+    tmp_path: Path,
+) -> None:
+    def found(queries: Path, documents: Path | None) -> float:
+        return float(evaluate(queries, ["retrieval/tiny"], tiny_retrieval, documents=documents).scores["retrieval/tiny"]["recall@1"])
+
+    assert found(turned, None) == found(turned, turned) == found(tiny_encoder_dir, tiny_encoder_dir) == 100
+    assert found(turned, tiny_encoder_dir) < 100 and found(tiny_encoder_dir, turned) < 100, "the spaces differ"
+    assert found(tiny_run_dir, tiny_encoder_dir) == 100, "the int8 file of the same model"
+
+    arguments = ("evaluate", tiny_run_dir, "--documents", tiny_encoder_dir, "--data", tiny_retrieval, "--json", tmp_path / "record.json")
+    status, out, error = call(*arguments, "--tasks", "retrieval/tiny")
+    assert (status, error) == (0, "")
+    told = "".join(out.split())
+    assert f"queriesby{tiny_run_dir}documentsby{tiny_encoder_dir}retrieval/tiny" in told
+    record = Record.model_validate_json((tmp_path / "record.json").read_text())
+    assert (record.model, record.documents, record.role) == (str(tiny_run_dir), str(tiny_encoder_dir), "int8")
+    assert evaluate(tiny_encoder_dir, ["retrieval/tiny"], tiny_retrieval).documents is None
+
+
+def test_the_cost_is_that_of_the_queries_model(tiny_onnx_dir: Path, tiny_encoder_dir: Path, tiny_retrieval: Path) -> None:
+    record = evaluate(tiny_onnx_dir, ["retrieval/tiny", "cost"], tiny_retrieval, threads=1, documents=tiny_encoder_dir)
+    assert record.cost is not None and record.files == {"model_quantized.onnx": record.cost.bytes}
+
+
+def test_documents_that_make_no_sense(
+    tiny_encoder_dir: Path, tiny_head_dirs: dict[str, Path], tiny_retrieval: Path, tmp_path: Path
+) -> None:
+    model = load_encoder(tiny_encoder_dir)
+    model.dense = torch.nn.Sequential(torch.nn.Linear(32, 8))
+    narrow, head = tmp_path / "narrow", tiny_head_dirs["classification"]
+    model.save(narrow)
+    sts = tiny_retrieval / "regression" / "tiny"
+    sts.mkdir(parents=True)
+    (sts / "test.csv").write_text("text,label\na,1\nb,2\n")
+    one, both = ["retrieval/tiny"], ["retrieval/tiny", "regression/tiny"]
+    of_widths = "gives documents 32 numbers, and {} gives queries 8; name the teacher of a student with align: teacher"
+    cases = {
+        # what is asked of which two models → the one line
+        (narrow, tiny_encoder_dir, *one): f"{tiny_encoder_dir}: {of_widths.format(narrow)}",
+        (head, tiny_encoder_dir, *one): f"{head}: has a head and gives no vectors; name an encoder",
+        (tiny_encoder_dir, head, *one): f"{head}: has a head and gives no vectors; name an encoder",
+        (
+            tiny_encoder_dir,
+            tiny_encoder_dir,
+            *both,
+        ): "documents: only retrieval has queries and documents, and regression/tiny is asked; name",
+        (tiny_encoder_dir, tiny_encoder_dir, "cost"): "documents: no retrieval task is asked; name tasks retrieval/<name>",
+        (tiny_encoder_dir, tmp_path / "nowhere", *one): f"{tmp_path / 'nowhere'}: no such folder",
+    }
+    for (queries, documents, *tasks), line in cases.items():
+        with pytest.raises(PotstillError) as caught:
+            evaluate(queries, [str(task) for task in tasks], tiny_retrieval, documents=documents)
+        assert str(caught.value).startswith(line) and "\n" not in str(caught.value)

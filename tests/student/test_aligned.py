@@ -14,10 +14,18 @@ import yaml
 from torch import nn
 
 import potstill
+from potstill.check.check import check_recipe
+from potstill.deploy.gate import Limits
+from potstill.deploy.onnx import export_onnx
+from potstill.deploy.quantize import quantize_int8
 from potstill.models.encoder import EncoderModel
 from potstill.models.loading import load_encoder
 from potstill.models.sentence_format import Layout, Normalize, Truncate
+from potstill.recipe.file import parse_recipe
+from potstill.recipe.recipe import Int8
 from potstill.results import read_run
+from potstill.run.train import first_student
+from potstill.runtime.folder import QUANTIZED
 from potstill.student.aligned import align
 
 Call = Callable[..., tuple[int, str, str]]
@@ -70,38 +78,49 @@ def cosines(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     return (some * others).sum(1) / np.linalg.norm(some, axis=1) / np.linalg.norm(others, axis=1)
 
 
-@pytest.mark.parametrize("kind", STUDENTS)
-def test_the_layer_is_trained_saved_and_shipped(kind: str, work: Path, call: Call) -> None:
+def same_everywhere(student: Path, exported: Path) -> None:
+    """Check that the saved folder, the graph and the int8 file hold the layer and give the student's vectors, here and elsewhere."""
     import onnx
     from sentence_transformers import SentenceTransformer
 
-    Path("r.yaml").write_text(yaml.safe_dump(recipe(STUDENTS[kind])))
-    status, _, error = call("train", "r.yaml")
-    assert status == 0, error
-    run, teacher = Path("runs/aligned"), load_encoder("teacher")
-    assert [record.role for record in read_run(run).records] == ["teacher", "undistilled", "student", "onnx", "int8"]
-    model = load_encoder(run / "student")
+    model = load_encoder(student)
     ours = model.encode(AWKWARD)
-    assert ours.shape == (len(AWKWARD), teacher.dimension)
+    assert ours.shape == (len(AWKWARD), 32)
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
-    assert cosines(ours, teacher.encode(AWKWARD)).mean() > 0.7, "a random direction has a cosine of 0"
-
-    place = run / "student" / ("1_Dense" if kind == "static" else "2_Dense")
-    said = json.loads((place / "config.json").read_text())
+    said = json.loads((student / ("2_Dense" if model.depth else "1_Dense") / "config.json").read_text())
     assert (said["out_features"], said["bias"]) == (32, False) and said["activation_function"].endswith(".Identity")
-    theirs = SentenceTransformer(str(run / "student"), device="cpu")
+    theirs = SentenceTransformer(str(student), device="cpu")
     assert [type(module).__name__ for module in theirs][-2:] == ["Dense", "Normalize"]
     np.testing.assert_allclose(cosines(theirs.encode(AWKWARD), ours), 1, atol=1e-5)
 
-    fp32 = potstill.Encoder(run, precision="fp32")
+    fp32 = potstill.Encoder(exported, precision="fp32")
     assert fp32.dimension == 32
     np.testing.assert_allclose(cosines(fp32.encode(AWKWARD), ours), 1, atol=1e-5)
-    assert cosines(potstill.Encoder(run, precision="int8").encode(AWKWARD), ours).min() > 0.95
-    matrix = (said["in_features"], 32)
-    stored = [
-        entry.data_type for entry in onnx.load(str(run / "onnx/model_quantized.onnx")).graph.initializer if tuple(entry.dims) == matrix
-    ]
+    assert cosines(potstill.Encoder(exported, precision="int8").encode(AWKWARD), ours).min() > 0.95
+    constants = onnx.load(str(exported / QUANTIZED)).graph.initializer
+    stored = [entry.data_type for entry in constants if tuple(entry.dims) == (said["in_features"], 32)]
     assert stored == [onnx.TensorProto.INT8], "the layer's matrix is there, in int8"
+
+
+def test_the_layer_is_trained_saved_and_shipped(work: Path, call: Call) -> None:
+    status, _, error = call("train", "r.yaml")
+    assert status == 0, error
+    run = Path("runs/aligned")
+    assert [record.role for record in read_run(run).records] == ["teacher", "undistilled", "student", "onnx", "int8"]
+    same_everywhere(run / "student", run / "onnx")
+    found = cosines(load_encoder(run / "student").encode(TEXTS), load_encoder("teacher").encode(TEXTS))
+    assert found.mean() > 0.8, "a random direction has a cosine of 0"
+
+
+@pytest.mark.parametrize("kind", [kind for kind in STUDENTS if kind != "layers"])
+def test_students_of_another_kind_have_the_layer_too(kind: str, work: Path) -> None:
+    content = parse_recipe(recipe(STUDENTS[kind]))
+    student = first_student(content, check_recipe(content))
+    student.save("student")
+    export_onnx(student, "onnx", TEXTS)
+    limits = Limits(**Int8(min_cosine_mean=0.9, min_cosine=0.5, min_speedup=0).limits)
+    quantize_int8(Path("onnx"), texts=TEXTS, threads=1, limits=limits)
+    same_everywhere(Path("student"), Path("onnx"))
 
 
 LINEAR, NARROW = nn.Linear(16, 32), nn.Linear(16, 8)

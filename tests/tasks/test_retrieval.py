@@ -109,3 +109,11 @@ def test_missing_file_names_what_is_there(tmp_path: Path) -> None:
 def test_a_name_may_not_leave_its_folder(tmp_path: Path) -> None:
     with pytest.raises(PotstillError, match="does not name a file"):
         load_task("retrieval/../secret", tmp_path)
+
+
+def test_documents_of_an_encoder_of_their_own(tmp_path: Path) -> None:
+    task = load_task("retrieval/tiny", write_rows(tmp_path, [{"query": "a", "document": "b"}, {"query": "b", "document": "c"}]))
+    queries = {"a": [1.0, 0.0], "b": [0.0, 1.0]}
+    documents = {"b": [0.9, 0.1], "c": [0.1, 0.9]}  # the text "b" is a query and a document
+    assert task.evaluate(from_table(queries), from_table(documents))["recall@1"] == 100
+    assert task.evaluate(from_table(queries), from_table({"b": documents["c"], "c": documents["b"]}))["recall@1"] == 0

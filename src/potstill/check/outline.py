@@ -92,8 +92,8 @@ def _aligned_row(sides: Sides, dimension: int, width: int) -> str:
     from potstill.student.aligned import ends_at
 
     said = f"{dimension} wide, the teacher's space: "
-    kept = sides.student_pooled[1] and sides.source_folder is not None
-    if kept and ends_at(read(sides.source_folder).dense, dimension):
+    kept = sides.source_folder if sides.student_pooled[1] else None
+    if kept is not None and ends_at(read(kept).dense, dimension):
         return f"{said}the source's own dense layer stays in the student, and is trained on"
     return f"{said}a dense layer of {vector_width(sides.student_pooled, width)} × {dimension} is trained with the student and stays in it"
 
