@@ -122,11 +122,7 @@ def test_documents_that_make_no_sense(
         (narrow, tiny_encoder_dir, *one): f"{tiny_encoder_dir}: {of_widths.format(narrow)}",
         (head, tiny_encoder_dir, *one): f"{head}: has a head and gives no vectors; name an encoder",
         (tiny_encoder_dir, head, *one): f"{head}: has a head and gives no vectors; name an encoder",
-        (
-            tiny_encoder_dir,
-            tiny_encoder_dir,
-            *both,
-        ): "documents: only retrieval has queries and documents, and regression/tiny is asked; name",
+        (tiny_encoder_dir, tiny_encoder_dir, *both): "documents: only retrieval has queries and documents, and regression/tiny is asked",
         (tiny_encoder_dir, tiny_encoder_dir, "cost"): "documents: no retrieval task is asked; name tasks retrieval/<name>",
         (tiny_encoder_dir, tmp_path / "nowhere", *one): f"{tmp_path / 'nowhere'}: no such folder",
     }

@@ -14,6 +14,7 @@ import yaml
 from torch import nn
 
 import potstill
+import potstill.deploy.int8 as int8
 from potstill.check.check import check_recipe
 from potstill.deploy.gate import Limits
 from potstill.deploy.onnx import export_onnx
@@ -88,7 +89,7 @@ def same_everywhere(student: Path, exported: Path) -> None:
     assert ours.shape == (len(AWKWARD), 32)
     np.testing.assert_allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
     said = json.loads((student / ("2_Dense" if model.depth else "1_Dense") / "config.json").read_text())
-    assert (said["out_features"], said["bias"]) == (32, False) and said["activation_function"].endswith(".Identity")
+    assert (said["out_features"], said["bias"]) == (32, True) and said["activation_function"].endswith(".Identity")
     theirs = SentenceTransformer(str(student), device="cpu")
     assert [type(module).__name__ for module in theirs][-2:] == ["Dense", "Normalize"]
     np.testing.assert_allclose(cosines(theirs.encode(AWKWARD), ours), 1, atol=1e-5)
@@ -97,12 +98,18 @@ def same_everywhere(student: Path, exported: Path) -> None:
     assert fp32.dimension == 32
     np.testing.assert_allclose(cosines(fp32.encode(AWKWARD), ours), 1, atol=1e-5)
     assert cosines(potstill.Encoder(exported, precision="int8").encode(AWKWARD), ours).min() > 0.95
-    constants = onnx.load(str(exported / QUANTIZED)).graph.initializer
-    stored = [entry.data_type for entry in constants if tuple(entry.dims) == (said["in_features"], 32)]
-    assert stored == [onnx.TensorProto.INT8], "the layer's matrix is there, in int8"
+    stored = [entry for entry in onnx.load(str(exported / QUANTIZED)).graph.initializer if tuple(entry.dims) == (32, said["in_features"])]
+    kinds = [entry.data_type for entry in stored if entry.name.startswith("model.dense")]
+    assert kinds == [onnx.TensorProto.INT8], "the layer's matrix is there, in int8 alone"
 
 
-def test_the_layer_is_trained_saved_and_shipped(work: Path, call: Call) -> None:
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matrices of any size become int8."""
+    monkeypatch.setattr(int8, "TABLE", 1)
+
+
+def test_the_layer_is_trained_saved_and_shipped(work: Path, call: Call, small: None) -> None:
     status, _, error = call("train", "r.yaml")
     assert status == 0, error
     run = Path("runs/aligned")
@@ -113,7 +120,7 @@ def test_the_layer_is_trained_saved_and_shipped(work: Path, call: Call) -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in STUDENTS if kind != "layers"])
-def test_students_of_another_kind_have_the_layer_too(kind: str, work: Path) -> None:
+def test_students_of_another_kind_have_the_layer_too(kind: str, work: Path, small: None) -> None:
     content = parse_recipe(recipe(STUDENTS[kind]))
     student = first_student(content, check_recipe(content))
     student.save("student")

@@ -5,7 +5,8 @@ rounded, and its weights come out of a DequantizeLinear. onnxruntime turns the g
 product when it loads the file; other runtimes know the form too. onnxruntime's own tool would
 calibrate again for every setting, cannot smooth, and gives a whole embedding table one scale.
 
-The standard LSTM operator has no int8 form: its weights are stored as int8 and computed with as fp32.
+The standard LSTM operator has no int8 form: its weights are stored as int8 and computed with as fp32. So are those of
+dense layers behind a pooling, which are run once a text and not once a token.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from potstill.deploy.calibration import Calibration, array, initializers, round_weights, shared_inputs
+from potstill.runtime.folder import OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
@@ -42,7 +44,7 @@ def write_int8(
 
     model = onnx.load(str(source))
     _round_matmuls(model, calibration, weight_levels, spared)
-    _round_recurrent(model)
+    _round_stored(model)
     if embedding:
         _round_tables(model)
     _drop_unread(model)
@@ -81,17 +83,18 @@ def _round_matmuls(model: ModelProto, calibration: Calibration, levels: int, spa
     _replace_nodes(model, lambda node: [*before.get(node.name, []), node])
 
 
-def _round_recurrent(model: ModelProto) -> None:
-    """Weights of LSTMs, and beside an LSTM those of the head's dense layers (Gemm) → int8 × a scale for each row.
+def _round_stored(model: ModelProto) -> None:
+    """Weights of LSTMs, and of dense layers (Gemm) beside an LSTM or behind a pooling → int8 × a scale for each row.
 
-    They are written as Cast and Mul, which onnxruntime computes once when it loads the file. A DequantizeLinear of a
-    constant is computed in every call, and then one text takes twice the time.
+    What they read stays in fp32. They are written as Cast and Mul, which onnxruntime computes once when it loads the
+    file. A DequantizeLinear of a constant is computed in every call, and then one text takes twice the time.
     """
     import onnx
     from onnx import helper
 
-    if not any(node.op_type == "LSTM" for node in model.graph.node):
-        return  # a transformer's one dense layer above its stack is a small part of its file
+    of_vectors = any(output.name == OUTPUT for output in model.graph.output)
+    if not of_vectors and not any(node.op_type == "LSTM" for node in model.graph.node):
+        return  # a head's one dense layer above a transformer's stack is a small part of its file
     weights = initializers(model)
 
     def rounded(node: NodeProto) -> list[NodeProto]:

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def align(student: EncoderModel, width: int, seed: int) -> None:
     """Put a Dense layer behind a student's pooling, from its vectors' width to the teacher's, in place.
 
-    The layer is a matrix (width, d) without a bias: W·x. It is part of the student, behind the dense layers that the
+    It gives W·x + b without an activation, W (width, d). It is part of the student, behind the dense layers that the
     student has from its source. Where the last of them gives that width already, it stays the last one.
-    The matrix is drawn orthogonal, and is the identity between equal widths: where `width` is at least d, lengths and
+    W is drawn orthogonal, and is the identity between equal widths; b is 0. So where `width` is at least d, lengths and
     angles of the student's vectors are at first what they were.
 
     Args:
@@ -35,9 +35,9 @@ def align(student: EncoderModel, width: int, seed: int) -> None:
     if not ends_at(steps, width):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            layer = nn.Linear(student.dimension, width, bias=False)
-            with torch.no_grad():
-                (nn.init.eye_ if layer.in_features == width else nn.init.orthogonal_)(layer.weight)
+            layer = nn.Linear(student.dimension, width)
+            (nn.init.eye_ if layer.in_features == width else nn.init.orthogonal_)(layer.weight)
+            nn.init.zeros_(layer.bias)
         student.dense.append(layer)
     if normalize:
         student.dense.append(Normalize())
