@@ -57,7 +57,9 @@ def test_a_student_is_told_without_scores(tmp_path):
     write_card(tmp_path, name="pocket", teacher="sentence-transformers/all-mpnet-base-v2")
     text = (tmp_path / "README.md").read_text()
     assert "SentenceTransformer" in text and "potstill import Encoder" not in text and "## Scores" not in text
-    assert "distilled from sentence-transformers/all-mpnet-base-v2" in text
+    assert "distilled from sentence-transformers/all-mpnet-base-v2" in text and "lie in the space" not in text
+    write_card(tmp_path, name="pocket", teacher="/home/someone/big", aligned=True)
+    assert "Its vectors lie in the space of big: it searches documents that big has encoded." in (tmp_path / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from potstill.deploy.quantize import quantize_int8
 from potstill.models.encoder import EncoderModel
 from potstill.models.loading import load_encoder
 from potstill.models.sentence_format import Layout, Normalize, Truncate
-from potstill.recipe.file import parse_recipe
+from potstill.recipe.file import parse_recipe, read_recipe
 from potstill.recipe.recipe import Int8
 from potstill.results import read_run
 from potstill.run.train import first_student
@@ -115,6 +116,7 @@ def test_the_layer_is_trained_saved_and_shipped(work: Path, call: Call, small: N
     run = Path("runs/aligned")
     assert [record.role for record in read_run(run).records] == ["teacher", "undistilled", "student", "onnx", "int8"]
     same_everywhere(run / "student", run / "onnx")
+    assert all("lie in the space of teacher" in (run / part / "README.md").read_text() for part in ("student", "onnx"))
     found = cosines(load_encoder(run / "student").encode(TEXTS), load_encoder("teacher").encode(TEXTS))
     assert found.mean() > 0.8, "a random direction has a cosine of 0"
 
@@ -245,3 +247,13 @@ def test_a_student_that_goes_on_keeps_its_layer(work: Path, call: Call) -> None:
     narrow.save("before")
     status, out, _ = call("check", "r.yaml", *sets(student__model="before"))
     assert status == 0 and "32 wide, the teacher's space: the source's own dense layer stays in the student" in " ".join(out.split())
+
+
+def test_a_teacher_whose_vectors_are_cut(work: Path, call: Call) -> None:
+    shutil.copytree(Path("teacher").resolve(), "cut")
+    Path("cut/config_sentence_transformers.json").write_text(json.dumps({"truncate_dim": 12}))
+    content = sets(teacher__model="cut")
+    status, out, _ = call("check", "r.yaml", *content)
+    assert status == 0 and "12 wide, the teacher's space: a dense layer of 16 × 12" in " ".join(out.split())
+    found = read_recipe("r.yaml", content[1::2])
+    assert first_student(found, check_recipe(found)).dimension == load_encoder("cut").dimension == 12

@@ -36,6 +36,7 @@ def write_card(
     normalize: bool = True,
     kind: str = EMBED,
     tuned: bool = False,
+    aligned: bool = False,
 ) -> None:
     """Write the model card, README.md, into the folder of a student (torch) or of an export (ONNX).
 
@@ -51,6 +52,7 @@ def write_card(
         normalize: whether embeddings have unit length.
         kind: "embed", "mlm", or what the head does.
         tuned: whether the int8 file's weights were trained on under the rounding.
+        aligned: whether the vectors lie in the teacher's space.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -80,6 +82,7 @@ def write_card(
         dtype="q8" if quantized else "fp32",
         file="sentences.conll" if kind == TAGGING else "texts.csv",
         tuned=tuned and exported,
+        aligned=aligned,
         rows=_rows(records),
         threads=threads.pop() if len(threads) == 1 else None,
     )

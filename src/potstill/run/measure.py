@@ -135,6 +135,7 @@ def _write_cards(
                 normalize=recipe.student.normalize,
                 kind=plan.corpus.kind,
                 tuned=tuned,
+                aligned=recipe.student.align is not None,
             )
 
 
