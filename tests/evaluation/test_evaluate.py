@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,9 +113,9 @@ def test_documents_that_make_no_sense(
     model.dense = torch.nn.Sequential(torch.nn.Linear(32, 8))
     narrow, head = tmp_path / "narrow", tiny_head_dirs["classification"]
     model.save(narrow)
-    sts = tiny_retrieval / "regression" / "tiny"
-    sts.mkdir(parents=True)
-    (sts / "test.csv").write_text("text,label\na,1\nb,2\n")
+    data = Path(shutil.copytree(tiny_retrieval, tmp_path / "data"))
+    (data / "regression" / "tiny").mkdir(parents=True)
+    (data / "regression" / "tiny" / "test.csv").write_text("text,label\na,1\nb,2\n")
     one, both = ["retrieval/tiny"], ["retrieval/tiny", "regression/tiny"]
     of_widths = "gives documents 32 numbers, and {} gives queries 8; name the teacher of a student with align: teacher"
     cases = {
@@ -128,5 +129,5 @@ def test_documents_that_make_no_sense(
     }
     for (queries, documents, *tasks), line in cases.items():
         with pytest.raises(PotstillError) as caught:
-            evaluate(queries, [str(task) for task in tasks], tiny_retrieval, documents=documents)
+            evaluate(queries, [str(task) for task in tasks], data, documents=documents)
         assert str(caught.value).startswith(line) and "\n" not in str(caught.value)
