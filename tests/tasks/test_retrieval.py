@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,44 +24,67 @@ def from_table(table: Mapping[str, Any]) -> Any:
     return lambda texts: np.array([table[text] for text in texts], dtype=np.float32)
 
 
-def scores_by_loops(rows: Sequence[dict[str, Any]], table: Mapping[str, np.ndarray]) -> tuple[float, float]:
+def scores_by_loops(rows: Sequence[dict[str, Any]], table: Mapping[str, np.ndarray]) -> dict[str, float]:
     documents = list(dict.fromkeys(row["document"] for row in rows))
-    asked = list(dict.fromkeys(row["query"] for row in rows if row.get("held_out", True)))
-    reciprocals, firsts = [], []
+    asked = list(dict.fromkeys(row["query"] for row in rows if "query" in row and row.get("held_out", True)))
+    scores = dict.fromkeys(["mrr@10", "recall@1", "recall@10", "ndcg@10"], 0.0)
     for query in asked:
-        right = {row["document"] for row in rows if row["query"] == query}
+        right = {row["document"] for row in rows if row.get("query") == query}
         cosine = {}
         for document in documents:
             a, b = table[query], table[document]
             cosine[document] = float(a @ b) / float(np.linalg.norm(a) * np.linalg.norm(b))
-        best = max(cosine[document] for document in right)
-        rank = 1 + sum(document not in right and cosine[document] >= best for document in documents)
-        reciprocals.append(1 / rank if rank <= 10 else 0)
-        firsts.append(rank == 1)
-    return 100 * sum(reciprocals) / len(asked), 100 * sum(firsts) / len(asked)
+        ranking = sorted(documents, key=lambda document: -cosine[document])
+        hits = [place for place, document in enumerate(ranking[:10]) if document in right]
+        scores["mrr@10"] += 1 / (hits[0] + 1) if hits else 0
+        scores["recall@1"] += len([place for place in hits if place < 1]) / len(right)
+        scores["recall@10"] += len(hits) / len(right)
+        scores["ndcg@10"] += sum(1 / math.log2(place + 2) for place in hits) / sum(
+            1 / math.log2(place + 2) for place in range(min(10, len(right)))
+        )
+    return {name: 100 * total / len(asked) for name, total in scores.items()}
 
 
 def test_hand_made(tmp_path: Path) -> None:
     rows = [{"query": "q1", "document": "d1"}, {"query": "q2", "document": "d2"}]
     table = {"q1": [1, 0], "d1": [2, 0.1], "q2": [1, 0.5], "d2": [0, 3]}  # q2 is nearer to d1: ranks 1 and 2
     score = load_task("retrieval/tiny", write_rows(tmp_path, rows)).evaluate(from_table(table))
-    assert score == {"mrr@10": 75.0, "recall@1": 50.0, "queries": 2, "documents": 2}
+    discounted = pytest.approx(50 * (1 + 1 / math.log2(3)))
+    assert score == {"mrr@10": 75.0, "recall@1": 50.0, "recall@10": 100.0, "ndcg@10": discounted, "queries": 2, "documents": 2}
 
 
-@pytest.mark.parametrize("block", [1, 7, 512])
-def test_against_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(retrieval, "BLOCK", block)
+@pytest.mark.parametrize(
+    ("queries", "documents"),
+    [
+        (1, 3),  # a query and a few documents at a time
+        (7, 40),  # the last blocks are not full
+        (512, 16_384),  # all at once
+    ],
+)
+def test_against_loops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, queries: int, documents: int) -> None:
+    monkeypatch.setattr(retrieval, "QUERIES", queries)
+    monkeypatch.setattr(retrieval, "DOCUMENTS", documents)
     rng = np.random.default_rng(1)
-    # some queries and some documents come twice
+    # some queries and some documents come twice, and one query has twelve right documents, more than are looked at
     rows: list[dict[str, Any]] = [{"query": f"q{n % 35}", "document": f"d{n % 45}", "held_out": n % 3 == 0} for n in range(50)]
-    table = {text: rng.normal(size=4) for row in rows for text in (row["query"], row["document"])}
-    for row in rows:
+    rows += [{"query": "q0", "document": f"d{n}", "held_out": True} for n in range(12)]
+    rows += [{"document": f"distractor {n}"} for n in range(30)]
+    table = {text: rng.normal(size=4) for row in rows for text in row.values() if isinstance(text, str)}
+    for row in rows[:50]:
         table[row["query"]] = table[row["query"]] + table[row["document"]]
     score = load_task("retrieval/tiny", write_rows(tmp_path, rows)).evaluate(from_table(table))
-    mrr, recall = scores_by_loops(rows, table)
-    assert 0 < recall < mrr < 100
-    assert score["mrr@10"] == pytest.approx(mrr)
-    assert score["recall@1"] == pytest.approx(recall)
+    expected = scores_by_loops(rows, table)
+    assert 0 < expected["recall@1"] < expected["mrr@10"] < 100 and expected["recall@1"] < expected["recall@10"] < 100
+    assert {name: score[name] for name in expected} == pytest.approx(expected)
+    assert score["documents"] == 75
+
+
+def test_distractors_are_ranked_and_never_asked(tmp_path: Path) -> None:
+    rows = [{"query": "q", "document": "d"}, {"document": "other"}, {"document": "d"}]  # the third is the first one's own
+    task = load_task("retrieval/tiny", write_rows(tmp_path, rows))
+    assert task.texts() == ["q", "d", "other"]
+    score = task.evaluate(from_table({"q": [1, 0], "d": [1, 1], "other": [1, 0.1]}))
+    assert (score["mrr@10"], score["recall@1"], score["queries"], score["documents"]) == (50.0, 0.0, 1, 2)
 
 
 def test_only_held_out_rows_are_asked_among_all_documents(tmp_path: Path) -> None:
@@ -76,13 +100,14 @@ def test_only_held_out_rows_are_asked_among_all_documents(tmp_path: Path) -> Non
 def test_ties_count_against_the_model(tmp_path: Path) -> None:
     rows = [{"query": f"q{n}", "document": f"d{n}"} for n in range(30)]
     score = load_task("retrieval/tiny", write_rows(tmp_path, rows)).evaluate(lambda texts: np.ones((len(texts), 3), dtype=np.float32))
-    assert score["mrr@10"] == 0.0
+    assert {score[name] for name in ("mrr@10", "recall@1", "recall@10", "ndcg@10")} == {0.0}
 
 
 def test_equal_documents_are_one(tmp_path: Path) -> None:
     rows = [{"query": f"q{n}", "document": "same"} for n in range(3)]
     score = load_task("retrieval/tiny", write_rows(tmp_path, rows)).evaluate(lambda texts: np.ones((len(texts), 3), dtype=np.float32))
-    assert score == {"mrr@10": 100.0, "recall@1": 100.0, "queries": 3, "documents": 1}
+    assert {score[name] for name in ("mrr@10", "recall@1", "recall@10", "ndcg@10")} == {100.0}
+    assert (score["queries"], score["documents"]) == (3, 1)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +118,10 @@ def test_equal_documents_are_one(tmp_path: Path) -> None:
         ({"query": " ", "document": "d"}, r"tiny\.jsonl:1: 'query' is ' '"),  # a blank query
         ({"query": "q", "document": "d", "held_out": "yes"}, "'held_out' is 'yes'.*true or false"),  # a word instead of a truth value
         ({"query": "q", "document": "d", "held_out": False}, "no row has held_out true"),  # nothing to ask
+        ({"document": "d"}, r"tiny\.jsonl: no row has a query"),  # distractors alone
+        ({"qeury": "q", "document": "d"}, r"tiny\.jsonl:1: has no field 'query' beside 'qeury'"),  # a misspelt query is no distractor
+        ({"document": "d", "held_out": True}, r"tiny\.jsonl:1: has no field 'query' beside 'held_out'"),  # nothing that could be asked
+        ({"query": None, "document": "d"}, r"tiny\.jsonl:1: 'query' is None"),  # an empty cell of a table
     ],
 )
 def test_bad_rows(tmp_path: Path, row: dict[str, Any], message: str) -> None:

@@ -16,11 +16,12 @@ from potstill.machine.files import kind_of_place
 from potstill.tasks.base import Encode, Task, unit_rows
 
 CUT = 10
-BLOCK = 512  # queries scored together: with 10,000 documents 20 MB of cosines
+QUERIES, DOCUMENTS = 512, 16_384  # scored together: 33 MB of cosines, however many documents there are
+ROUNDING = 1e-6  # cosines of equal fp32 vectors differ by less, since a matrix product rounds its edges otherwise
 
 
 class Row(NamedTuple):
-    """A row of the file: a query, its document, and whether the query is asked."""
+    """A row of the file: a query, its document, and whether the query is asked. A distractor's query is "" and not asked."""
 
     query: str
     document: str
@@ -28,13 +29,20 @@ class Row(NamedTuple):
 
 
 class Retrieval(Task):
-    """MRR@10 and recall@1 over rows of query and document, in FOLDER/retrieval/<variant>.jsonl.
+    """Rows of query and document, in FOLDER/retrieval/<variant>.jsonl: nDCG, MRR and recall of the ten best ranked documents.
 
     Each row is {"query", "document"} and may have "held_out". Then only the queries of the rows where
-    it is true are asked, among the documents of all rows. Equal documents are one document. Equal
-    queries are one query with several right documents, of which the best ranked one counts. Ties
-    count against the model: a wrong document with the same cosine as the right one is ranked before
-    it. So a model that gives every text the same vector scores about 0.
+    it is true are asked, among the documents of all rows. A row with a document alone is a distractor:
+    it answers no query. Equal documents are one document. Equal queries are one query with several
+    right documents. Ties count against the model: a wrong document with the same cosine as the right
+    one is ranked before it. So a model that gives every text the same vector scores about 0.
+
+    The measures are those of trec_eval with binary relevance, as BEIR has them (Thakur et al. 2021,
+    section 3.3). For a query with R right documents at the ranks r, the sums over those with r ≤ k:
+
+        recall@k = Σ 1 / R
+        mrr@10   = 1 / min r
+        ndcg@10  = Σ 1/log₂(r + 1) / Σ_{i=1}^{min(R, 10)} 1/log₂(i + 1)
     """
 
     primary = f"mrr@{CUT}"
@@ -74,7 +82,7 @@ class Retrieval(Task):
         return self.queries + self.documents
 
     def evaluate(self, encode: Encode, encode_documents: Encode | None = None) -> dict[str, Any]:
-        """MRR@10 and recall@1 ×100 over the distinct queries, and the numbers of queries and documents.
+        """The measures ×100 in the mean over the distinct queries, and the numbers of queries and documents.
 
         A PotstillError comes through where a vector is not finite.
 
@@ -84,39 +92,77 @@ class Retrieval(Task):
         """
         apart = encode_documents and np.concatenate([encode(self.queries), encode_documents(self.documents)])
         unit = unit_rows(encode(self.texts()) if apart is None else apart, self.name).astype(np.float32)  # (queries + documents, d)
-        ranks = self._ranks(unit[: len(self.queries)], unit[len(self.queries) :])
+        ranks = self._ranks(unit[: len(self.queries)], unit[len(self.queries) :])  # (a,)
+        query, first = np.unique(self.answers[:, 0], return_index=True)  # every query has an answer
+        right = np.bincount(self.answers[:, 0])  # (q,) right documents of each query
+        gains = np.where(ranks <= CUT, 1 / np.log2(ranks + 1), 0)
+        ideal = np.cumsum(1 / np.log2(np.arange(2, CUT + 2)))[np.minimum(right, CUT) - 1]  # (q,)
+        best = np.minimum.reduceat(ranks, first)  # (q,)
+
+        def recall(cut: int) -> float:
+            return float(100 * np.mean(np.add.reduceat(ranks <= cut, first, dtype=np.int64) / right))
+
         return {
-            self.primary: float(100 * np.mean(np.where(ranks <= CUT, 1 / ranks, 0))),
-            "recall@1": float(100 * np.mean(ranks == 1)),
-            "queries": len(self.queries),
+            self.primary: float(100 * np.mean(np.where(best <= CUT, 1 / best, 0))),
+            "recall@1": recall(1),
+            f"recall@{CUT}": recall(CUT),
+            f"ndcg@{CUT}": float(100 * np.mean(np.add.reduceat(gains, first) / ideal)),
+            "queries": len(query),
             "documents": len(self.documents),
         }
 
     def _ranks(self, queries: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.int64]:
-        """(q,) rank from 1 of each query's best right document: 1 + the number of wrong documents with at least its cosine."""
-        ranks = np.empty(len(queries), dtype=np.int64)
-        for start in range(0, len(queries), BLOCK):
-            cosines = queries[start : start + BLOCK] @ documents.T  # (b, documents)
-            first, last = np.searchsorted(self.answers[:, 0], [start, start + BLOCK])
-            right = np.zeros(cosines.shape, dtype=bool)
-            right[self.answers[first:last, 0] - start, self.answers[first:last, 1]] = True
-            best = np.where(right, cosines, -np.inf).max(axis=1, keepdims=True)  # (b, 1)
-            ranks[start : start + BLOCK] = 1 + np.count_nonzero((cosines >= best) & ~right, axis=1)
+        """(a,) rank from 1 of each answer among all documents; where it is greater than CUT, some number greater than CUT."""
+        ranks = np.empty(len(self.answers), dtype=np.int64)
+        for start in range(0, len(queries), QUERIES):
+            first, last = np.searchsorted(self.answers[:, 0], [start, start + QUERIES])
+            query, document = self.answers[first:last, 0] - start, self.answers[first:last, 1]
+            own = np.empty(last - first, dtype=np.float32)  # cosines of the answers
+            wrong = np.full((min(QUERIES, len(queries) - start), CUT), -np.inf, dtype=np.float32)  # the highest ones of the others
+            for begin in range(0, len(documents), DOCUMENTS):
+                cosines = queries[start : start + QUERIES] @ documents[begin : begin + DOCUMENTS].T  # (b, c)
+                here = (document >= begin) & (document < begin + DOCUMENTS)
+                own[here] = cosines[query[here], document[here] - begin]
+                cosines[query[here], document[here] - begin] = -np.inf
+                wrong = np.partition(np.concatenate([wrong, cosines], axis=1), -CUT, axis=1)[:, -CUT:]  # (b, CUT)
+            before = np.count_nonzero(wrong[query] >= own[:, None] - ROUNDING, axis=1)  # wrong ones, at most CUT
+            ranks[first:last] = 1 + before + _places(query, own)
         return ranks
 
 
+def _places(query: NDArray[np.int64], cosines: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(a,) place from 0 of each answer among those of its own query, the highest cosine first; `query` is sorted."""
+    order = np.lexsort((-cosines, query))
+    places = np.empty(len(query), dtype=np.int64)
+    places[order] = np.arange(len(query)) - np.searchsorted(query, query)
+    return places
+
+
 def _read(path: Path) -> list[Row]:
+    """The rows of a file.
+
+    Raises:
+        PotstillError: the file is missing or malformed, or asks nothing.
+    """
     rows: list[dict[str, Any]] = []
-    for number, row in read_jsonl_rows(path, ["query", "document"]):
+    for number, row in read_jsonl_rows(path, ["document"]):
         place = f"{path}:{number}"
         for key in ("query", "document"):
-            if not isinstance(row[key], str) or not row[key].strip():
-                raise PotstillError(place, f"{key!r} is {shown(row[key])}", "every row needs a query and a document, both texts")
-        if not isinstance(row.get("held_out", True), bool):
+            if key in row and (not isinstance(row[key], str) or not row[key].strip()):
+                raise PotstillError(
+                    place, f"{key!r} is {shown(row[key])}", "every row needs a document, and a query unless it answers none"
+                )
+        if "held_out" in row and not isinstance(row["held_out"], bool):
             raise PotstillError(place, f"'held_out' is {shown(row['held_out'])}", "write true or false")
+        if "query" not in row and len(row) > 1:  # a misspelt query would else make its document a distractor
+            problem = f"has no field 'query' beside {shown(sorted(row.keys() - {'document'})[0])}"
+            raise PotstillError(place, problem, "add the query; a distractor has its document alone")
         rows.append(row)
     split = any("held_out" in row for row in rows)
-    parsed = [Row(row["query"], row["document"], row.get("held_out", False) if split else True) for row in rows]
+    parsed = [
+        Row(row.get("query", ""), row["document"], "query" in row and (row.get("held_out", False) if split else True)) for row in rows
+    ]
     if not any(row.asked for row in parsed):
-        raise PotstillError(path, "no row has held_out true, so no query is asked", "mark some, or leave the key out to ask all")
+        problem = "no row has held_out true, so no query is asked" if split else "no row has a query, so nothing is asked"
+        raise PotstillError(path, problem, "add a query, or mark some rows held_out, or leave that key out to ask all")
     return parsed
