@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from potstill.errors import PotstillError
+from potstill.recipe.file import read_recipe
 from potstill.tasks import retrieval
 from potstill.tasks.base import load_task
 
@@ -146,3 +148,34 @@ def test_documents_of_an_encoder_of_their_own(tmp_path: Path) -> None:
     documents = {"b": [0.9, 0.1], "c": [0.1, 0.9]}  # the text "b" is a query and a document
     assert task.evaluate(from_table(queries), from_table(documents))["recall@1"] == 100
     assert task.evaluate(from_table(queries), from_table({"b": documents["c"], "c": documents["b"]}))["recall@1"] == 0
+
+
+def write_captions(folder: Path, images: int, captions: int = 5) -> Path:
+    (folder / "corpora").mkdir()
+    with gzip.open(folder / "corpora" / "captions.tsv.gz", "wt", encoding="utf-8") as stream:
+        stream.writelines("\t".join(f"image {image} caption {number}" for number in range(captions)) + "\n" for image in range(images))
+    return folder
+
+
+def test_captions_that_no_recipe_trains_on_ask_for_each_other(tmp_path: Path) -> None:
+    task = load_task("retrieval/captions", write_captions(tmp_path, images=21))
+    documents = [f"image {image} caption 4" for image in range(21)]
+    assert task.texts() == [*(f"image {image} caption 3" for image in (0, 10, 20)), *documents]
+    one_hot = np.eye(21, dtype=np.float32)
+    score = task.evaluate(lambda texts: np.array([one_hot[int(text.split()[1])] for text in texts]))
+    assert (score["mrr@10"], score["queries"], score["documents"]) == (100.0, 3, 21)
+
+    read = {column for source in read_recipe("embed/mpnet-to-3-layers").data.texts for column in getattr(source, "columns", None) or ()}
+    assert read and read.isdisjoint(retrieval.CAPTION_COLUMNS)
+
+
+def test_a_file_of_captions_comes_before_the_corpus(tmp_path: Path) -> None:
+    write_rows(write_captions(tmp_path, images=3), [{"query": "q", "document": "d"}], name="captions")
+    assert load_task("retrieval/captions", tmp_path).texts() == ["q", "d"]
+
+
+def test_captions_that_are_missing_or_too_few(tmp_path: Path) -> None:
+    with pytest.raises(PotstillError, match=r"captions\.tsv\.gz"):
+        load_task("retrieval/captions", tmp_path)
+    with pytest.raises(PotstillError, match=r"captions\.tsv\.gz:1: column 3 of a row with 2"):
+        load_task("retrieval/captions", write_captions(tmp_path, images=3, captions=2))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from potstill.data.files.jsonl import read_jsonl_rows
 from potstill.data.files.lines import shown_path
+from potstill.data.files.texts import read_groups
 from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.machine.files import kind_of_place
 from potstill.tasks.base import Encode, Task, unit_rows
@@ -18,6 +19,11 @@ from potstill.tasks.base import Encode, Task, unit_rows
 CUT = 10
 QUERIES, DOCUMENTS = 512, 16_384  # scored together: 33 MB of cosines, however many documents there are
 ROUNDING = 1e-6  # cosines of equal fp32 vectors differ by less, since a matrix product rounds its edges otherwise
+
+CAPTIONS = "captions"
+CAPTIONS_FILE = Path("corpora") / "captions.tsv.gz"
+CAPTION_COLUMNS = (3, 4)  # the captions that ask, and those that are found; embed/mpnet-to-3-layers is trained on others, 0 and 1
+CAPTIONS_ASKED = 10  # one row in so many
 
 
 class Row(NamedTuple):
@@ -58,12 +64,13 @@ class Retrieval(Task):
 
     @classmethod
     def variants(cls) -> dict[str, str]:
-        """Any file of the folder, by its name."""
-        return {"<name>": "rows of retrieval/<name>.jsonl: find each query's document among all"}
+        """Any file of the folder, by its name, and what is made of the captions among the corpora."""
+        captions = "corpora/captions.tsv.gz: one image in ten, its fourth caption finds its fifth among those of all images"
+        return {CAPTIONS: captions, "<name>": "rows of retrieval/<name>.jsonl: find each query's document among all"}
 
     @classmethod
     def open(cls, variant: str, folder: Path) -> Retrieval:
-        """Read FOLDER/retrieval/<variant>.jsonl.
+        """Read FOLDER/retrieval/<variant>.jsonl, or where there is no such file of captions, FOLDER/corpora/captions.tsv.gz.
 
         Raises:
             PotstillError: `variant` is not a file's name, or the file is missing or malformed.
@@ -73,7 +80,9 @@ class Retrieval(Task):
             raise PotstillError("tasks", f"{name!r} does not name a file", "write retrieval/<name> for the file retrieval/<name>.jsonl")
         path = folder / "retrieval" / f"{variant}.jsonl"
         if kind_of_place(path) != "a file":
-            there = [f"retrieval/{other.stem}" for other in path.parent.glob("*.jsonl")]
+            if variant == CAPTIONS:
+                return cls(name, _captions(folder / CAPTIONS_FILE))
+            there = [f"retrieval/{other}" for other in (CAPTIONS, *(file.stem for file in path.parent.glob("*.jsonl")))]
             raise PotstillError(name, f"no such file: {shown_path(path)}", did_you_mean(name, there))
         return cls(name, _read(path))
 
@@ -166,3 +175,12 @@ def _read(path: Path) -> list[Row]:
         problem = "no row has held_out true, so no query is asked" if split else "no row has a query, so nothing is asked"
         raise PotstillError(path, problem, "add a query, or mark some rows held_out, or leave that key out to ask all")
     return parsed
+
+
+def _captions(path: Path) -> list[Row]:
+    """A row for each image; every tenth is asked, so that the slowest teacher needs minutes and not an hour.
+
+    A PotstillError comes through where the file is missing or has fewer captions an image.
+    """
+    rows = read_groups(path, CAPTION_COLUMNS)
+    return [Row(query, document, number % CAPTIONS_ASKED == 0) for number, (query, document) in enumerate(rows)]
