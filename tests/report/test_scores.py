@@ -47,8 +47,8 @@ def test_what_is_no_number_is_missing(value: object) -> None:
 
 
 def test_titles() -> None:
-    tasks = ("sts/12", "sts/stsb", "sts/stsb-dev", "retrieval/pydoc", "glue/mrpc-dev", "tagging/streets", "classification/rte")
-    assert [task_title(name) for name in tasks] == ["STS12", "STS-B", "STS-B dev", "pydoc", "MRPC dev", "streets", "rte"]
+    tasks = ("sts/12", "sts/stsb", "sts/stsb-dev", "retrieval/pydoc", "glue/mrpc-dev", "tagging/streets", "classification/rte", "near/word")
+    assert [task_title(name) for name in tasks] == ["STS12", "STS-B", "STS-B dev", "pydoc", "MRPC dev", "streets", "rte", "near: word"]
     metrics = ("spearman", "mrr@10", "recall@1", "f1", "macro_f1")
     assert [metric_title(name) for name in metrics] == ["Spearman", "MRR@10", "recall@1", "F1", "macro F1"]
 

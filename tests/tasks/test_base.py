@@ -17,6 +17,7 @@ def test_names() -> None:
         *(f"sts/{variant}" for variant in ("12", "13", "14", "15", "16", "stsb", "stsb-dev")),
         *(f"glue/{variant}{dev}" for variant in sets for dev in ("", "-dev")),
         "retrieval/captions",
+        *(f"near/{variant}" for variant in ("all", "negation", "number", "order", "word")),
         *(f"{family}/<name>" for family in ("retrieval", "classification", "multilabel", "regression", "tagging")),
     }
     assert all(names.values())

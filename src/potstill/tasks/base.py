@@ -18,6 +18,8 @@ from potstill.registry import COST
 
 Vectors = NDArray[np.floating]
 UNNAMED = "tasks"  # the place of an error about a task's name, of whoever does not know where it stands
+# Cosines of fp32 vectors differ by less than this when nothing but rounding sets them apart.
+ROUNDING = 1e-6
 Encode = Callable[[Sequence[str]], Vectors]
 
 

@@ -14,11 +14,10 @@ from potstill.data.files.lines import shown_path
 from potstill.data.files.texts import read_groups
 from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.machine.files import kind_of_place
-from potstill.tasks.base import Encode, Task, unit_rows
+from potstill.tasks.base import ROUNDING, Encode, Task, unit_rows
 
 CUT = 10
 QUERIES, DOCUMENTS = 512, 16_384  # scored together: 33 MB of cosines, however many documents there are
-ROUNDING = 1e-6  # cosines of equal fp32 vectors differ by less, since a matrix product rounds its edges otherwise
 
 CAPTIONS = "captions"
 CAPTIONS_FILE = Path("corpora") / "captions.tsv.gz"

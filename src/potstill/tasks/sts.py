@@ -11,14 +11,11 @@ from numpy.typing import NDArray
 from potstill.data.files.senteval import ScoredPairs, read_sts_benchmark, read_sts_folder
 from potstill.errors import PotstillError, did_you_mean
 from potstill.registry import DEV
-from potstill.tasks.base import Encode, Task, unit_rows
+from potstill.tasks.base import ROUNDING, Encode, Task, unit_rows
 
 STS = Path("senteval") / "STS"
 YEARS = {str(year): STS / f"STS{year}-en-test" for year in range(12, 17)}
 BENCHMARK = {"stsb": STS / "STSBenchmark" / "sts-test.csv", f"stsb{DEV}": STS / "STSBenchmark" / "sts-dev.csv"}
-
-# Cosines of fp32 vectors differ by less than this when nothing but rounding sets them apart.
-ROUNDING = 1e-6
 
 
 class Sts(Task):

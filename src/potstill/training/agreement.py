@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from potstill.errors import PotstillError
-from potstill.tasks.sts import ROUNDING
+from potstill.tasks.base import ROUNDING
 
 Encode = Callable[[Sequence[str]], np.ndarray]
 
