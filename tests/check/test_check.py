@@ -156,6 +156,11 @@ BAD: dict[str, tuple[Callable[[], None] | None, list[str], str]] = {
     ),
     "no data of that name": (None, sets(task="classification/abuot", evaluate=[]), "classification/abuot: no such folder"),
     "no such task": (None, sets(task="glue/mrcp", evaluate=[]), "did you mean 'glue/mrpc'?"),
+    "batches of neighbours without vectors": (
+        None,
+        sets(training__batches="neighbours"),
+        "training.batches: neighbours are found by the teacher's vectors, and need a teacher and the task embed; use random",
+    ),
     "texts beside labels": (None, sets(data__texts=["texts-train.txt"]), "data.texts: are not read by the labelled task"),
     "a score to report that needs other labels": (None, sets(evaluate=["classification/pairs"]), "label sets differ"),
     "a score to report that needs vectors": (

@@ -129,6 +129,12 @@ def test_no_type_stands_in_the_place_of_a_misspelt_key(path: tuple[str | int, ..
         ({"student": {"layers": 2, "width": 8}}, "all four"),
         ({"student": {"layers": [0, 1]}}, "layers.0"),
         ({"training": {"device": "tpu"}}, "'tpu' is not among"),
+        (
+            {"training": {"batches": "neighbors"}},
+            "training.batches: 'neighbors' is not among 'random' or 'neighbours'; did you mean 'neighb",
+        ),
+        ({"training": {"batches": {"group": 1}}}, "training.batches.group: 1: input should be greater than or equal to 2"),
+        ({"training": {"batches": "neighbours", "batch_size": 4}}, "batches.group is 8, and batch_size 4; a group is part of a batch"),
         ({"name": "../up"}, "name"),
     ],
 )

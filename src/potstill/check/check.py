@@ -81,6 +81,8 @@ class _Read:
 
 
 def _checked(recipe: Recipe, place: str) -> tuple[RunPlan, Outline]:
+    from potstill.models.output import EMBEDDING
+
     with collect() as attempt:
         _check_goal(recipe, attempt, place)
         read = _read(recipe, attempt, place)
@@ -90,6 +92,8 @@ def _checked(recipe: Recipe, place: str) -> tuple[RunPlan, Outline]:
         models = load_models(recipe, read.sides, read.corpus, asked, attempt) if read.corpus else Models()
         attempt(check_use, recipe, models, stages, place)
         device, precision = attempt(choose_machine, recipe.training, models) or (None, None)
+        if recipe.training.neighbours is not None:
+            reads.append(frozenset({EMBEDDING}))
         cache = _estimate(recipe, read, reads)
         attempt(_require_cache, cache.bytes if cache else 0)
     assert read.corpus is not None and read.sides.source_folder is not None and device is not None and precision is not None
@@ -112,6 +116,9 @@ def _check_goal(recipe: Recipe, attempt: Attempt, place: str) -> None:
     """Attempt what the recipe alone shows: what chooses checkpoints, exports and vocabularies beside its task."""
     if recipe.select == AGREEMENT and (recipe.teacher is None or recipe.task != EMBED):
         attempt(refuse, f"{place}: training.select", "agreement needs a teacher and the task embed", "use a dev task, or last")
+    if recipe.training.neighbours is not None and (recipe.teacher is None or recipe.task != EMBED):
+        problem = "neighbours are found by the teacher's vectors, and need a teacher and the task embed"
+        attempt(refuse, f"{place}: training.batches", problem, "use random")
     if recipe.task == MLM and recipe.export.onnx:
         problem, remedy = "a language model's head is not exported", "set export.onnx=false, and distil a task from it"
         attempt(refuse, f"{place}: export.onnx", problem, remedy)

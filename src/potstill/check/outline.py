@@ -128,6 +128,9 @@ def training_row(recipe: Recipe) -> str:
     training, first = recipe.training, recipe.stages[0]
     passes = "" if first.epochs or first.steps else f"{training.epochs:g} epoch{'s' * (training.epochs != 1)} in "
     batches = f"batches of {training.batch_size}" + (f" × {training.accumulate}" if training.accumulate > 1 else "")
+    if training.neighbours is not None:
+        share = "" if training.neighbours.share == 1 else f" for {training.neighbours.share:.0%} of the texts"
+        batches += f" in groups of up to {training.neighbours.group} neighbours{share}"
     return f"{passes}{batches}, learning rate {training.learning_rate:g}, seed {training.seed}"
 
 

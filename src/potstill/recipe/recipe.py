@@ -215,12 +215,24 @@ class Stage(Part):
         return (Perturb() if self.perturb else None) if isinstance(self.perturb, bool) else self.perturb
 
 
+class Neighbours(Part):
+    """Batches of groups of texts whose vectors by the teacher are near: the similarities within a batch then teach fine differences.
+
+    Attributes:
+        group: texts of a group, at most; a batch holds as many groups as fit.
+    """
+
+    group: int = Field(8, ge=2, le=256)
+    share: float = Field(1.0, gt=0, le=1, description="of the texts of an epoch; the others are in random batches")
+
+
 class Training(Part):
     """How the student is trained, in every stage that says nothing else.
 
     Attributes:
         epochs: passes over the training set, in all stages together.
         batch_size: texts (or groups of texts) in a batch.
+        batches: which texts are in one; neighbours: with the defaults.
         learning_rate: the highest of the run.
         schedule: how the learning rate falls after the warm-up.
         weight_decay: of AdamW.
@@ -234,6 +246,7 @@ class Training(Part):
     batch_tokens: Count = Field(
         16384, description="padded tokens a batch holds at most, whatever batch_size says; a contrastive one is computed in such pieces"
     )
+    batches: Literal["random", "neighbours"] | Neighbours = Field("random", description="of the task embed, with a teacher: neighbours")
     max_length: Count | None = Field(None, description="tokens a training text is cut to, on both sides; default: their own max_length")
     accumulate: Count = Field(
         1, description="batches whose gradients are added up before a step; each keeps its own negatives, and its own perturbation"
@@ -251,6 +264,19 @@ class Training(Part):
     select: Named | None = Field(
         None, description="the best checkpoint by `agreement` with the teacher on held-out texts, by a dev task, or the `last`"
     )
+
+    @property
+    def neighbours(self) -> Neighbours | None:
+        """How batches of neighbours are made, with the defaults filled in; None: all batches are random."""
+        if isinstance(self.batches, str):
+            return Neighbours() if self.batches == "neighbours" else None
+        return self.batches
+
+    @model_validator(mode="after")
+    def _groups_fit(self) -> Training:
+        if self.neighbours is not None and self.neighbours.group > self.batch_size:
+            raise ValueError(f"batches.group is {self.neighbours.group}, and batch_size {self.batch_size}; a group is part of a batch")
+        return self
 
 
 class Tune(Part):

@@ -17,6 +17,7 @@ from potstill.teacher.make import LoadedTeacher
 if TYPE_CHECKING:
     import numpy as np
 
+    from potstill.data.neighbours import Neighbours
     from potstill.models.encoder import EncoderModel
     from potstill.objective.objective import Objective
     from potstill.objective.sizes import Sizes
@@ -92,7 +93,9 @@ def _sizes(model: EncoderModel) -> Sizes:
     return Sizes(model.dimension if model.head == EMBED else 0, model.width, logits, pooled, inside_of(model.backbone.config.to_dict()))
 
 
-def plans_of(recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = None) -> list[list[np.ndarray]]:
+def plans_of(
+    recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = None, neighbours: Neighbours | None = None
+) -> list[list[np.ndarray]]:
     """The batches of each stage: of its own epochs or steps, or by its share of the run's.
 
     A step is `training.accumulate` batches. Every stage begins with a step of its own; what is left
@@ -100,6 +103,7 @@ def plans_of(recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = N
 
     Args:
         has_label: (n,) bool, of which rows the data knows the label; a stage that reads labels alone has no others.
+        neighbours: of the rows, for batches of them.
 
     Raises:
         PotstillError: a stage's share is less than a step.
@@ -110,9 +114,9 @@ def plans_of(recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = N
         plans = []
         for number, (stage, rows) in enumerate(zip(recipe.stages, read)):
             needed = None if stage.steps is None else stage.steps * training.accumulate
-            plans.append(_plan(training, data, seed_of(training, number), stage.epochs or 1, needed, rows))
+            plans.append(_plan(training, data, seed_of(training, number), stage.epochs or 1, needed, rows, neighbours))
         return plans
-    plan = _plan(training, data, training.seed, training.epochs)
+    plan = _plan(training, data, training.seed, training.epochs, neighbours=neighbours)
     steps = -(-len(plan) // training.accumulate)
     divided, start = [], 0.0
     for number, (stage, rows) in enumerate(zip(recipe.stages, read)):
@@ -132,7 +136,13 @@ def seed_of(training: Training, number: int) -> int:
 
 
 def _plan(
-    training: Training, data: TrainingSet, seed: int, epochs: float, batches: int | None = None, rows: np.ndarray | None = None
+    training: Training,
+    data: TrainingSet,
+    seed: int,
+    epochs: float,
+    batches: int | None = None,
+    rows: np.ndarray | None = None,
+    neighbours: Neighbours | None = None,
 ) -> list[np.ndarray]:
     """Batches of `rows` (default all): of so many epochs, or so many of them.
 
@@ -148,6 +158,7 @@ def _plan(
         raise PotstillError(key, f"{seen:,.0f} texts are to be read in all, and {MOST_TEXTS:,} is the most", "give fewer epochs or steps")
     size = max(1, min(training.batch_size, len(lengths)))  # more is the same, and the plan counts to it
     sizes: dict[str, Any] = {"batch_size": size, "batch_tokens": training.batch_tokens if data.groups is None else None}
+    sizes["neighbours"] = neighbours
     plan = training_plan(lengths, **sizes, epochs=epochs, seed=seed)
     if batches is not None:
         plan = training_plan(lengths, **sizes, epochs=-(-batches // max(1, len(plan))) + 1, seed=seed)[:batches]

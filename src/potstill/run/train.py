@@ -105,6 +105,7 @@ def train(
         PotstillError: as `teach`.
     """
     from potstill.machine.distributed import main_first
+    from potstill.run.neighbours import find_neighbours
     from potstill.training.checkpoints import checkpointing
     from potstill.training.trainer import StagePlace, train_stage
     from potstill.training.unfreezing import training_only
@@ -121,7 +122,8 @@ def train(
     # Everything that can go wrong with a stage is told before the first one is trained.
     stages = prepare_stages(recipe, plan, student, teacher)
     data, answers = _read_by_both(recipe, plan, student, teacher, stages)
-    plans = plans_of(recipe, data, plan.corpus.has_label)
+    neighbours = find_neighbours(training, data, answers, folder / CHECKPOINTS, plan.device) if answers is not None else None
+    plans = plans_of(recipe, data, plan.corpus.has_label, neighbours)
     dev = dev_score(recipe, plan, teacher)
     for each in stages:
         stage, chosen = each.stage, each.objective
@@ -143,11 +145,15 @@ def train(
 def _read_by_both(
     recipe: Recipe, plan: RunPlan, student: EncoderModel, teacher: LoadedTeacher | None, stages: Sequence[Prepared]
 ) -> tuple[TrainingSet, Teacher | None]:
-    """The training set, and what answers for it; None where no stage reads a teacher."""
+    """The training set, and what answers for it; None where neither a stage nor the batches read a teacher."""
+    from potstill.models.output import EMBEDDING
+
     data = training_set(recipe, plan, student)
     if stages[0].dual is not None:
         data = replace(data, mixed=mixed_texts(recipe, recipe.stages[0], plan.corpus, stages[0].dual))
     reads = [stage.objective.teacher_reads for stage in stages]
+    if recipe.training.neighbours is not None:  # they are read once, before the first stage, as a stage of their own would
+        reads.append(frozenset({EMBEDDING}))
     if teacher is None or not any(reads):
         return data, None
     answers, segments = make_teacher(teacher, recipe, plan.corpus, student, data.texts, reads, plan.device, plan.precision)

@@ -56,7 +56,7 @@ def tuning(recipe: Recipe, folder: Path) -> Recipe:
     term = Term(loss="embedding_cosine" if recipe.task == EMBED else "logit_mse")
     stage = Stage(name="int8", steps=wanted.steps, terms=[term])
     # What is rounded to whole steps would be rounded again by a half precision; what dropout hides cannot be matched.
-    exact = {"learning_rate": wanted.learning_rate, "dropout": 0.0, "precision": "fp32", "evaluations": EVALUATIONS}
+    exact = {"learning_rate": wanted.learning_rate, "dropout": 0.0, "precision": "fp32", "evaluations": EVALUATIONS, "batches": "random"}
     return recipe.model_copy(
         update={
             "teacher": Teacher(model=str(folder / STUDENT), max_length=recipe.student.max_length, cache=False),
