@@ -40,31 +40,10 @@ for _pair in _OPPOSITES.split(","):
 _ARTICLES = {"a", "an", "the"}
 _LONGEST = 3  # words behind an article: more of them are seldom one phrase
 # What ends a phrase that an article begins, besides a verb's ending.
-_FUNCTION = {
-    *(
-        "is",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "has",
-        "have",
-        "had",
-        "can",
-        "could",
-        "will",
-        "would",
-        "should",
-        "may",
-        "must",
-        "does",
-        "did",
-    ),
-    *("in", "on", "at", "of", "to", "by", "for", "from", "with", "into", "onto", "over", "under", "through", "near", "behind", "about"),
-    *("and", "or", "but", "that", "which", "who", "as", "than", "while", "when", "if", "because", "not", "so", "it", "he", "she", "they"),
-    *_ARTICLES,
-}
+_FUNCTION = _ARTICLES.union(
+    "is are was were be been has have had can could will would should may must does did in on at of to by for from with into onto over "
+    "under through near behind about and or but that which who as than while when if because not so it he she they".split()
+)
 _VERB = re.compile(r"\w{3,}(?:ing|ed)")
 _VERB_OF_ONE = re.compile(rf"{_VERB.pattern}|\w+[^sui]s")  # behind `a` a noun has no plural: `a dog runs`
 # Between two phrases these say the same in either order.
