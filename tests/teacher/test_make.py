@@ -21,7 +21,7 @@ from potstill.teacher.aligned import AlignedTeacher
 from potstill.teacher.answers import LiveTeacher, MergedTeacher
 from potstill.teacher.budget import cache_bytes
 from potstill.teacher.cached import MANIFEST, CachedTeacher
-from potstill.teacher.make import make_teacher
+from potstill.teacher.make import Lesson, make_teacher
 
 HIDDEN = [Field("hidden_states", layer) for layer in (1, 2, 4)]
 READS = frozenset([LOGITS, *HIDDEN])
@@ -51,7 +51,7 @@ def make(tmp_path, monkeypatch, labelled_dir, tiny_teachers):
         plan = check_recipe(recipe)
         student = first_student(recipe, plan)
         tokens = training_set(recipe, plan, student).texts
-        made, segments = make_teacher(plan.teacher, recipe, plan.corpus, student, tokens, stages, torch.device("cpu"), precision)
+        made, segments = make_teacher(plan.teacher, Lesson(recipe, plan.corpus, student, tokens, stages, torch.device("cpu"), precision))
         assert (segments is not None) == isinstance(made, AlignedTeacher)
         return made, tokens, dict(outline_recipe(recipe))["teacher cache"]
 

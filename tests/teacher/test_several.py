@@ -18,7 +18,7 @@ from potstill.recipe.file import parse_recipe
 from potstill.run.train import first_student, training_set
 from potstill.teacher.answers import Teacher
 from potstill.teacher.cached import MANIFEST
-from potstill.teacher.make import held_out_vectors, make_teacher
+from potstill.teacher.make import Lesson, held_out_vectors, make_teacher
 
 CPU, ROWS = torch.device("cpu"), np.array([5, 0, 17])
 
@@ -64,7 +64,7 @@ def teach(tmp_path: Path, labelled_dir: Path, monkeypatch: pytest.MonkeyPatch) -
         student = first_student(recipe, plan)
         tokens = training_set(recipe, plan, student).texts
         assert plan.teacher is not None
-        made, _ = make_teacher(plan.teacher, recipe, plan.corpus, student, tokens, [frozenset({field})], CPU, torch.float32)
+        made, _ = make_teacher(plan.teacher, Lesson(recipe, plan.corpus, student, tokens, [frozenset({field})], CPU, torch.float32))
         return made, plan, recipe
 
     return teach

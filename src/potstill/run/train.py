@@ -19,7 +19,7 @@ from potstill.run.dual import mixed_texts
 from potstill.run.stages import Prepared, plans_of, prepare_stages, seed_of
 from potstill.runtime.folder import STUDENT
 from potstill.student.make import make_student
-from potstill.teacher.make import LoadedTeacher, make_teacher, training_length
+from potstill.teacher.make import Lesson, LoadedTeacher, make_teacher, training_length
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
@@ -156,7 +156,8 @@ def _read_by_both(
         reads.append(frozenset({EMBEDDING}))
     if teacher is None or not any(reads):
         return data, None
-    answers, segments = make_teacher(teacher, recipe, plan.corpus, student, data.texts, reads, plan.device, plan.precision)
+    lesson = Lesson(recipe, plan.corpus, student, data.texts, reads, plan.device, plan.precision)
+    answers, segments = make_teacher(teacher, lesson)
     return replace(data, segments=segments), answers
 
 

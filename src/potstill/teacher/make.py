@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,21 +87,40 @@ def _short(model: str) -> str:
     return Path(model.removesuffix(f"/{STUDENT}")).name
 
 
-def training_length(recipe: Recipe, student: EncoderModel) -> int:
-    """Tokens that the student's training texts are cut to: the recipe's, or as many as the student reads."""
-    return min(student.max_length, recipe.training.max_length or student.max_length)
+def training_length(recipe: Recipe, model: EncoderModel) -> int:
+    """Tokens that the training texts are cut to for a student or its teacher: the recipe's, or as many as the model reads."""
+    return min(model.max_length, recipe.training.max_length or model.max_length)
 
 
-def make_teacher(
-    loaded: LoadedTeacher,
-    recipe: Recipe,
-    corpus: Corpus,
-    student: EncoderModel,
-    tokens: TokenizedTexts,
-    stages: Sequence[frozenset[Field]],
-    device: torch.device,
-    precision: torch.dtype,
-) -> tuple[Teacher, Segments | None]:
+@dataclass(frozen=True)
+class Lesson:
+    """What a teacher is to answer for, and how.
+
+    Attributes:
+        recipe: how much may be kept, and how.
+        corpus: the training texts.
+        student: whose pieces and length the teacher's are compared with.
+        tokens: the texts in the student's pieces.
+        stages: what each stage reads.
+        device: that the teacher runs on.
+        precision: what to autocast to there.
+    """
+
+    recipe: Recipe
+    corpus: Corpus
+    student: EncoderModel
+    tokens: TokenizedTexts
+    stages: Sequence[frozenset[Field]]
+    device: torch.device
+    precision: torch.dtype
+
+    @property
+    def reads(self) -> frozenset[Field]:
+        """What any stage reads."""
+        return frozenset(field for stage in self.stages for field in stage)
+
+
+def make_teacher(loaded: LoadedTeacher, lesson: Lesson) -> tuple[Teacher, Segments | None]:
     """What answers for the training texts: a cache, made where there is none, the model in every step, or each for its own fields.
 
     Of several teachers each has a cache of its own; what they answer is averaged.
@@ -110,13 +130,7 @@ def make_teacher(
 
     Args:
         loaded: the teacher; a copy of it is taken.
-        recipe: how much may be kept, and how.
-        corpus: the training texts.
-        student: whose pieces and length the teacher's are compared with.
-        tokens: the texts in the student's pieces.
-        stages: what each stage reads.
-        device: that the teacher runs on.
-        precision: what to autocast to there.
+        lesson: what it is to answer for.
 
     Returns:
         The teacher, and where it cuts texts otherwise and a term compares token by token the
@@ -124,23 +138,13 @@ def make_teacher(
     """
     from potstill.teacher.answers import AveragedTeacher
 
-    made = [_one_teacher(each, len(loaded.all), recipe, corpus, student, tokens, stages, device, precision) for each in loaded.all]
+    made = [_one_teacher(each, lesson, len(loaded.all)) for each in loaded.all]
     if len(made) == 1:
         return made[0]
     return AveragedTeacher([teacher for teacher, _ in made], unit=all(each.model.normalize for each in loaded.all)), None
 
 
-def _one_teacher(
-    loaded: LoadedTeacher,
-    several: int,
-    recipe: Recipe,
-    corpus: Corpus,
-    student: EncoderModel,
-    tokens: TokenizedTexts,
-    stages: Sequence[frozenset[Field]],
-    device: torch.device,
-    precision: torch.dtype,
-) -> tuple[Teacher, Segments | None]:
+def _one_teacher(loaded: LoadedTeacher, lesson: Lesson, several: int) -> tuple[Teacher, Segments | None]:
     """As `make_teacher`, of one of `several` teachers, which share what may be kept on disk."""
     from potstill.machine.cache import cache_place
     from potstill.machine.distributed import main_first
@@ -151,16 +155,15 @@ def _one_teacher(
     from potstill.teacher.budget import cache_bytes, kept_fields
     from potstill.teacher.cached import build_cache
 
+    recipe, corpus, precision, reads = lesson.recipe, lesson.corpus, lesson.precision, lesson.reads
     settings, model = loaded.settings, loaded.copy()
-    reads = frozenset(field for stage in stages for field in stage)
-    length = min(model.max_length, recipe.training.max_length or model.max_length)  # what the student cannot see is not taught
-    own, segments = _own_tokens(corpus, model, length, student, training_length(recipe, student), tokens, reads)
+    own, segments = _own_tokens(lesson, model)
     sizes = {field: cache_bytes(own.lengths, field, model, own.words is not None, settings.cache_half) for field in reads}
     # A language model's texts are masked anew in every step: of them nothing can be kept.
     budget = settings.cache_gb * 1e9 / several if settings.cache and recipe.task != MLM else 0
-    kept = kept_fields(sizes, budget, stages, model.depth)
+    kept = kept_fields(sizes, budget, lesson.stages, model.depth)
     live = reads - kept
-    model.to(device)
+    model.to(lesson.device)
     parts: list[Teacher] = []
     if kept:
         decides = _cache_settings(settings, precision, recipe.training.max_length) | _read_anew(model, own)
@@ -214,15 +217,7 @@ def _held_out_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch
     return cached.values(EMBEDDING, np.arange(len(texts)))
 
 
-def _own_tokens(
-    corpus: Corpus,
-    model: EncoderModel,
-    length: int,
-    student: EncoderModel,
-    student_length: int,
-    tokens: TokenizedTexts,
-    reads: frozenset[Field],
-) -> tuple[TokenizedTexts, tuple[Segments, Segments] | None]:
+def _own_tokens(lesson: Lesson, model: EncoderModel) -> tuple[TokenizedTexts, tuple[Segments, Segments] | None]:
     """The texts in the teacher's pieces: the student's own where both cut alike. Else what the two share, where a term asks for it.
 
     Raises:
@@ -234,6 +229,9 @@ def _own_tokens(
     from potstill.models.output import LOGITS, PAIRS, TOKENS
     from potstill.runtime.folder import prompted
 
+    corpus, student, tokens, reads = lesson.corpus, lesson.student, lesson.tokens, lesson.reads
+    student_length = training_length(lesson.recipe, student)
+    length = training_length(lesson.recipe, model)  # what the student cannot see is not taught
     if length == student_length and model.prompt == student.prompt and model.tokenizer.to_str() == student.tokenizer.to_str():
         return tokens, None
     own = model.tokenize(corpus.texts, length, "tokenize")
