@@ -164,6 +164,8 @@ def attempt(folder: Path, arguments: tuple[str, ...], kill: Kill | None = None, 
     if child == 0:
         status = 1
         try:
+            # A shell lets what it starts in the background ignore SIGINT, and every child inherits that: the command would never be hit.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             if largest is not None:
                 resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
             status = _command(folder, arguments, kill, said, writes)

@@ -14,6 +14,7 @@ import signal, sys
 from pathlib import Path
 from kills.kills import COMMANDS, Kill, attempt, check, clear, left_behind, prepare, result, small_teacher, unbroken, write_work
 
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as of a suite that a shell runs in the background; the kills strike all the same
 folder = Path(sys.argv[1])
 prepare()
 write_work(folder, small_teacher(folder / "made"))
@@ -27,9 +28,8 @@ kills = [
     Kill(write=14, after=True),
     Kill(signal.SIGINT, write=3),
 ]
-# Where the machine is busy, a run may come to its end before the last ones strike; `check` compares what it leaves in any case.
 struck = check(folder, "train", whole, kills)
-assert struck >= 3, struck
+assert struck == len(kills), struck
 
 command = COMMANDS["train"]
 clear(folder, command)
