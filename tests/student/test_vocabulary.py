@@ -48,6 +48,13 @@ def test_the_most_frequent_stay_when_a_size_is_given(tokenizer: dict[str, Any]) 
     assert set(words) == {"the", "and", "river", "village", "##ing"}
     smaller = trimmed(tokenizer, TEXTS, len(everything) - 2)
     assert set(everything) - set(smaller) == {"and", "village"}  # once; and twice as river, which has the lower number
+    # Where fewer are used, the source's first words make it up.
+    used = trimmed(tokenizer, TEXTS[1:2])
+    more = trimmed(tokenizer, TEXTS[1:2], len(used) + 1)
+    (added,) = set(more) - set(used)
+    others = [piece for piece in tokenizer["model"]["vocab"] if piece not in used and len(piece.removeprefix("##")) > 1]
+    assert added == min(others, key=tokenizer["model"]["vocab"].get)
+    assert trimmed(tokenizer, TEXTS, 10**6) == trimmed(tokenizer, TEXTS, len(tokenizer["model"]["vocab"]))
     with pytest.raises(PotstillError, match="student.vocabulary.size: 20 is less than the special tokens .* at least"):
         trimmed(tokenizer, TEXTS, 20)
 

@@ -15,7 +15,9 @@ class Vocabulary(Part):
     method: Literal["trim", "train"] = Field(
         description="trim: the source's pieces that the texts use, rows kept; train: new ones, rows from the source's pieces"
     )
-    size: Count | None = Field(None, description="pieces at most, special tokens included; of `trim` the most frequent, default all used")
+    size: Count | None = Field(
+        None, description="pieces, special tokens included; of `trim` those used most, made up by the source's first; default all used"
+    )
     texts: list[Named | TextSource] = Field([], description="what it is made on; default: the texts that the student is trained on")
 
     @model_validator(mode="after")

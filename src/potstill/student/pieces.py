@@ -45,6 +45,8 @@ def own_pieces(recipe: Recipe, corpus: Corpus, folder: Path) -> list[str] | None
         return trimmed(tokenizer, texts, wanted.size) if wanted.method == "trim" else trained(tokenizer, texts, wanted.size or 0)
 
     settings = {"vocabulary": wanted.method, "size": wanted.size, **_reading(tokenizer, folder / TOKENIZER)}
+    if wanted.method == "trim" and wanted.size is not None:
+        settings["made_up"] = True  # to the size; earlier releases kept fewer where the texts used fewer
     return cached_json("vocabulary.json", folder, texts, settings, pieces)
 
 

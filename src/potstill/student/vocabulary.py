@@ -24,18 +24,21 @@ CHUNK = 4096  # texts a call
 
 
 def trimmed(tokenizer: Mapping[str, Any], texts: Sequence[str], size: int | None = None) -> list[str]:
-    """The pieces of a vocabulary that texts use, or the most frequent of them.
+    """The pieces of a vocabulary that texts use, or so many of the most frequent.
 
     Special tokens stay, and so does every single character that is printable ASCII or part of a
     piece that stays, so that a word of known characters never becomes unknown. Without a `size` the
-    texts are cut as before: what greedy search chose is there, and nothing else is longer.
+    texts are cut as before: what greedy search chose is there, and nothing else is longer. Where
+    the texts use fewer than `size`, the vocabulary's first other pieces make it up: those of a
+    WordPiece vocabulary are in the order of their frequency where it was made, so that common words
+    which the texts happen not to hold stay whole for the texts that come later.
 
     A PotstillError from below comes through: the tokenizer is not of type WordPiece; the size is below what stays.
 
     Args:
         tokenizer: as the library tokenizers writes it to JSON.
         texts: what it is to be trimmed to.
-        size: how many pieces to keep at most; default all that are used.
+        size: how many pieces to keep; default all that are used and no more.
 
     Returns:
         Pieces in the order of the vocabulary.
@@ -48,8 +51,15 @@ def trimmed(tokenizer: Mapping[str, Any], texts: Sequence[str], size: int | None
     if size is not None:
         _require_room(size, len(fixed), "characters that stay")
         ordered = sorted(used - fixed, key=lambda piece: (-counts[vocabulary[piece]], vocabulary[piece]))
-        used = set(ordered[: size - len(fixed)])
+        unused = (piece for piece in vocabulary if piece not in used and piece not in fixed and _is_word(piece))
+        others = sorted(unused, key=lambda piece: vocabulary[piece])
+        used = set([*ordered, *others][: size - len(fixed)])
     return sorted(used | fixed, key=lambda piece: vocabulary.get(piece, 1 << 40))
+
+
+def _is_word(piece: str) -> bool:
+    """Whether a piece may be part of a text: no place kept free for others ([unused7]), no lone character of another script."""
+    return len(piece.removeprefix(PREFIX)) > 1 and not (piece.startswith("[") and piece.endswith("]"))
 
 
 def trained(tokenizer: Mapping[str, Any], texts: Sequence[str], size: int) -> list[str]:
