@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from potstill import errors
 from potstill.errors import PotstillError, PotstillErrors, collect, did_you_mean, refuse, shown, unknown
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_an_error_is_one_line_with_place_problem_and_remedy() -> None:
@@ -51,3 +56,17 @@ def test_a_close_name_is_proposed_and_a_far_one_gets_the_list() -> None:
 
 def test_a_long_value_is_cut() -> None:
     assert len(shown("x" * 1000)) == 60
+
+
+def test_what_is_missing_is_installed_from_where_the_package_is(tmp_path, monkeypatch):
+    assert errors.install("train") == f"pip install -e '{ROOT}[train]' -c {ROOT / 'constraints.txt'}"
+    # Installed into a project's own folder; the project has both files and is no clone of this one.
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).touch()
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "vendor" / "potstill" / "errors.py"))
+    assert errors.install("quickstart") == "pip install 'potstill[quickstart]'"
+    monkeypatch.setattr(errors, "__file__", str(tmp_path / "a clone" / "src" / "potstill" / "errors.py"))
+    (tmp_path / "a clone").mkdir()
+    assert errors.install("train") == "pip install 'potstill[train]'"  # no clone's files beside it
+    (tmp_path / "a clone" / "constraints.txt").touch()
+    assert errors.install("train") == f"pip install -e '{tmp_path}/a clone[train]' -c '{tmp_path}/a clone/constraints.txt'"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import Any, NoReturn
 
 LONG = 100  # letters; no name in a recipe is longer
@@ -142,3 +144,19 @@ def shown(value: object, limit: int = 60) -> str:
 def printable(text: str) -> str:
     """A text with every character that cannot be printed (control characters, halves of surrogate pairs) written as its escape."""
     return text if text.isprintable() else "".join(one if one.isprintable() else repr(one)[1:-1] for one in text)
+
+
+def install(extra: str) -> str:
+    """The command that installs what an extra of this package needs, as a remedy.
+
+    Args:
+        extra: a name of pyproject.toml's optional dependencies.
+
+    Returns:
+        In a clone it names the clone, which pip does not find by the package's name; elsewhere the package.
+    """
+    source = Path(__file__).resolve().parents[1]
+    root = source.parent
+    if source.name != "src" or not (root / "constraints.txt").is_file():
+        return f"pip install 'potstill[{extra}]'"
+    return f"pip install -e {shlex.quote(f'{root}[{extra}]')} -c {shlex.quote(str(root / 'constraints.txt'))}"

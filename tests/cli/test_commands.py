@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import potstill
 from potstill.cli import show
+from potstill.errors import install
 from potstill.run.folder import held
 
 
@@ -292,4 +294,8 @@ def test_what_is_not_installed_is_named_with_the_command_that_installs_it(work):
     blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'transformers', 'scipy', 'jinja2', 'plotly', 'onnx', 'datasets')));"
     code = blocked + "sys.argv = ['potstill', 'train', 'recipe.yaml']; from potstill.cli import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 2 and "pip install 'potstill[train]'" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2 and f"; {install('train')}" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_the_version_is_told(call):
+    assert call("--version") == (0, f"potstill {potstill.__version__}\n", "")

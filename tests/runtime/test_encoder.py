@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -8,22 +9,26 @@ import numpy as np
 import pytest
 
 from potstill.errors import PotstillError
+from potstill.machine.progress import progress
+from potstill.runtime.batching import length_batches
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import CONFIG, MODEL, QUANTIZED, TOKENIZER
 
 TEXTS = ["the river and the village", "a", "", "rivers " * 40, "village, 1 village", "the"]
 
 
-def test_nothing_of_torch_is_imported(tiny_export_dir):
+def test_encoding_imports_nothing_of_torch_or_of_the_command(tiny_export_dir):
     script = f"""
 import sys
+absent = {{"torch", "transformers", "onnx", "scipy", "sklearn", "pydantic", "typer", "click", "rich", "yaml"}}
+sys.modules.update(dict.fromkeys(absent))  # None: importing one of them fails
 import potstill
 from potstill.runtime.encoder import Encoder
 assert potstill.Encoder is Encoder
 encoder = potstill.Encoder({str(tiny_export_dir)!r})
 assert encoder.encode(["the river"]).shape == (1, 32)
-heavy = {{"torch", "transformers", "onnx", "scipy", "sklearn", "pydantic"}} & set(sys.modules)
-assert not heavy, heavy
+sys.stderr.isatty = lambda: True  # where a bar would be shown; without rich there is none
+assert encoder.encode("the river", show_progress_bar=True).shape == (32,)
 """
     done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -104,9 +109,108 @@ def test_a_default_prompt_stands_before_every_text(exported):
     assert not np.allclose(encoder.encode(TEXTS), plain.encode(TEXTS), atol=1e-3)
 
 
-def test_one_text_is_no_list(tiny_export_dir):
-    with pytest.raises(TypeError, match=r"encode\(\[text\]\)"):
-        Encoder(tiny_export_dir).encode("the river")
+def test_one_text_alone_gives_its_row(tiny_export_dir):
+    encoder = Encoder(tiny_export_dir)
+    for precision in ("float32", "int8", "ubinary"):
+        np.testing.assert_array_equal(
+            encoder.encode("the river", precision=precision), encoder.encode(["the river"], precision=precision)[0]
+        )
+    np.testing.assert_array_equal(encoder.encode(""), encoder.encode([""])[0])
+    np.testing.assert_array_equal(encoder.similarity("the river", TEXTS), encoder.similarity(["the river"], TEXTS))
+    np.testing.assert_array_equal(encoder.similarity(encoder.encode(TEXTS), "a"), encoder.similarity(TEXTS, ["a"]))
+    with pytest.raises(TypeError, match="put it into a list"):
+        encoder.run("the river")
+
+
+def test_it_says_what_it_is(exported):
+    encoder = Encoder(exported, dimensions=8, threads=1)
+    assert repr(encoder) == f"Encoder({str(exported / MODEL)!r}, dimension=8, max_length={encoder.max_length}, threads=1)"
+
+
+def test_a_batch_has_no_more_texts_than_batch_size(tiny_export_dir, monkeypatch):
+    sizes = []
+
+    def batches(*given):
+        found = length_batches(*given)
+        sizes.append([len(rows) for rows in found])
+        return found
+
+    monkeypatch.setattr("potstill.runtime.encoder.length_batches", batches)
+    encoder = Encoder(tiny_export_dir, threads=1)
+    whole = encoder.encode(TEXTS, batch_tokens=1 << 20)
+    np.testing.assert_allclose(encoder.encode(TEXTS, batch_tokens=1 << 20, batch_size=4), whole, atol=1e-5)
+    np.testing.assert_allclose(encoder.encode(TEXTS, batch_tokens=1, batch_size=4), whole, atol=1e-5)
+    assert sizes == [[6], [4, 2], [1] * 6]
+    with pytest.raises(PotstillError, match="batch_size: 0 is less than 1"):
+        encoder.encode(TEXTS, batch_size=0)
+
+
+def test_vectors_are_scaled_where_the_model_does_not(exported):
+    tell(exported, normalize=False)
+    encoder = Encoder(exported, dimensions=8)
+    plain, unit = encoder.encode(TEXTS), encoder.encode(TEXTS, normalize_embeddings=True)
+    assert np.linalg.norm(plain, axis=1).max() < 0.99
+    np.testing.assert_allclose(unit, plain / np.linalg.norm(plain, axis=1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        # as the call has always been
+        ({}, ""),
+        ({"title": "mine"}, "mine"),
+        # sentence-transformers' way to ask for a bar, which has no title
+        ({"show_progress_bar": True}, "encode"),
+        ({"show_progress_bar": True, "title": "mine"}, "mine"),
+        # none, whatever else is said
+        ({"show_progress_bar": False, "title": "mine"}, ""),
+        ({"show_progress_bar": None}, ""),
+    ],
+)
+def test_a_bar_is_shown_where_it_is_asked_for(tiny_export_dir, monkeypatch, given, expected):
+    titles = []
+    monkeypatch.setattr("potstill.runtime.encoder.progress", lambda title, total: titles.append(title) or progress(title, total))
+    Encoder(tiny_export_dir).encode(TEXTS, **given)
+    assert titles == [expected]
+
+
+def test_arguments_of_sentence_transformers_that_say_what_is_done_anyway_are_taken(tiny_export_dir):
+    encoder = Encoder(tiny_export_dir)
+    neutral = {"convert_to_numpy": True, "convert_to_tensor": False, "output_value": "sentence_embedding", "device": "cpu"}
+    nothing = {"prompt": None, "prompt_name": None, "truncate_dim": None, "normalize_embeddings": False}
+    np.testing.assert_array_equal(encoder.encode(TEXTS, **neutral, **nothing), encoder.encode(TEXTS))
+    np.testing.assert_array_equal(encoder.encode(TEXTS, device=None), encoder.encode(TEXTS))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "instead"),
+    [
+        # another container
+        ("convert_to_tensor", True, "torch.from_numpy"),
+        ("convert_to_numpy", False, "one by one"),
+        # 1 is not True there: types are compared too
+        ("convert_to_tensor", 1, "torch.from_numpy"),
+        # vectors of tokens
+        ("output_value", "token_embeddings", "sentence-transformers"),
+        ("output_value", None, "sentence-transformers"),
+        # another machine
+        ("device", "cuda", "onnxruntime runs on the CPU"),
+        ("device", ["cpu", "cpu"], "onnxruntime runs on the CPU"),
+        # another text before each
+        ("prompt", "query: ", "put it before each text"),
+        ("prompt_name", "query", "put that prompt before each text"),
+        # what the constructor does
+        ("truncate_dim", 8, "dimensions=..."),
+    ],
+)
+def test_what_sentence_transformers_does_and_this_cannot_is_refused_by_name(tiny_export_dir, name, value, instead):
+    with pytest.raises(PotstillError, match=f"encode: {name} is .*, which it cannot do; .*{re.escape(instead)}"):
+        Encoder(tiny_export_dir).encode(TEXTS, **{name: value})
+
+
+def test_an_unknown_argument_is_a_type_error(tiny_export_dir):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'batch_sise'"):
+        Encoder(tiny_export_dir).encode(TEXTS, batch_sise=3)
 
 
 def test_threads_are_checked(tiny_export_dir):

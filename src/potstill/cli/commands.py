@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
+from potstill import __version__
 from potstill.cli import show
-from potstill.errors import PotstillError, PotstillWarning, refuse
+from potstill.errors import PotstillError, PotstillWarning, install, refuse
 from potstill.machine import processes
 from potstill.machine.files import is_full
 from potstill.runtime.folder import TAGGING, TOKENIZER
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="potstill",
-    help="Distil a BERT-sized encoder into a small, fast one, and score the very file that ships.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -72,7 +72,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name and error.name.partition(".")[0] == "potstill":
             raise
-        print(f"error: this needs {error.name}, which is not installed; pip install 'potstill[train]'", file=sys.stderr)
+        print(f"error: this needs {error.name}, which is not installed; {install('train')}", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
         said = _of_the_machine(error)
@@ -98,6 +98,24 @@ def _one_voice() -> AbstractContextManager[None]:
     from potstill.machine.distributed import one_voice
 
     return one_voice()
+
+
+def _version(asked: bool) -> None:
+    """Print the version and end, where it is asked for.
+
+    Raises:
+        Exit: where it is.
+    """
+    if asked:
+        print(f"potstill {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def potstill(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")] = False,
+) -> None:
+    """Distil a BERT-sized encoder into a small, fast one, and score the very file that ships."""
 
 
 @app.command()

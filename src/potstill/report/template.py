@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, install
 
 
 def fill(template: Path, **values: Any) -> str:
@@ -22,7 +22,7 @@ def fill(template: Path, **values: Any) -> str:
         from jinja2 import Environment, FileSystemLoader
         from plotly.offline import get_plotlyjs
     except ModuleNotFoundError as error:
-        raise PotstillError("report", f"needs {error.name}, which is not installed", "pip install 'potstill[train]'") from error
+        raise PotstillError("report", f"needs {error.name}, which is not installed", install("train")) from error
     environment = Environment(
         loader=FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,

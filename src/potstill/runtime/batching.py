@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_ROWS = 1024  # of a batch
 
-def length_batches(lengths: Sequence[int] | NDArray[np.integer], batch_tokens: int, max_rows: int = 1024) -> list[NDArray[np.int64]]:
+
+def length_batches(lengths: Sequence[int] | NDArray[np.integer], batch_tokens: int, max_rows: int = MAX_ROWS) -> list[NDArray[np.int64]]:
     """Group rows of like length, so that little of a batch is padding.
 
     The longest rows come first. So the largest batch asks for its memory at the start, and the time left that a

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from potstill.errors import PotstillError, shown
 from potstill.machine.hardware import require_threads, usable_cores
 from potstill.machine.progress import progress
-from potstill.runtime.batching import length_batches
+from potstill.runtime.batching import MAX_ROWS, length_batches
 from potstill.runtime.decode import answers, require_finite
+from potstill.runtime.elsewhere import Same, require_same
 from potstill.runtime.folder import (
     AGAIN,
     CONFIG,
@@ -29,7 +30,10 @@ from potstill.runtime.folder import (
 )
 from potstill.runtime.session import open_session, output_name, require_graph
 from potstill.runtime.tokens import Text, TokenizedTexts, by_word, load_tokenizer, require_room, tokenize
-from potstill.runtime.vectors import Precision, as_floats, cut, quantize, require_dimensions
+from potstill.runtime.vectors import Precision, as_floats, at_unit_length, cut, quantize, require_dimensions, similarities
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Vectors = NDArray[np.float32]
 Integers = NDArray[np.int8] | NDArray[np.uint8]
@@ -90,39 +94,83 @@ class Encoder:
         self._inputs = {entry.name for entry in self._session.get_inputs()}
         self._output, self._width = output_name(config), config.outputs
 
+    def __repr__(self) -> str:
+        what = f"dimension={self.dimension}" if self.head == EMBED else f"head={self.head!r}"
+        return f"{type(self).__name__}({str(self.file)!r}, {what}, max_length={self.max_length}, threads={self.threads})"
+
     @overload
     def encode(
-        self, texts: Sequence[str], batch_tokens: int | None = ..., title: str = ..., *, precision: Literal["float32"] = ...
+        self,
+        texts: str | Sequence[str],
+        batch_tokens: int | None = ...,
+        title: str = ...,
+        *,
+        precision: Literal["float32"] = ...,
+        batch_size: int | None = ...,
+        show_progress_bar: bool | None = ...,
+        normalize_embeddings: bool = ...,
+        **same: Unpack[Same],
     ) -> Vectors: ...
 
     @overload
     def encode(
-        self, texts: Sequence[str], batch_tokens: int | None = ..., title: str = ..., *, precision: Precision
+        self,
+        texts: str | Sequence[str],
+        batch_tokens: int | None = ...,
+        title: str = ...,
+        *,
+        precision: Precision,
+        batch_size: int | None = ...,
+        show_progress_bar: bool | None = ...,
+        normalize_embeddings: bool = ...,
+        **same: Unpack[Same],
     ) -> Vectors | Integers: ...
 
     def encode(
-        self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "", *, precision: Precision = "float32"
+        self,
+        texts: str | Sequence[str],
+        batch_tokens: int | None = None,
+        title: str = "",
+        *,
+        precision: Precision = "float32",
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = None,
+        normalize_embeddings: bool = False,
+        **same: Any,
     ) -> Vectors | Integers:
         """Sentence embeddings of `texts`, in their order.
 
         Args:
-            texts: any number of them; `prompt` is put before each. Longer ones are cut to `max_length` tokens.
+            texts: any number of them, or one alone; `prompt` is put before each. Longer ones are cut to `max_length` tokens.
             batch_tokens: how many padded tokens may go through the model together; default 512 for each thread.
             title: of a progress bar; no bar without it.
             precision: of a vector's numbers: "float32", "int8", or "binary" and "ubinary", the signs alone; see
                 `potstill.runtime.vectors.quantize`.
+            batch_size: how many texts at most go through the model together; the bound of `batch_tokens` holds beside it,
+                and the vectors depend on neither.
+            show_progress_bar: True for a bar without a title of yours, False for none in spite of one.
+            normalize_embeddings: whether vectors are scaled to unit length, where the model's own are not.
+            **same: arguments of sentence-transformers' encode, with the values that say what is done here anyway: see `Same`.
 
         Returns:
-            float32 or int8 (n, dimension); of signs int8 or uint8 (n, dimension / 8).
+            float32 or int8 (n, dimension); of signs int8 or uint8 (n, dimension / 8). Of one text alone its row.
 
         Raises:
-            PotstillError: the model has a head and gives no vectors; a vector holds NaN or infinity; there is no such precision.
+            PotstillError: the model has a head and gives no vectors; a vector holds NaN or infinity; there is no such precision;
+                an argument of sentence-transformers asks for what cannot be done here.
         """
         if self.head != EMBED:
             raise PotstillError(self.file, f"is a {self.head} model and gives no vectors", "call predict, or export an encoder")
-        vectors = cast("Vectors", self.run(texts, batch_tokens, title))
+        require_same(same)
+        if batch_size is not None and batch_size < 1:
+            raise PotstillError("batch_size", f"{batch_size} is less than 1", "give how many texts go through the model together")
+        shown_title = "" if show_progress_bar is False else title or ("encode" if show_progress_bar else "")
+        alone = isinstance(texts, str)
+        vectors = cast("Vectors", self._run([texts] if isinstance(texts, str) else texts, batch_tokens, shown_title, batch_size))
         require_finite(vectors, self.file, "vectors")
-        return quantize(cut(vectors, self.dimension, self._unit), precision)
+        vectors = cut(vectors, self.dimension, self._unit)
+        found = quantize(at_unit_length(vectors) if normalize_embeddings and not self._unit else vectors, precision)
+        return found[0] if alone else found
 
     def predict(self, texts: Sequence[Text], batch_tokens: int | None = None, title: str = "") -> Logits:
         """The head's logits for `texts`, in their order.
@@ -164,7 +212,15 @@ class Encoder:
             TypeError: `texts` is a single text, or a tagging model is given texts that are no lists of words.
         """
         if isinstance(texts, str):
-            raise TypeError("a list of texts is needed, and one text was given: encode([text])")
+            raise TypeError("a list of texts is needed, and one text was given: put it into a list")
+        return self._run(texts, batch_tokens, title)
+
+    def _run(self, texts: Sequence[Text], batch_tokens: int | None, title: str, batch_size: int | None = None) -> Logits:
+        """As `run`, with at most `batch_size` texts in a batch.
+
+        Raises:
+            TypeError: a tagging model is given texts that are no lists of words.
+        """
         tagging = self.head == TAGGING
         if tagging and not all(isinstance(text, list) for text in texts):
             raise TypeError("a tagging model reads lists of words: predict([text.split()])")
@@ -172,7 +228,7 @@ class Encoder:
         found = np.zeros((0 if tagging else len(texts), self._width), dtype=np.float32)
         with progress(title, len(texts)) as advance:
             tokens = self._tokenize(texts)
-            for rows, output in self._batches(tokens, batch_tokens):
+            for rows, output in self._batches(tokens, batch_tokens, batch_size):
                 if tokens.words is not None:
                     for row, values in zip(rows, output, strict=True):
                         rows_found[row] = by_word(tokens.words[tokens.offsets[row] : tokens.offsets[row + 1]], values)
@@ -185,7 +241,7 @@ class Encoder:
         """The graph's inputs for `texts` as one padded batch, in their order: by name, each (b, l) int64."""
         return self._feeds(self._tokenize(texts), np.arange(len(texts)))
 
-    def similarity(self, a: Sequence[str] | Vectors | Integers, b: Sequence[str] | Vectors | Integers) -> Vectors:
+    def similarity(self, a: str | Sequence[str] | Vectors | Integers, b: str | Sequence[str] | Vectors | Integers) -> Vectors:
         """How alike each of `a` is to each of `b`, by the similarity that the model's folder names.
 
         It is the cosine, unless the folder says "dot" (the scalar product), "euclidean" or "manhattan" (the distance,
@@ -193,20 +249,20 @@ class Encoder:
         their scale.
 
         Args:
-            a: n texts, or vectors as `encode` gives them, in any precision.
+            a: n texts, or vectors as `encode` gives them, in any precision; one text or vector alone is n = 1.
             b: m texts or vectors.
 
         Returns:
             float32 (n, m).
         """
         rounded = any(isinstance(side, np.ndarray) and side.dtype.kind != "f" for side in (a, b))
-        return _similarities(COSINE if rounded else self._similarity, self._vectors(a), self._vectors(b))
+        return similarities(COSINE if rounded else self._similarity, self._vectors(a), self._vectors(b))
 
-    def _vectors(self, side: Sequence[str] | Vectors | Integers) -> Vectors:
+    def _vectors(self, side: str | Sequence[str] | Vectors | Integers) -> Vectors:
         if isinstance(side, np.ndarray) and side.dtype.kind in "fiu":
             vectors: NDArray[Any] = np.atleast_2d(side)
             return vectors.astype(np.float32) if vectors.dtype.kind == "f" else as_floats(vectors, self.dimension)
-        return self.encode(cast("Sequence[str]", side))
+        return np.atleast_2d(self.encode(cast("str | Sequence[str]", side)))
 
     def _tokenize(self, texts: Sequence[Text]) -> TokenizedTexts:
         if self.head != TAGGING:  # JSON has no tuples: a pair may come as a list, which would be taken for words
@@ -214,13 +270,15 @@ class Encoder:
             texts = prompted(self.prompt, texts)
         return tokenize(self._tokenizer, texts, self.max_length)
 
-    def _batches(self, tokens: TokenizedTexts, batch_tokens: int | None) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+    def _batches(
+        self, tokens: TokenizedTexts, batch_tokens: int | None, batch_size: int | None
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         """Row numbers of a batch, and what the graph gives for them: (b, width), or (b, l, width) for tagging.
 
         Raises:
             PotstillError: onnxruntime does not run the graph on them, or it gives something else.
         """
-        for rows in length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD * self.threads):
+        for rows in length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD * self.threads, batch_size or MAX_ROWS):
             feeds = self._feeds(tokens, rows)
             try:
                 (output,) = self._session.run([self._output], feeds)
@@ -237,15 +295,3 @@ class Encoder:
         found = tokens.pad(rows, self._pad_id)
         # A graph that tells a pair's texts apart reads single texts too: they are all first ones.
         return {name: found[name] if name in found else np.zeros_like(found[INPUT_IDS]) for name in self._inputs}
-
-
-def _similarities(name: str, a: Vectors, b: Vectors) -> Vectors:
-    """(n, d) and (m, d) → (n, m), by a name of runtime.folder.SIMILARITIES."""
-    if name in (COSINE, "dot"):
-        a, b = (side / np.maximum(np.linalg.norm(side, axis=1, keepdims=True), 1e-12) if name == COSINE else side for side in (a, b))
-        return a @ b.T
-    order = 1 if name == "manhattan" else 2
-    found = np.zeros((len(a), len(b)), dtype=np.float32)
-    for row, vector in enumerate(a):  # row by row: all differences at once would be d times as large as the answer
-        found[row] = -np.linalg.norm(vector - b, ord=order, axis=1)
-    return found

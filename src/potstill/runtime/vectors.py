@@ -1,4 +1,4 @@
-"""Vectors that cost less to keep: fewer dimensions, and fewer bits a number."""
+"""Vectors: fewer dimensions and fewer bits a number, so that they cost less to keep, and how alike two of them are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError, did_you_mean, shown
+from potstill.runtime.folder import COSINE
 
 Precision = Literal["float32", "int8", "binary", "ubinary"]
 PRECISIONS: dict[str, int] = {"float32": 32, "int8": 8, "binary": 1, "ubinary": 1}
@@ -46,7 +47,12 @@ def cut(vectors: Floats, dimensions: int, unit: bool) -> Floats:
     if dimensions == vectors.shape[1]:
         return vectors
     kept = np.ascontiguousarray(vectors[:, :dimensions])
-    return kept / np.maximum(np.linalg.norm(kept, axis=1, keepdims=True), 1e-12) if unit else kept
+    return at_unit_length(kept) if unit else kept
+
+
+def at_unit_length(vectors: Floats) -> Floats:
+    """Vectors (n, d) scaled to Euclidean length 1; one of zeros stays so."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def quantize(vectors: Floats, precision: str) -> NDArray[Any]:
@@ -102,3 +108,24 @@ def as_floats(vectors: NDArray[Any], width: int) -> Floats:
         problem = f"{vectors.dtype} {vectors.shape} are no vectors of {width} dimensions"
         raise PotstillError("vectors", problem, "give what encode gives, with the same dimensions")
     return vectors.astype(np.float32)
+
+
+def similarities(name: str, a: Floats, b: Floats) -> Floats:
+    """How alike each of `a` is to each of `b`: more is more alike, so that distances are negative.
+
+    Args:
+        name: of runtime.folder.SIMILARITIES.
+        a: (n, d).
+        b: (m, d).
+
+    Returns:
+        (n, m).
+    """
+    if name in (COSINE, "dot"):
+        a, b = (at_unit_length(side) if name == COSINE else side for side in (a, b))
+        return a @ b.T
+    order = 1 if name == "manhattan" else 2
+    found = np.zeros((len(a), len(b)), dtype=np.float32)
+    for row, vector in enumerate(a):  # row by row: all differences at once would be d times as large as the answer
+        found[row] = -np.linalg.norm(vector - b, ord=order, axis=1)
+    return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from potstill.data.files.formats import FORMAT_OF, GZIP, POINTER, remedy_for, what_begins
 from potstill.data.files.lines import HEAD, require_clean, require_file, shown_path
-from potstill.errors import PotstillError, did_you_mean
+from potstill.errors import PotstillError, did_you_mean, install
 from potstill.machine.files import kind_of_place
 
 HUB_NAME = re.compile(r"\w[\w.-]*(/[\w.-]+)?(:[\w.-]+)?")
@@ -62,7 +62,7 @@ def load_data(path: str | Path) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise PotstillError(path, "reading a data set needs the package datasets", "pip install 'potstill[train]'") from error
+        raise PotstillError(path, "reading a data set needs the package datasets", install("train")) from error
     place = Path(path)
     from_hub = kind_of_place(place) is None
     if from_hub and (place.suffix.lower() in (*FORMAT_OF, GZIP) or not HUB_NAME.fullmatch(str(path))):

@@ -1,0 +1,50 @@
+"""Arguments that sentence-transformers' encode takes and `Encoder.encode` does not: which values are right here, and what to do instead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict
+
+from potstill.errors import PotstillError, shown
+
+
+class Same(TypedDict, total=False):
+    """Arguments of sentence-transformers' encode, each with the only values that say what `Encoder.encode` does."""
+
+    convert_to_numpy: Literal[True]
+    convert_to_tensor: Literal[False]
+    output_value: Literal["sentence_embedding"]
+    device: Literal["cpu"] | None
+    prompt: None
+    prompt_name: None
+    truncate_dim: None
+
+
+_SAME: dict[str, tuple[tuple[Any, ...], str]] = {
+    "convert_to_numpy": ((True,), "take the rows of the array one by one"),
+    "convert_to_tensor": ((False,), "torch.from_numpy(encode(texts))"),
+    "output_value": (("sentence_embedding",), "use the torch model with sentence-transformers"),
+    "device": ((None, "cpu"), "leave it out: onnxruntime runs on the CPU"),
+    "prompt": ((None,), "put it before each text"),
+    "prompt_name": ((None,), "put that prompt before each text"),
+    "truncate_dim": ((None,), "Encoder(path, dimensions=...)"),
+}
+"""Name of an argument → the values of `Same`, and the way to what other values ask for."""
+
+
+def require_same(given: Mapping[str, Any]) -> None:
+    """Check arguments that `Encoder.encode` takes only for the sake of calls written for sentence-transformers.
+
+    Args:
+        given: argument → value.
+
+    Raises:
+        PotstillError: a value asks for what is not done here.
+        TypeError: sentence-transformers has no such argument either, or it is one that nothing here stands for.
+    """
+    for name, value in given.items():
+        if name not in _SAME:
+            raise TypeError(f"encode() got an unexpected keyword argument {name!r}")
+        values, instead = _SAME[name]
+        if not any(value is known or (isinstance(value, str) and value == known) for known in values):
+            raise PotstillError("encode", f"{name} is {shown(value)}, which it cannot do", instead)
