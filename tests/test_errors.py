@@ -9,7 +9,7 @@ import pytest
 from potstill import errors
 from potstill.errors import PotstillError, PotstillErrors, collect, did_you_mean, refuse, shown, unknown
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).parents[1]
 
 
 def test_an_error_is_one_line_with_place_problem_and_remedy() -> None:
@@ -58,7 +58,7 @@ def test_a_long_value_is_cut() -> None:
     assert len(shown("x" * 1000)) == 60
 
 
-def test_what_is_missing_is_installed_from_where_the_package_is(tmp_path, monkeypatch):
+def test_what_is_missing_is_installed_from_where_the_package_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert errors.install("train") == f"pip install -e '{ROOT}[train]' -c {ROOT / 'constraints.txt'}"
     # Installed into a project's own folder; the project has both files and is no clone of this one.
     for name in ("pyproject.toml", "constraints.txt"):

@@ -299,3 +299,19 @@ def test_what_is_not_installed_is_named_with_the_command_that_installs_it(work):
 
 def test_the_version_is_told(call):
     assert call("--version") == (0, f"potstill {potstill.__version__}\n", "")
+
+
+def test_below_a_labelled_score_stands_what_one_answer_to_everything_has(capsys):
+    from potstill.results import Record, machine
+
+    mrpc = {"f1": 81.0, "accuracy": 70.0, "examples": 1725, "primary": "f1"}
+    constant = {"majority": {"f1": 79.87, "accuracy": 66.49}, "majority_answer": "yes"}
+    scores = {"glue/mrpc": mrpc | constant, "sts/stsb": {"spearman": 75.0, "pairs": 3}}
+    show.record(Record(name="kd", role="model", model="kd", format="torch", scores=scores, machine=machine()))
+    title, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert title == ["kd"]
+    assert rows == [
+        ["glue/mrpc", "f1", "81.00", "accuracy", "70.00"],
+        ["always", "“yes”", "f1", "79.87", "accuracy", "66.49"],
+        ["sts/stsb", "spearman", "75.00"],
+    ]

@@ -151,12 +151,17 @@ def pairs(title: str, rows: list[tuple[str, str]]) -> None:
 
 
 def record(record: Record) -> None:
-    """Print the scores and the costs of one model."""
+    """Print the scores and the costs of one model; below a labelled task's score what one answer to everything has."""
+    from potstill.report.majority import majority_answer, majority_score
+    from potstill.report.rows import always
+
     rows = [] if record.documents is None else [("queries by", record.model), ("documents by", record.documents)]
-    rows += [
-        (task, "  ".join(f"{key} {value:.2f}" for key, value in scores.items() if isinstance(value, float)))
-        for task, scores in record.scores.items()
-    ]
+    for task, scores in record.scores.items():
+        measures = {key: value for key, value in scores.items() if isinstance(value, float)}
+        constant = {key: value for key in measures if (value := majority_score(scores, key)) is not None}
+        rows.append((task, _figures(measures)))
+        if constant:  # of a labelled task
+            rows.append((f"  {always(majority_answer(scores))}", _figures(constant)))
     if record.cost is not None:
         cost = record.cost
         rows += [
@@ -167,6 +172,10 @@ def record(record: Record) -> None:
             ("peak memory", f"{cost.peak_memory_mb:,.0f} MB"),
         ]
     pairs(record.name, rows)
+
+
+def _figures(measures: Mapping[str, float]) -> str:
+    return "  ".join(f"{key} {value:.2f}" for key, value in measures.items())
 
 
 def listing(kind: str) -> dict[str, str]:

@@ -113,10 +113,16 @@ def majority_row(rows: Sequence[ModelRow], records: Sequence[Record]) -> ModelRo
     for measure in known.measures:
         own = [record.scores[tasks[0]] for record in records if tasks[0] in record.scores]
         measures[measure] = next((score for each in own if (score := majority_score(each, measure)) is not None), None)
-    answer = f"always “{shortened(known.majority_answer)}”" if known.majority_answer else "always the most frequent answer"
-    row = ModelRow(known.run, "model", answer, scores, measures, known.majority, None, majority=known.majority, constant=True)
+    row = ModelRow(
+        known.run, "model", always(known.majority_answer), scores, measures, known.majority, None, majority=known.majority, constant=True
+    )
     teacher = next((row for row in rows if row.role == "teacher"), None)
     return row if teacher is None else held_against(row, teacher)
+
+
+def always(answer: str) -> str:
+    """What a table calls one answer to everything; "" is an answer that is not told, or one for each of several tasks."""
+    return f"always “{shortened(answer)}”" if answer else "always the most frequent answer"
 
 
 def shortened(text: str, length: int = 24) -> str:
