@@ -26,6 +26,24 @@ def test_a_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
     assert target.read_text() == "whole"
 
 
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o007])
+def test_files_have_the_mode_that_the_system_gives_new_ones(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        with write_aside(tmp_path / "folder") as aside:
+            (aside / "deep").mkdir(parents=True)
+            (aside / "deep" / "own").touch(mode=0o600)  # as safetensors writes
+            (aside / "deep" / "copy").touch(mode=0o444)  # of a file that is not to be changed
+            (aside / "deep").chmod(0o700)
+        with write_aside(tmp_path / "file") as aside:
+            aside.touch(mode=0o600)
+    finally:
+        os.umask(before)
+    files = [tmp_path / "file", tmp_path / "folder" / "deep" / "own", tmp_path / "folder" / "deep" / "copy"]
+    assert [path.stat().st_mode & 0o777 for path in files] == [0o666 & ~mask] * 3
+    assert (tmp_path / "folder" / "deep").stat().st_mode & 0o777 == 0o777 & ~mask
+
+
 def test_a_folder_replaces_the_old_one_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "folder"
     target.mkdir()

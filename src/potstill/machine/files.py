@@ -40,7 +40,8 @@ def write_aside(target: str | Path) -> Iterator[Path]:
 
     The caller creates a file or a folder at the path. A folder that `target` already names is replaced. A link stays,
     and what it leads to is replaced. When the block raises (Ctrl-C too), what was written is removed and `target`
-    stays as it was. What a killed process left of the same target is cleared away first.
+    stays as it was. What a killed process left of the same target is cleared away first. Every file gets the mode that the
+    system gives new ones, whatever library wrote it.
 
     Raises:
         DiskFull: the disk is full.
@@ -61,6 +62,7 @@ def write_aside(target: str | Path) -> Iterator[Path]:
                 if _target_of(half) == name and is_dead(half):
                     clear_half(half)
             yield aside
+            _open_up(aside)
             if target.is_dir() and not aside.is_dir():
                 raise PotstillError(target, f"cannot be written ({os.strerror(errno.EISDIR)})", "choose another place")
             if target.is_dir() and aside.is_dir():
@@ -72,6 +74,19 @@ def write_aside(target: str | Path) -> Iterator[Path]:
                 os.replace(aside, target)
     finally:
         remove(aside)
+
+
+def _open_up(path: Path) -> None:
+    """Give a file, or a folder with all in it, the modes of new ones: safetensors writes for its owner alone, a copy is like its source."""
+    mask = os.umask(0o077)  # the only way to ask; what another thread makes in between is open to too few, not to too many
+    os.umask(mask)
+    for part in (path, *path.rglob("*")):
+        if not part.is_symlink() and (part.is_file() or part.is_dir()):
+            mode = stat.S_IMODE(part.stat().st_mode)
+            wanted = (mode & ~0o777) | ((0o777 if part.is_dir() else 0o666) & ~mask)
+            if mode != wanted:
+                with suppress(OSError):  # one more name of somebody else's file, or a file system without modes
+                    part.chmod(wanted)
 
 
 @contextmanager
