@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from potstill.errors import PotstillError
 from potstill.machine.files import write_aside
 from potstill.machine.progress import progress
-from potstill.models import heads, sentence_format
+from potstill.models import heads, sentence_format, tokenizer_format
 from potstill.models.output import EMBEDDING, INSIDE, LOGITS, POOLED, STATES, EncoderOutput, Field
 from potstill.models.pooling import CLS_POOLER, WEIGHTED, mean, pooler_of, pooling_named
 from potstill.models.sentence_format import Layout, Normalize, lower_cased, width_behind
@@ -375,9 +375,8 @@ class EncoderModel(nn.Module):
         return tables, total - tables
 
     def save_tokenizer(self, folder: Path) -> None:
-        """Write the tokenizer, with the names of what it gives: whoever loads it would take others for granted."""
-        self.hf_tokenizer.init_kwargs["model_input_names"] = list(self.hf_tokenizer.model_input_names)
-        self.hf_tokenizer.save_pretrained(folder)
+        """Write the tokenizer's files; texts are cut by them as the model cuts them."""
+        tokenizer_format.write(folder, self.hf_tokenizer, self.tokenizer, self.max_length)
 
     def save(self, folder: str | Path) -> None:
         """Write a folder that potstill, transformers and sentence-transformers load, whole or not at all.
@@ -388,7 +387,6 @@ class EncoderModel(nn.Module):
             network = self.backbone if self.head == EMBED else self.network
             network.config.output_hidden_states = self.head == EMBED and self._reads_layers  # sentence-transformers asks it
             network.save_pretrained(aside)
-            self.hf_tokenizer.model_max_length = self.max_length
             self.save_tokenizer(aside)
             if self.head == EMBED:
                 sentence_format.write(aside, self.layout, self.depth, self.width)

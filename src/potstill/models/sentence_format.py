@@ -1,6 +1,6 @@
 """sentence-transformers' folder format: reading what a folder says, writing what ours says.
 
-Written by hand in the form that every release since 2 reads: the library itself would write
+Written by hand in the form that every release since 2.7 reads: the library itself would write
 class paths that only its newest major version knows.
 """
 
@@ -48,7 +48,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
         *(nn.ReLU6, nn.Hardtanh, nn.Hardsigmoid, nn.Hardswish, nn.LogSigmoid, nn.Softplus, nn.Softsign),
     )
 }
-# Keys of Pooling's configuration as every release reads them → names in pooling.MODES. The first three are always written.
+# Keys of Pooling's configuration as every release reads them → names in pooling.MODES. All are always written.
 POOLING_KEYS = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",
@@ -152,6 +152,11 @@ class Layout:
     def prompt(self) -> str:
         """What is put before every text; "" for nothing."""
         return self.prompts.get(self.default_prompt_name or "", "")
+
+    @property
+    def reads_layers(self) -> bool:
+        """Whether a vector is made of more than the last hidden state."""
+        return self.layer_weights is not None or pooling_named(self.pooling or "mean").layers != "last"
 
     @property
     def plain(self) -> bool:
@@ -665,8 +670,7 @@ def _pooling_module(layout: Layout, layers: int, width: int) -> Module:
     if _of_own_kind(layout, layers):
         return "LayerPooling", {"pooling": layout.pooling, "embedding_dimension": pooling.width(width)}, {}
     chosen = ["mean"] if pooling.reduce == WEIGHTED else pooling.reduce.split(SEVERAL)
-    usual = list(POOLING_KEYS)[:3]
-    settings: dict[str, Any] = {key: mode in chosen for key, mode in POOLING_KEYS.items() if key in usual or mode in chosen}
+    settings: dict[str, Any] = {key: mode in chosen for key, mode in POOLING_KEYS.items()}
     if chosen != [mode for mode in MODES if mode in chosen]:  # an order that only newer releases can be told
         settings = {"pooling_mode": chosen}
     return "Pooling", {"word_embedding_dimension": width} | settings | ({} if layout.include_prompt else {"include_prompt": False}), {}
