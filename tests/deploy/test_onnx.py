@@ -31,7 +31,12 @@ def test_the_folder_is_whole_and_the_model_as_it_was(tiny_encoder_dir, tmp_path,
         entry.name: [size.dim_param or size.dim_value for size in entry.type.tensor_type.shape.dim]
         for entry in [*graph.graph.input, *graph.graph.output]
     }
-    assert shapes == {"input_ids": ["batch", "length"], "attention_mask": ["batch", "length"], "sentence_embedding": ["batch", 32]}
+    assert shapes == {
+        "input_ids": ["batch", "length"],
+        "attention_mask": ["batch", "length"],
+        "sentence_embedding": ["batch", 32],
+        "last_hidden_state": ["batch", "length", 32],
+    }
     assert {entry.domain for entry in graph.opset_import} == {""}, "standard operators only"
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     assert settings["tokenizer_class"] and settings["model_max_length"] == 64

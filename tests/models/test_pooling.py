@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from onnxruntime import InferenceSession
 
 from potstill.deploy.onnx import export_onnx
 from potstill.errors import PotstillError
@@ -174,6 +175,8 @@ def test_the_pooling_is_in_the_exported_graph(pooling: str, tiny_encoder_dir: Pa
     encoder = Encoder(tmp_path / "onnx", precision="fp32")
     assert encoder.dimension == model.dimension
     np.testing.assert_allclose(encoder.encode(TEXTS), model.encode(TEXTS), atol=1e-5)
+    # Whoever pools the last layer himself would have another vector.
+    assert [output.name for output in InferenceSession(str(encoder.file)).get_outputs()] == ["sentence_embedding"]
 
 
 def test_padding_does_not_reach_a_vector(tiny_encoder_dir: Path) -> None:

@@ -188,7 +188,9 @@ def _watch(model: ModelProto, names: list[str], encoder: Encoder, texts: Sequenc
     """Inner tensors of the graph on `texts`, at tokens only: name → least (k,), greatest (k,), some values (t, k)."""
     import onnx
 
-    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in names)
+    given = {output.name for output in model.graph.output}  # a layer before the pooling reads what is given out, too
+    watched = [name for name in names if name not in given]
+    model.graph.output.extend(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in watched)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "watched.onnx"
         onnx.save(model, str(file))

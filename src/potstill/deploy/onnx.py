@@ -8,13 +8,13 @@ slower on the CPU than these, by 11 % in fp32 and 30 % in int8.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from potstill.deploy.portable import make_portable
 from potstill.deploy.quiet import quiet
 from potstill.errors import PotstillError
 from potstill.machine.files import require_space, write_aside
@@ -31,7 +31,7 @@ from potstill.runtime.folder import (
     OUTPUT,
     TAGGING,
     TOKEN_TYPES,
-    TOKENIZER,
+    TOKEN_VECTORS,
     ExportConfig,
 )
 from potstill.runtime.folder import LOGITS as LOGITS_OUTPUT
@@ -50,8 +50,9 @@ def export_onnx(model: EncoderModel, folder: str | Path, texts: Sequence[Text], 
 
     The folder holds model.onnx, potstill.json, and tokenizer and configuration (labels in it) under the names that
     transformers.js and others look for. The graph's inputs are input_ids and attention_mask, and token_type_ids where
-    the model tells a pair's texts apart by them: each (batch, length) int64, both sizes free. Its output is
-    sentence_embedding (batch, d), or logits of a head: (batch, classes), for tagging (batch, length, tags).
+    the model tells a pair's texts apart by them: each (batch, length) int64, both sizes free. Its outputs are
+    sentence_embedding (batch, d), and behind it last_hidden_state (batch, length, d) where the vector is made of the last
+    layer alone; or logits of a head: (batch, classes), for tagging (batch, length, tags).
 
     Args:
         model: stays as it is.
@@ -100,11 +101,15 @@ def require_replaceable(folder: Path) -> None:
 
 
 def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
+    import onnx
     import torch
 
     from potstill.models.output import EMBEDDING, LOGITS
 
     field = EMBEDDING if model.head == EMBED else LOGITS
+    # Of a vector out of several layers whoever pools the last one makes another vector.
+    tokens = model.head == EMBED and not model.layout.reads_layers
+    outputs = [OUTPUT if model.head == EMBED else LOGITS_OUTPUT, *([TOKEN_VECTORS] if tokens else [])]
 
     class Graph(torch.nn.Module):
         def __init__(self) -> None:
@@ -113,8 +118,11 @@ def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
 
         def forward(
             self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor | None = None
-        ) -> torch.Tensor:
-            return self.model(input_ids, attention_mask, token_type_ids, reads=[field])[field]
+        ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
+            if not tokens:
+                return self.model(input_ids, attention_mask, token_type_ids, reads=[field])[field]
+            found = self.model.backbone(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=False, return_dict=True)
+            return self.model.embed([found.last_hidden_state], attention_mask), found.last_hidden_state
 
     # Sizes of one would be taken as fixed; a row with padding, because a full mask may be optimised away.
     length = min(11, model.max_length)
@@ -131,7 +139,7 @@ def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
                 tuple(inputs.values()),
                 dynamo=True,
                 input_names=list(inputs),
-                output_names=[OUTPUT if model.head == EMBED else LOGITS_OUTPUT],
+                output_names=outputs,
                 dynamic_shapes=dict.fromkeys(inputs, free),
                 verbose=False,
             )
@@ -142,7 +150,9 @@ def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
                 # Its weights in the operator's order of gates, not put in order in every call.
                 fold_constants(program.model, input_size_limit=LIMIT, output_size_limit=LIMIT)
     with quiet():
-        program.save(str(file), external_data=False)
+        written = program.model_proto
+        make_portable(written)
+        onnx.save(written, str(file))
 
 
 def _write_description(model: EncoderModel, folder: Path, teacher: str | None) -> None:
@@ -150,11 +160,6 @@ def _write_description(model: EncoderModel, folder: Path, teacher: str | None) -
     model.network.config.architectures = [type(model.network).__name__]
     model.network.config.save_pretrained(folder)
     model.save_tokenizer(folder)
-    settings_file = folder / "tokenizer_config.json"
-    settings = json.loads(settings_file.read_text(encoding="utf-8"))
-    settings_file.write_text(json.dumps(settings | {"model_max_length": model.max_length}, indent=2) + "\n", encoding="utf-8")
-    # With the truncation that the vectors were made with.
-    model.tokenizer.save(str(folder / TOKENIZER))
     embedding, encoder = model.parameter_counts()
     layout = model.layout
     of_vectors: dict[str, Any] = {

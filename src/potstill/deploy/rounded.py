@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from potstill.deploy.calibration import Array, Calibration, shared_inputs
 from potstill.deploy.int8 import table_gathers
-
-if TYPE_CHECKING:
-    from onnx import NodeProto
-
-SCOPES = "pkg.torch.onnx.name_scopes"  # torch's exporter says there which modules a node stands in, the outermost first
-ROOT = "model."  # the model's name in the module that is exported
+from potstill.deploy.portable import module_of
 
 
 @dataclass(frozen=True)
@@ -61,17 +54,10 @@ def roundings(
         entry = calibration.inputs[name]
         for node in nodes:
             if node.name not in spared:
-                paths.append(_module(node))
+                paths.append(module_of(node))
                 inputs[paths[-1] or ""] = (entry.scale, entry.step, entry.zero)
-    tables = [_module(node) for node in table_gathers(model)] if embedding else []
+    tables = [module_of(node) for node in table_gathers(model)] if embedding else []
     known = [path for path in (*paths, *tables) if path]
     if not inputs or len(set(known)) < len(paths) + len(tables):
         return None
     return Roundings(setting, inputs, [path for path in tables if path], weight_levels)
-
-
-def _module(node: NodeProto) -> str | None:
-    """Path in the torch model of the module that a node was exported from: the innermost one; after it stands the node's own name."""
-    said = next((entry.value for entry in node.metadata_props if entry.key == SCOPES), "[]")
-    scopes = ast.literal_eval(said)
-    return scopes[-2].removeprefix(ROOT) if len(scopes) > 1 and scopes[-2].startswith(ROOT) else None

@@ -47,7 +47,7 @@ class Encoder:
     """An exported model, run by onnxruntime on the CPU; torch is never imported.
 
     Args:
-        path: an exported folder, or a run folder (then its onnx/).
+        path: an exported folder, a bundle, or a run folder (then its onnx/).
         precision: "int8", "fp32", or "auto": int8 where there is such a file.
         threads: of one call into the model; default all cores that the process may use.
         dimensions: how many of a vector's first dimensions `encode` gives, scaled to unit length where the model's vectors

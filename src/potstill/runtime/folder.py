@@ -20,10 +20,12 @@ QUANTIZED = "model_quantized.onnx"
 TOKENIZER = "tokenizer.json"
 CONFIG = "potstill.json"
 README = "README.md"
-ONNX, STUDENT = "onnx", "student"  # a run folder's exported folder, and its torch model
+# A run folder's exported folder, its torch model, and both in one. In a bundle too the graphs lie in ONNX.
+ONNX, STUDENT, BUNDLE = "onnx", "student", "bundle"
 
 INPUT_IDS, ATTENTION_MASK, TOKEN_TYPES = "input_ids", "attention_mask", "token_type_ids"
 OUTPUT = "sentence_embedding"
+TOKEN_VECTORS = "last_hidden_state"  # the second output of an encoder, for readers that pool themselves
 LOGITS = "logits"  # the output of a model with a head
 
 CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING = "classification", "multilabel", "regression", "tagging"
@@ -104,7 +106,7 @@ EMBED_FIELDS: dict[str, tuple[type, int, int]] = {"pooling": (str, 0, 0), "norma
 
 
 def exported_folder(path: str | Path) -> Path:
-    """`path` where it is an exported folder, its onnx/ where it is a run folder.
+    """`path` where it is an exported folder or a bundle, its onnx/ where it is a run folder.
 
     Raises:
         PotstillError: it is neither.
@@ -125,7 +127,7 @@ def model_file(folder: Path, precision: str = "auto") -> Path:
     """The .onnx file to load.
 
     Args:
-        folder: an exported one.
+        folder: an exported one, or a bundle.
         precision: "fp32", "int8", or "auto", which is int8 where there is such a file.
 
     Raises:
@@ -133,10 +135,13 @@ def model_file(folder: Path, precision: str = "auto") -> Path:
     """
     if precision not in FILES:
         raise PotstillError("precision", f"unknown value {shown(precision)}", did_you_mean(str(precision), FILES))
+    places = (folder, folder / ONNX)
     for name in FILES[precision]:
-        if (folder / name).is_file():
-            return folder / name
-    other = next((key for key in ("fp32", "int8") if key != precision and (folder / FILES[key][0]).is_file()), None)
+        for place in places:
+            if (place / name).is_file():
+                return place / name
+    others = ("fp32", "int8")
+    other = next((key for key in others if key != precision and any((place / FILES[key][0]).is_file() for place in places)), None)
     remedy = f"choose precision {other!r}, or {AGAIN}" if other else AGAIN
     raise PotstillError(folder, f"has no {' or '.join(FILES[precision])}", remedy)
 
