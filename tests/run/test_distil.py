@@ -79,6 +79,7 @@ def finished(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_a_run_leaves_everything_that_it_promises(finished):
     folder = finished / "runs" / "tiny"
     assert sorted(path.name for path in folder.iterdir()) == [
+        "bundle",
         "metrics.jsonl",
         "onnx",
         "recipe.yaml",
@@ -102,6 +103,10 @@ def test_a_run_leaves_everything_that_it_promises(finished):
     assert set(stages) == {"first", "second"} and stages == sorted(stages)
     names = {path.name for path in (folder / "onnx").iterdir()}
     assert {"model.onnx", "model_quantized.onnx", "tokenizer.json", "config.json", "potstill.json"} <= names
+    for part, file in (("student", "model.safetensors"), ("onnx", "model.onnx"), ("onnx", "model_quantized.onnx")):  # no room of its own
+        assert (folder / part / file).samefile(folder / "bundle" / ("onnx" if part == "onnx" else "") / file)
+    card = (folder / "bundle" / "README.md").read_text()
+    assert "library_name: sentence-transformers" in card and "| student, int8 |" in card
     assert not [path for path in finished.rglob("*.part*")]
 
 
@@ -115,6 +120,7 @@ def test_the_student_loads_elsewhere_and_the_shipped_file_agrees(finished):
     texts = ["the river", "an owl and a boat"]
     theirs = SentenceTransformer(str(folder / "student")).encode(texts)
     np.testing.assert_allclose(potstill.Encoder(folder, precision="fp32").encode(texts), theirs, atol=1e-4)
+    np.testing.assert_array_equal(potstill.Encoder(folder / "bundle").encode(texts), potstill.Encoder(folder).encode(texts))
 
 
 def test_a_folder_that_holds_a_run_is_not_written_over(finished):
@@ -153,8 +159,9 @@ def test_evaluate_compare_encode_and_export_of_a_run(finished, tmp_path):
     refused = run(finished, "encode", "runs/tiny", "data/texts.txt", "--out", tmp_path / "w.npy", "--vectors", "int4")
     assert refused.returncode == 2 and "precision: unknown value 'int4'" in refused.stderr and not (tmp_path / "w.npy").exists()
 
-    exported = run(finished, "export", "runs/tiny", "--out", tmp_path / "exported")
+    exported = run(finished, "export", "runs/tiny", "--out", tmp_path / "exported", "--only", "onnx")
     assert exported.returncode == 0, exported.stderr
+    assert (tmp_path / "exported" / "model.onnx").is_file() and not (tmp_path / "exported" / "model.safetensors").exists()
     assert digest(tmp_path / "exported" / "tokenizer.json") == digest(finished / "runs" / "tiny" / "onnx" / "tokenizer.json")
 
     # A run's own limits are those of its gate, here too.

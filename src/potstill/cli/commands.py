@@ -208,13 +208,15 @@ def export(
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     int8: Annotated[bool, typer.Option("--int8", help="Add model_quantized.onnx, behind the quality gate (a run's own limits).")] = False,
     threads: ThreadsOption = None,
+    only: Annotated[Optional[str], typer.Option(metavar="onnx", help="onnx: the ONNX files alone, without the torch model.")] = None,
 ) -> None:
-    """Export a model to ONNX with pooling and normalisation inside the graph."""
+    """Export a model for every reader: for torch, and as ONNX with pooling and normalisation inside the graph."""
     from potstill.run.export import export as run
 
     _quiet()
-    folder = run(model, out, int8=int8, threads=threads)
-    show.pairs(str(folder), [(path.name, f"{path.stat().st_size / 1e6:,.1f} MB") for path in sorted(folder.glob("*.onnx"))])
+    folder = run(model, out, int8=int8, threads=threads, only=only)
+    weights = sorted(path for kind in ("*.safetensors", "*.onnx") for path in folder.rglob(kind))
+    show.pairs(str(folder), [(path.relative_to(folder).as_posix(), f"{path.stat().st_size / 1e6:,.1f} MB") for path in weights])
 
 
 @app.command()

@@ -8,10 +8,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.machine.files import write_text
+from potstill.machine.files import read_json, write_text
 from potstill.report.majority import majority_answer, majority_score
 from potstill.report.scores import primary_metric, primary_score, task_title
-from potstill.runtime.folder import CLASSIFICATION, CONFIG, EMBED, MODEL, MULTILABEL, QUANTIZED, README, REGRESSION, TAGGING, read_config
+from potstill.runtime.folder import (
+    CLASSIFICATION,
+    CONFIG,
+    EMBED,
+    MODEL,
+    MULTILABEL,
+    ONNX,
+    QUANTIZED,
+    README,
+    REGRESSION,
+    TAGGING,
+    read_config,
+)
 
 TEMPLATE = Path(__file__).parent / "card.md.j2"
 
@@ -37,8 +49,9 @@ def write_card(
     kind: str = EMBED,
     tuned: bool = False,
     aligned: bool = False,
+    origin: str | None = None,
 ) -> None:
-    """Write the model card, README.md, into the folder of a student (torch) or of an export (ONNX).
+    """Write the model card, README.md, into the folder of a student (torch), of an export (ONNX), or into a bundle of both.
 
     Its front matter holds the scores of the folder's own model in the form that the Hub reads, model-index.
 
@@ -53,15 +66,18 @@ def write_card(
         kind: "embed", "mlm", or what the head does.
         tuned: whether the int8 file's weights were trained on under the rounding.
         aligned: whether the vectors lie in the teacher's space.
+        origin: name of the model that was exported as it is; None for a student.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
     folder = Path(folder)
-    exported, quantized = (folder / MODEL).is_file(), (folder / QUANTIZED).is_file()
+    bundle = (folder / ONNX / MODEL).is_file()
+    graphs = folder / ONNX if bundle else folder
+    exported, quantized = (graphs / MODEL).is_file(), (graphs / QUANTIZED).is_file()
     pipeline, tag, what = KINDS[kind]
     results = _results(records, "int8" if quantized else "onnx" if exported else "student", pipeline)
     data = ModelCardData(
-        library_name="onnxruntime" if exported else "sentence-transformers" if kind == EMBED else "transformers",
+        library_name="onnxruntime" if exported and not bundle else "sentence-transformers" if kind == EMBED else "transformers",
         pipeline_tag=pipeline,
         tags=[entry for entry in (tag, "distillation" if teacher else "") if entry] or ["potstill"],
         model_name=name if results else None,
@@ -74,9 +90,12 @@ def write_card(
         name=_escaped(name),
         what=what,
         taught=bool(teacher),
-        source=_escaped(_last_part(teacher)) if teacher else "the encoder that it started from",
+        origin=bool(origin),
+        source=_escaped(_last_part(named)) if (named := teacher or origin) else "the encoder that it started from",
         kind=kind,
         exported=exported,
+        bundle=bundle,
+        **(_readers(folder) if bundle and kind == EMBED else {}),
         normalize=normalize,
         prompt=_escaped(json.dumps(prompt, ensure_ascii=False)) if (prompt := _prompt(folder)) else "",
         dtype="q8" if quantized else "fp32",
@@ -96,6 +115,22 @@ def _prompt(folder: Path) -> str:
     from potstill.models.sentence_format import read
 
     return read(folder).prompt
+
+
+def _readers(folder: Path) -> dict[str, Any]:
+    """Which of a bundle's readers come to the model's vectors, for the template.
+
+    Returns:
+        `tokens`: whether the graphs have a last_hidden_state; `steps`: whether more stands around the pooling than unit
+        length; `pooling`: its name where transformers.js' pipeline has it too, else ""; `usual`: whether the network is
+        one that transformers knows without this package.
+    """
+    from potstill.models.sentence_format import read
+
+    layout = read(folder)
+    pooling = layout.pooling if layout.pooling in ("mean", "cls") else ""
+    usual = not str(read_json(folder / "config.json").get("model_type")).startswith("potstill")
+    return {"tokens": not layout.reads_layers, "steps": not layout.plain, "pooling": pooling, "usual": usual}
 
 
 def _results(records: Sequence[Mapping[str, Any]], role: str, pipeline: str) -> list[Any]:

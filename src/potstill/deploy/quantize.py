@@ -20,7 +20,7 @@ from potstill.machine.files import require_space, write_aside
 from potstill.machine.hardware import cpu_flags
 from potstill.machine.progress import progress
 from potstill.runtime.encoder import Encoder
-from potstill.runtime.folder import CONFIG, MODEL, QUANTIZED, TOKENIZER, exported_folder
+from potstill.runtime.folder import CONFIG, QUANTIZED, TOKENIZER, exported_folder, model_file
 from potstill.runtime.tokens import Text, suited
 
 SENSITIVE = 6  # one MatMul in so many is spared
@@ -108,13 +108,13 @@ def quantize_int8(
     texts = suited(texts, reference.head)
     gate = Gate(reference, texts[1::2], score, limits)
     levels = REDUCED_LEVELS if products_overflow() else WEIGHT_LEVELS
-    weights = (folder if tuned is None else exported_folder(tuned)) / MODEL
+    weights = reference.file if tuned is None else model_file(exported_folder(tuned), "fp32")
     rows: list[dict[str, Any]] = []
     with progress("int8", len(LADDER) + 1, "settings") as advance, tempfile.TemporaryDirectory(dir=folder, prefix=".int8-") as scratch:
         place = Path(scratch)
         for name in (CONFIG, TOKENIZER):
             shutil.copy(folder / name, place / name)
-        calibration = calibrate(folder / MODEL, reference, texts[::2], levels)
+        calibration = calibrate(reference.file, reference, texts[::2], levels)
         advance(1)
         for setting in LADDER:
             spared = setting.spared(calibration)
@@ -123,7 +123,7 @@ def quantize_int8(
             rows.append(gate.measure(name, Encoder(place, precision="int8", threads=threads)) | {"tuned": tuned is not None})
             advance(1, setting.name)
             if rows[-1]["passed"]:
-                with write_aside(folder / QUANTIZED) as aside:
+                with write_aside(reference.file.with_name(QUANTIZED)) as aside:
                     os.replace(place / QUANTIZED, aside)
                 return rows
     raise Refused(folder, rows, _trainable(rows, weights, calibration, levels))

@@ -14,7 +14,7 @@ from potstill.errors import PotstillError, did_you_mean, install, shown
 from potstill.machine.cache import expanded
 from potstill.machine.hardware import require_threads
 from potstill.results import RESULTS_FILE, Role
-from potstill.runtime.folder import CONFIG, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, TAGGING, read_config
+from potstill.runtime.folder import BUNDLE, CONFIG, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, TAGGING, read_config
 from potstill.tasks.base import Predictor
 from potstill.tasks.labelled.matching import label_order
 
@@ -71,7 +71,7 @@ def open_subject(
     """Open a model for evaluation; an ONNX one without importing torch.
 
     Args:
-        name: an exported ONNX folder; a run folder, of which the file that ships is taken: its
+        name: an exported ONNX folder or a bundle; a run folder, of which the file that ships is taken: its
             onnx/, else its student/; a folder of transformers or sentence-transformers; a hub name.
         precision: the ONNX file: "int8", "fp32", or "auto", which is int8 where there is one. "torch-int8":
             the torch model (of a run, its student), quantised by torch while it is opened.
@@ -91,9 +91,10 @@ def open_subject(
             raise PotstillError(name, "is a file", "name the folder that holds the model")
         return _open_torch(str(name), str(name), "model", precision, threads, pooling, max_length)  # a hub name, or the error about it
     own = {"pooling": pooling, "max_length": max_length}
-    if (precision == TORCH_INT8 or pooling is not None or max_length is not None) and (folder / STUDENT).is_dir():
+    of_torch = precision == TORCH_INT8 or pooling is not None or max_length is not None
+    if of_torch and (folder / STUDENT).is_dir():
         folder = folder / STUDENT
-    if _is_exported(folder):
+    if _is_exported(folder) and not (of_torch and any(folder.glob("*.safetensors"))):  # a bundle holds both
         if precision == TORCH_INT8:
             raise PotstillError(name, "holds no torch model for torch to quantise", "name the run or the model that it was exported from")
         for key, value in own.items():
@@ -135,7 +136,7 @@ def _open_onnx(folder: Path, name: str, precision: str, threads: int | None) -> 
         labels=encoder.labels,
         encode=encode,
         run=run,
-        files=_sizes(folder, [f"{encoder.file.name}*"]),  # *: weights beyond 2 GB lie beside the graph
+        files=_sizes(encoder.file.parent, [f"{encoder.file.name}*"]),  # *: weights beyond 2 GB lie beside the graph
         parameters=config.parameters,
         embedding_parameters=config.embedding_parameters,
         dimension=encoder.dimension,
@@ -247,7 +248,7 @@ def _is_exported(folder: Path) -> bool:
 def _folder_name(folder: Path) -> str:
     """The folder's name, with its run's where the name alone says nothing."""
     folder = folder.absolute()
-    return f"{folder.parent.name}/{folder.name}" if folder.name in (ONNX, STUDENT) else folder.name
+    return f"{folder.parent.name}/{folder.name}" if folder.name in (ONNX, STUDENT, BUNDLE) else folder.name
 
 
 def _sizes(folder: Path, patterns: Sequence[str]) -> dict[str, int]:

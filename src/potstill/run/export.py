@@ -1,32 +1,54 @@
-"""A model as ONNX, outside a run."""
+"""A model as a bundle, or as ONNX alone, outside a run."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, shown
 from potstill.machine.files import write_aside
 from potstill.recipe.file import read_recipe
-from potstill.recipe.recipe import Int8
+from potstill.recipe.recipe import Int8, Recipe
 from potstill.run.folder import RECIPE
 from potstill.run.ship import SAMPLE
-from potstill.runtime.folder import STUDENT
+from potstill.runtime.folder import ONNX, STUDENT
+
+if TYPE_CHECKING:
+    from potstill.models.encoder import EncoderModel
 
 SAMPLE_PACKAGES = ("email", "logging", "unittest", "asyncio", "concurrent", "importlib", "http", "json", "argparse", "pathlib", "decimal")
+PARTS = ".parts"  # the bundle's two halves, until they are put together
 
 
-def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Sequence[str] = (), threads: int | None = None) -> Path:
-    """Export a model folder (or a run's student) to ONNX, and to int8 behind the gate, which has the run's own limits or the defaults.
+def export(
+    model: str | Path,
+    out: str | Path,
+    *,
+    int8: bool = False,
+    texts: Sequence[str] = (),
+    threads: int | None = None,
+    only: str | None = None,
+) -> Path:
+    """Export a model folder (or a run's student) to a bundle: the torch model at its root, its ONNX files in onnx/, and a card.
 
     Args:
+        model: a folder, or a name on the hub.
+        out: the folder to write.
+        int8: whether to add the int8 file, behind the gate, which has the run's own limits or the defaults.
         texts: like those to be encoded: parity, calibration and the gate read them. Default: prose out
             of the standard library's docstrings.
+        threads: of the gate's measurements; default all usable cores.
+        only: "onnx" for the light folder: the ONNX files with tokenizer and configuration, and nothing for torch.
+
+    Returns:
+        `out`.
 
     Raises:
         PotstillError: the model cannot be loaded, parity is not reached, `out` holds something else,
-            or no int8 setting passes.
+            no int8 setting passes, or `only` names nothing.
     """
     from potstill.data.python.docstrings import collect_docstrings
     from potstill.data.python.prose import sentences
@@ -35,17 +57,50 @@ def export(model: str | Path, out: str | Path, *, int8: bool = False, texts: Seq
     from potstill.deploy.quantize import quantize_int8
     from potstill.models.loading import load_encoder
 
+    if only not in (None, ONNX):
+        raise PotstillError("only", f"unknown value {shown(only)}", f"give {ONNX}, or leave it out for the whole bundle")
     out = Path(out)
     require_replaceable(out)
     of_run = (Path(model) / STUDENT).is_dir()
-    limits = read_recipe(str(Path(model) / RECIPE)).export.limits if of_run and int8 else None
+    own = Path(model) / RECIPE
+    recipe = read_recipe(str(own)) if of_run and (int8 or own.is_file()) else None
     source = load_encoder(Path(model) / STUDENT if of_run else model)
     sample = list(texts) or list(islice(sentences(found.text for found in collect_docstrings(SAMPLE_PACKAGES)), SAMPLE))
     try:
         with write_aside(out) as aside:  # a refused int8 file leaves no half-made folder behind
-            export_onnx(source, aside, sample)
+            graphs = aside if only else aside / PARTS / ONNX
+            export_onnx(source, graphs, sample)
             if int8:
-                quantize_int8(aside, texts=sample, limits=Limits(**(limits or Int8()).limits), threads=threads)
+                limits = recipe.export.limits if recipe else None
+                quantize_int8(graphs, texts=sample, limits=Limits(**(limits or Int8()).limits), threads=threads)
+            if not only:
+                _put_together(source, aside, str(model), out.name, recipe)
     except PotstillError as error:  # said of the folder aside, which is gone
         raise PotstillError(out, error.problem, error.remedy) from error
     return out
+
+
+def _put_together(source: EncoderModel, folder: Path, model: str, name: str, recipe: Recipe | None) -> None:
+    """Make the bundle of a model and of its graphs, which lie in the folder already.
+
+    Args:
+        source: the model.
+        folder: holds the graphs, in PARTS.
+        model: what the user called it.
+        name: of the bundle.
+        recipe: of the run that made the model, if any.
+    """
+    from potstill.deploy.bundle import write_bundle
+    from potstill.deploy.card import write_card
+    from potstill.teacher.make import short_name
+
+    parts = folder / PARTS
+    source.save(parts / STUDENT)
+    write_bundle(folder, parts / STUDENT, parts / ONNX)
+    shutil.rmtree(parts)
+    if recipe is None:
+        write_card(folder, name=name, teacher=None, origin=model, normalize=source.normalize, kind=source.head)
+        return
+    teacher = (recipe.teacher.name or short_name(recipe.teacher.model)) if recipe.teacher else None
+    aligned = recipe.student.align is not None
+    write_card(folder, name=recipe.name, teacher=teacher, normalize=source.normalize, kind=source.head, aligned=aligned)

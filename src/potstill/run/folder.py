@@ -14,7 +14,7 @@ from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Recipe, Tune
 from potstill.run.train import CHECKPOINTS
 from potstill.run.tune import STAGE, TUNED
-from potstill.runtime.folder import ONNX
+from potstill.runtime.folder import BUNDLE, ONNX
 
 RECIPE = "recipe.yaml"
 LOCK = ".lock"  # there while a process works in the folder
@@ -130,6 +130,7 @@ def _require_same(mine: Path, recipe: Recipe) -> None:
         )
     if (before.export.onnx, before.export.int8) != (recipe.export.onnx, recipe.export.int8):
         remove(folder / ONNX)
+        remove(folder / BUNDLE)
     if _tune(before) != _tune(recipe):
         remove(folder / TUNED)
         remove(folder / CHECKPOINTS / f"0-{STAGE}")

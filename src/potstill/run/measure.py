@@ -15,20 +15,20 @@ from potstill.evaluation.cheaper import cheaper_vectors, remembering
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import record_of
 from potstill.evaluation.subject import TORCH_INT8, Subject, averaged, open_subject, torch_subject
-from potstill.machine.files import write_text
+from potstill.machine.files import write_aside, write_text
 from potstill.recipe.recipe import EMBED, MLM, Recipe
 from potstill.results import REPORT_FILE, SHIPPED, Record, Run, read_cases, read_metrics
 from potstill.run.folder import UNDISTILLED
 from potstill.run.ship import GATE
 from potstill.run.train import first_student
 from potstill.run.tune import STAGE
-from potstill.runtime.folder import HEADS, ONNX, STUDENT
+from potstill.runtime.folder import BUNDLE, HEADS, ONNX, STUDENT
 from potstill.tasks.base import COST, Task
 from potstill.teacher.make import LoadedTeacher
 
 
 def measure(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder: Path) -> Run:
-    """Score teacher, undistilled cut, student and every shipped file alike; write results.json, the cards and the report.
+    """Score teacher, undistilled cut, student and every shipped file alike; write results.json, the cards, the bundle and the report.
 
     Raises:
         PotstillError: a file cannot be opened, scored or written.
@@ -122,21 +122,27 @@ def _write_mistakes(corpus: Corpus, teacher: LoadedTeacher | None, folder: Path)
 def _write_cards(
     recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder: Path, records: Sequence[Record], tuned: bool
 ) -> None:
-    """A model card into each folder that ships."""
+    """A model card into each folder that ships, and the bundle of both."""
+    from potstill.deploy.bundle import write_bundle
     from potstill.deploy.card import write_card
 
+    card = partial(
+        write_card,
+        name=recipe.name,
+        teacher=teacher.name if teacher else None,
+        records=[record.model_dump() for record in records],
+        normalize=recipe.student.normalize,
+        kind=plan.corpus.kind,
+        tuned=tuned,
+        aligned=recipe.student.align is not None,
+    )
     for part in (STUDENT, ONNX):
         if (folder / part).is_dir():
-            write_card(
-                folder / part,
-                name=recipe.name,
-                teacher=teacher.name if teacher else None,
-                records=[record.model_dump() for record in records],
-                normalize=recipe.student.normalize,
-                kind=plan.corpus.kind,
-                tuned=tuned,
-                aligned=recipe.student.align is not None,
-            )
+            card(folder / part)
+    if (folder / ONNX).is_dir():
+        with write_aside(folder / BUNDLE) as aside:
+            write_bundle(aside, folder / STUDENT, folder / ONNX)
+            card(aside)
 
 
 def _answers(corpus: Corpus, folder: Path) -> bool:

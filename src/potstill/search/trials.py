@@ -170,7 +170,7 @@ class Job:
         quality = max(value for _, value in curve[before.first :])
         if len(self.space.objectives) == 1:
             return [quality]
-        export(folder / STUDENT, folder / ONNX, texts=plan.corpus.held_out[:SAMPLE])
+        export(folder / STUDENT, folder / ONNX, texts=plan.corpus.held_out[:SAMPLE], only=ONNX)
         return [quality, measure_cost(folder / ONNX, "fp32").latency_p50_ms]
 
     def with_settings(self, settings: dict[str, Any]) -> Recipe:

@@ -51,8 +51,8 @@ class LoadedTeacher:
     def name(self) -> str:
         """What tables and descriptions call it: never a whole path, which is the user's own business."""
         if self.settings.name or not self.others:
-            return self.settings.name or _short(self.settings.model)
-        return f"{_short(self.settings.model)} and {len(self.others)} more"
+            return self.settings.name or short_name(self.settings.model)
+        return f"{short_name(self.settings.model)} and {len(self.others)} more"
 
     @property
     def all(self) -> list[LoadedTeacher]:
@@ -83,7 +83,8 @@ class LoadedTeacher:
         return copy.deepcopy(self.model, {id(tensor): tensor for tensor in tensors})
 
 
-def _short(model: str) -> str:
+def short_name(model: str) -> str:
+    """What a model is called where only its name is told: the last part of a path or of a hub name, a run's for its student."""
     return Path(model.removesuffix(f"/{STUDENT}")).name
 
 

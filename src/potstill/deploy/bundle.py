@@ -1,0 +1,40 @@
+"""One folder for every reader: the torch model at its root as the Hub expects it, and the ONNX files in onnx/."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from potstill.runtime.folder import CONFIG, FILES, ONNX, README
+
+
+def write_bundle(folder: Path, student: Path, exported: Path) -> None:
+    """Put a model's two folders together; the card is not written here.
+
+    Where the file system has hard links, the bundle takes no room of its own: a file is the same one under a second name.
+    Nothing here writes into a file that is there, so neither folder changes with the other.
+
+    Args:
+        folder: to be made; beside the other two, so that it can be renamed whole.
+        student: the torch model, as EncoderModel.save writes it.
+        exported: the same model, as `export_onnx` writes it; with its int8 file where it has one.
+    """
+    for source in sorted(student.rglob("*")):
+        target = folder / source.relative_to(student)
+        if source.is_dir():
+            target.mkdir(parents=True)  # an empty one too: modules.json names it
+        elif source != student / README:
+            _link(source, target)
+    _link(exported / CONFIG, folder / CONFIG)
+    for name in FILES["auto"]:
+        if (exported / name).is_file():
+            _link(exported / name, folder / ONNX / name)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links, or another one
+        shutil.copyfile(source, target)

@@ -1,0 +1,244 @@
+"""One folder for every reader: what is in it, who opens it, and what it must not hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnxruntime import InferenceSession
+from tokenizers import AddedToken, Tokenizer
+from torch import nn
+
+import potstill
+from potstill.deploy.bundle import write_bundle
+from potstill.deploy.calibration import calibrate
+from potstill.deploy.card import write_card
+from potstill.deploy.gate import Limits
+from potstill.deploy.onnx import export_onnx
+from potstill.deploy.quantize import quantize_int8
+from potstill.evaluation.subject import open_subject
+from potstill.models.encoder import EncoderModel, keep_layers
+from potstill.models.loading import load_encoder
+from potstill.models.sentence_format import Layout, Normalize
+from potstill.run.export import export
+from potstill.runtime.encoder import Encoder
+from potstill.runtime.folder import MODEL, QUANTIZED
+
+SAMPLE = ["the river", "a village and 2 rivers", "the", "", "it's raining in the village, and the river is rising!"] * 4
+LAX = Limits(max_drop=100, min_cosine_mean=0, min_cosine=0, min_invariance=0, min_agreement=0, max_error=9, min_speedup=0)
+FILES = {
+    "1_Pooling/config.json",
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "modules.json",
+    "onnx/model.onnx",
+    "onnx/model_quantized.onnx",
+    "potstill.json",
+    "sentence_bert_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(tiny_encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = export(tiny_encoder_dir, tmp_path_factory.mktemp("bundles") / "tiny", texts=SAMPLE)
+    quantize_int8(folder, texts=SAMPLE, limits=LAX)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def head_bundle(tiny_head_dirs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export(tiny_head_dirs["multilabel"], tmp_path_factory.mktemp("bundles") / "multilabel", texts=["the river", "a village"])
+
+
+def halved(bundle: Path, place: Path) -> Path:
+    """The exported half of a bundle, in `place`/exported as `export_onnx` writes it; hard links would tie the tests together."""
+    exported = shutil.copytree(bundle / "onnx", place / "exported")
+    for file in ("potstill.json", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(bundle / file, exported / file)
+    return exported
+
+
+def names(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_folder_is_laid_out_as_the_hub_expects(bundle):
+    assert names(bundle) == FILES and (bundle / "2_Normalize").is_dir()
+    assert json.loads((bundle / "sentence_bert_config.json").read_text())["max_seq_length"] == 64
+    pooling = json.loads((bundle / "1_Pooling" / "config.json").read_text())
+    others = ("cls_token", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken")
+    assert pooling["pooling_mode_mean_tokens"] is True
+    assert [pooling[f"pooling_mode_{name}"] for name in others] == [False] * 5
+
+
+def test_every_reader_at_hand_gives_the_same_vectors(bundle, tiny_encoder_dir):
+    from sentence_transformers import SentenceTransformer
+
+    wanted = load_encoder(tiny_encoder_dir).encode(SAMPLE)
+    encoder = Encoder(bundle, precision="fp32")
+    assert encoder.file == bundle / "onnx" / MODEL and Encoder(bundle).file == bundle / "onnx" / QUANTIZED
+    np.testing.assert_allclose(encoder.encode(SAMPLE), wanted, atol=1e-5)
+    np.testing.assert_allclose(SentenceTransformer(str(bundle), device="cpu").encode(SAMPLE), wanted, atol=1e-5)
+    np.testing.assert_allclose(load_encoder(bundle).encode(SAMPLE), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("file", [MODEL, QUANTIZED])
+def test_the_vector_comes_first_and_every_token_s_behind_it(bundle, file):
+    session = InferenceSession(str(bundle / "onnx" / file))
+    assert [(entry.name, entry.shape) for entry in session.get_outputs()] == [
+        ("sentence_embedding", ["batch", 32]),
+        ("last_hidden_state", ["batch", "length", 32]),
+    ]
+    feeds = Encoder(bundle).feeds(SAMPLE)
+    vectors, tokens = session.run(None, feeds)
+    mask = feeds["attention_mask"][..., None]
+    pooled = (tokens * mask).sum(1) / mask.sum(1)
+    np.testing.assert_allclose(vectors, pooled / np.linalg.norm(pooled, axis=1, keepdims=True), atol=1e-5)
+    if file == MODEL:
+        from transformers import AutoModel
+
+        with torch.no_grad():
+            states = AutoModel.from_pretrained(bundle)(**{name: torch.from_numpy(ids) for name, ids in feeds.items()}).last_hidden_state
+        np.testing.assert_allclose(tokens * mask, states.numpy() * mask, atol=1e-5)
+
+
+@pytest.mark.parametrize("file", [MODEL, QUANTIZED])
+def test_onnxruntime_of_years_ago_reads_the_files(bundle, file):
+    assert onnx.load(str(bundle / "onnx" / file)).ir_version <= 9  # onnxruntime 1.17 refuses 10
+
+
+def test_no_shipped_byte_tells_of_the_machine(bundle, head_bundle, tiny_encoder_dir):
+    private = {str(Path.cwd()), str(Path.home()), sysconfig.get_path("purelib"), str(Path(potstill.__file__).parent), tempfile.gettempdir()}
+    private |= {str(bundle.parent), "site-packages", 'File "', ".py", "local_files_only"}
+    private = {text for text in private if len(text) > 2}  # a container's home may be the root, or a letter
+    shipped = [path for folder in (bundle, head_bundle, tiny_encoder_dir) for path in folder.rglob("*") if path.is_file()]
+    told = [(path.name, text) for path in shipped for text in private if text.encode() in path.read_bytes()]
+    assert len(shipped) > 25 and not told
+
+
+def test_a_tokenizer_is_saved_as_readers_of_years_ago_take_it(tiny_encoder_dir, tmp_path):
+    source = shutil.copytree(tiny_encoder_dir, tmp_path / "source")
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    tokenizer.enable_padding(length=128)
+    tokenizer.enable_truncation(128)
+    tokenizer.add_special_tokens([AddedToken("[MASK]", lstrip=True)])  # as RoBERTa's
+    tokenizer.save(str(source / "tokenizer.json"))
+    settings = json.loads((source / "tokenizer_config.json").read_text()) | {"extra_special_tokens": ["the"], "max_length": 128}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+
+    load_encoder(source, max_length=48).save(tmp_path / "saved")
+    tokenizer = Tokenizer.from_file(str(tmp_path / "saved" / "tokenizer.json"))
+    assert tokenizer.padding is None and tokenizer.truncation["max_length"] == 48
+    settings = json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())
+    assert (settings["tokenizer_class"], settings["model_max_length"]) == ("PreTrainedTokenizerFast", 48)
+    assert settings["additional_special_tokens"] == ["the"]
+    assert not {"extra_special_tokens", "max_length", "local_files_only", "is_local"} & set(settings)
+    special = json.loads((tmp_path / "saved" / "special_tokens_map.json").read_text())
+    assert special["pad_token"] == "[PAD]" and special["mask_token"]["lstrip"] is True and len(special) == 5
+    again = load_encoder(tmp_path / "saved")
+    assert again.hf_tokenizer.extra_special_tokens == ["the"] and again.max_length == 48
+
+
+def test_a_class_that_transformers_4_knows_stays(tiny_encoder_dir, tmp_path):
+    source = shutil.copytree(tiny_encoder_dir, tmp_path / "source")
+    settings = json.loads((source / "tokenizer_config.json").read_text()) | {"tokenizer_class": "BertTokenizer"}
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    load_encoder(source).save(tmp_path / "saved")
+    assert json.loads((tmp_path / "saved" / "tokenizer_config.json").read_text())["tokenizer_class"] == "BertTokenizer"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, '`{ pooling: "mean", normalize: true }`'),
+        ({"pooling": "cls", "normalize": False}, '`{ pooling: "cls", normalize: false }`'),
+        ({"pooling": "max"}, "cannot be told of this pooling"),
+        ({"pooling": "mean_last_two"}, "the vector is made of several layers"),
+        ({"pooling": "mean", "dense": [nn.Linear(32, 8), nn.Tanh(), Normalize()]}, "cannot be told of the layers around the pooling"),
+    ],
+)
+def test_the_card_says_who_comes_to_the_vector(tiny_encoder_dir, bundle, tmp_path, settings, said):
+    plain = load_encoder(tiny_encoder_dir)
+    EncoderModel(plain.network, plain.hf_tokenizer, **settings).save(tmp_path / "student")
+    write_bundle(tmp_path / "bundle", tmp_path / "student", halved(bundle, tmp_path))
+    write_card(tmp_path / "bundle", name="pocket", teacher="t", normalize=settings.get("normalize", True))
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert said in card and "SentenceTransformer(" in card and "Encoder(" in card and "subfolder" not in card and "{{" not in card
+    assert "library_name: sentence-transformers" in card and "distilled from t with" in card
+
+
+def test_layers_before_the_pooling_read_what_is_given_out(tiny_encoder_dir, tmp_path):
+    plain = load_encoder(tiny_encoder_dir)
+    keep_layers(plain, [1])
+    torch.manual_seed(0)
+    layout = Layout(token_steps=[nn.Linear(32, 16)], pooling="mean", dense=[Normalize()], max_length=64)
+    model = EncoderModel(plain.network, plain.hf_tokenizer, layout=layout).eval()
+    exported = export_onnx(model, tmp_path / "onnx", SAMPLE)
+    calibration = calibrate(exported / MODEL, Encoder(exported), SAMPLE, 127)
+    assert "last_hidden_state" in calibration.inputs
+    quantize_int8(exported, texts=SAMPLE, limits=LAX)
+    assert Encoder(exported, precision="int8").encode(SAMPLE).shape == (len(SAMPLE), 16)
+
+
+def test_a_model_with_a_head_is_a_bundle_too(head_bundle):
+    from transformers import pipeline
+
+    folder = head_bundle
+    assert (
+        names(folder) >= {"model.safetensors", "onnx/model.onnx", "potstill.json", "README.md"} and not (folder / "modules.json").exists()
+    )
+    theirs = pipeline("text-classification", model=str(folder), top_k=None)("the river")[0]
+    ours = 1 / (1 + np.exp(-Encoder(folder).predict(["the river"])[0]))
+    assert [row["score"] for row in theirs] == pytest.approx(sorted(map(float, ours), reverse=True), abs=1e-5)
+    card = (folder / "README.md").read_text()
+    assert "exported from tiny-multilabel" in card and "classify(" in card and "pipeline(" in card and "subfolder" not in card
+
+
+def test_another_part_is_refused_before_any_work(tiny_encoder_dir, tmp_path, call):
+    status, _, err = call("export", tiny_encoder_dir, "--out", tmp_path / "out", "--only", "openvino")
+    assert (status, err) == (2, "error: only: unknown value 'openvino'; give onnx, or leave it out for the whole bundle\n")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind"),
+    [
+        ({}, "onnx"),  # the file that ships
+        ({"precision": "fp32"}, "onnx"),
+        ({"pooling": "cls"}, "torch"),  # which a graph cannot be told
+        ({"precision": "torch-int8"}, "torch"),
+    ],
+)
+def test_an_evaluation_opens_the_half_that_it_asks_for(bundle, settings, kind):
+    subject = open_subject(bundle, **settings)
+    assert subject.format == kind and sum(subject.files.values()) > 0
+
+
+def test_the_halves_are_the_same_files(tiny_encoder_dir, bundle, tmp_path):
+    student, exported = shutil.copytree(tiny_encoder_dir, tmp_path / "student"), halved(bundle, tmp_path)
+    (student / "README.md").write_text("of the student")
+    write_bundle(tmp_path / "bundle", student, exported)
+    assert (tmp_path / "bundle" / "model.safetensors").samefile(student / "model.safetensors")
+    assert (tmp_path / "bundle" / "onnx" / MODEL).samefile(exported / MODEL)
+    assert not (tmp_path / "bundle" / "README.md").exists()
+
+
+def test_without_hard_links_they_are_copies(tiny_encoder_dir, bundle, tmp_path, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "link", refuse)
+    write_bundle(tmp_path / "bundle", tiny_encoder_dir, halved(bundle, tmp_path))
+    np.testing.assert_array_equal(Encoder(tmp_path / "bundle").encode(SAMPLE), Encoder(bundle).encode(SAMPLE))
