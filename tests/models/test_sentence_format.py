@@ -246,12 +246,15 @@ def test_what_is_said_beside_the_modules_is_told(folder: Path) -> None:
     assert read(folder).notes()[0] == "prompts query, passage are not used"
 
 
+LATER = ("pooling_mode_mean_sqrt_len_tokens", "pooling_mode_weightedmean_tokens", "pooling_mode_lasttoken")
+
+
 def test_a_usual_model_s_files_are_what_they_always_were(tiny_encoder_dir: Path, tmp_path: Path) -> None:
     model = load_encoder(tiny_encoder_dir)
     layout = Layout(pooling="mean", dense=[torch.nn.Linear(32, 8), torch.nn.Tanh(), Normalize()])
     EncoderModel(model.network, model.hf_tokenizer, layout=layout, max_length=48).save(tmp_path / "saved")
     files = {path.relative_to(tmp_path / "saved").as_posix() for path in (tmp_path / "saved").rglob("*")}
-    network = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
+    network = {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"}
     own = {"1_Pooling", "1_Pooling/config.json", "2_Dense", "2_Dense/config.json", "2_Dense/model.safetensors", "3_Normalize"}
     assert files == network | own | {"modules.json", "sentence_bert_config.json"}
 
@@ -260,7 +263,7 @@ def test_a_usual_model_s_files_are_what_they_always_were(tiny_encoder_dir: Path,
 
     assert text("sentence_bert_config.json") == '{\n  "max_seq_length": 48,\n  "do_lower_case": false\n}\n'
     pooling = {"word_embedding_dimension": 32} | dict.fromkeys(("pooling_mode_mean_tokens",), True)
-    pooling |= dict.fromkeys(("pooling_mode_cls_token", "pooling_mode_max_tokens"), False)
+    pooling |= dict.fromkeys(("pooling_mode_cls_token", "pooling_mode_max_tokens", *LATER), False)
     assert text("1_Pooling/config.json") == json.dumps(pooling, indent=2) + "\n"
     assert text("2_Dense/config.json") == json.dumps(DENSE, indent=2) + "\n"
     kinds = ("Transformer", "Pooling", "Dense", "Normalize")
@@ -272,8 +275,9 @@ def test_a_usual_model_s_files_are_what_they_always_were(tiny_encoder_dir: Path,
 
 
 def test_only_where_the_library_has_no_word_of_old_it_is_told_in_a_new_one(tmp_path: Path) -> None:
+    of_two = {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True, "pooling_mode_max_tokens": False}
     for name, settings in {
-        "cls+mean": {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": True, "pooling_mode_max_tokens": False},
+        "cls+mean": of_two | dict.fromkeys(LATER, False),
         "mean+cls": {"pooling_mode": ["mean", "cls"]},
         "mean+mean": {"pooling_mode": ["mean", "mean"]},
     }.items():
