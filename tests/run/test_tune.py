@@ -92,7 +92,7 @@ def test_what_rounding_alone_loses_is_tuned_back(finished):
     assert "all int8, tuned" in (folder / "report.html").read_text()
     assert run.training["best"]["stage"] == "only" and {line["stage"] for line in read_metrics(folder)} == {"only", STAGE}
     assert sorted(path.name for path in folder.iterdir()) == [
-        "metrics.jsonl", "onnx", "recipe.yaml", "report.html", "results.json", "student", "tuned",
+        "bundle", "metrics.jsonl", "onnx", "recipe.yaml", "report.html", "results.json", "student", "tuned",
     ]  # fmt: skip
     assert not [path for path in folder.rglob(".*")]
 

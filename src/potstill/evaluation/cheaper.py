@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from potstill.errors import PotstillError
 from potstill.evaluation.quality import score
 from potstill.evaluation.subject import Subject
 from potstill.runtime.vectors import PRECISIONS, as_floats, cut, quantize
-from potstill.tasks.base import Task
+from potstill.tasks.base import Encode, Task
 
 KEPT = [name for name in PRECISIONS if name != "ubinary"]  # which holds the same bits as binary
 
@@ -39,7 +40,8 @@ def cheaper_vectors(subject: Subject, tasks: Sequence[Task], dimensions: Sequenc
         dimensions: to be cut to, beside all of them.
 
     Returns:
-        A row for each dimension and precision: {"dimensions", "precision", "bytes" of a vector, "scores": task → its primary score}.
+        A row for each dimension and precision: {"dimensions", "precision", "bytes" of a vector, "scores": task → its primary score,
+        None where the vectors allow none: the signs of near vectors may all be alike}.
         None where no task needs vectors. Where eight signs do not fill a byte there is no row of signs.
     """
     of_vectors = [task for task in tasks if task.needs == "embedding"]
@@ -53,7 +55,14 @@ def cheaper_vectors(subject: Subject, tasks: Sequence[Task], dimensions: Sequenc
             def encode(texts: Sequence[str], count: int = count, precision: str = precision) -> NDArray[np.float32]:
                 return as_floats(quantize(cut(subject.encode(texts), count, subject.unit), precision), count)
 
-            found = score(of_vectors, encode)
-            scores = {task.name: found[task.name][task.primary] for task in of_vectors}
+            scores = {task.name: _primary(task, encode) for task in of_vectors}
             rows.append({"dimensions": count, "precision": precision, "bytes": bits // 8, "scores": scores})
     return rows
+
+
+def _primary(task: Task, encode: Encode) -> float | None:
+    try:
+        found: float = score([task], encode)[task.name][task.primary]
+    except PotstillError:  # the vectors as they are were scored before: what fails here is the rounding's doing
+        return None
+    return found
