@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError
-from potstill.evaluation.quality import score
+from potstill.evaluation.quality import encoded
 from potstill.evaluation.subject import Subject
 from potstill.runtime.vectors import PRECISIONS, as_floats, cut, quantize
 from potstill.tasks.base import Encode, Task
@@ -42,19 +42,24 @@ def cheaper_vectors(subject: Subject, tasks: Sequence[Task], dimensions: Sequenc
     Returns:
         A row for each dimension and precision: {"dimensions", "precision", "bytes" of a vector, "scores": task → its primary score,
         None where the vectors allow none: the signs of near vectors may all be alike}.
-        None where no task needs vectors. Where eight signs do not fill a byte there is no row of signs.
+        No row where no task needs vectors. Where eight signs do not fill a byte there is no row of signs.
     """
     of_vectors = [task for task in tasks if task.needs == "embedding"]
     rows: list[dict[str, Any]] = []
-    for count in dict.fromkeys([subject.dimension, *sorted(dimensions, reverse=True)]) if of_vectors else ():
+    if not of_vectors:
+        return rows
+    texts = [text for task in of_vectors for text in task.texts()]
+    whole = encoded(texts, subject.encode)
+    for count in dict.fromkeys([subject.dimension, *sorted(dimensions, reverse=True)]):
         for precision in KEPT:
             bits = count * PRECISIONS[precision]
             if bits % 8:
                 continue
 
-            def encode(texts: Sequence[str], count: int = count, precision: str = precision) -> NDArray[np.float32]:
-                return as_floats(quantize(cut(subject.encode(texts), count, subject.unit), precision), count)
+            def rounded(distinct: Sequence[str], count: int = count, precision: str = precision) -> NDArray[np.float32]:
+                return as_floats(quantize(cut(whole(distinct), count, subject.unit), precision), count)
 
+            encode = encoded(texts, rounded)
             scores = {task.name: _primary(task, encode) for task in of_vectors}
             rows.append({"dimensions": count, "precision": precision, "bytes": bits // 8, "scores": scores})
     return rows
@@ -62,7 +67,7 @@ def cheaper_vectors(subject: Subject, tasks: Sequence[Task], dimensions: Sequenc
 
 def _primary(task: Task, encode: Encode) -> float | None:
     try:
-        found: float = score([task], encode)[task.name][task.primary]
+        found: float = task.evaluate(encode)[task.primary]
     except PotstillError:  # the vectors as they are were scored before: what fails here is the rounding's doing
         return None
     return found

@@ -28,7 +28,7 @@ def score(tasks: Sequence[Task], encode: Encode, predict: Predictor | None = Non
     for task in tasks:
         if task.needs == "logits" and predict is None:
             raise PotstillError(task.name, "the model has no head that gives labels", "fine-tune it on the task, or name a model that was")
-    looked_up = _encoded([text for task in tasks if task.needs == "embedding" for text in task.texts()], encode)
+    looked_up = encoded([text for task in tasks if task.needs == "embedding" for text in task.texts()], encode)
     return {task.name: task.evaluate(predict if task.needs == "logits" else looked_up) for task in tasks}
 
 
@@ -42,13 +42,18 @@ def score_asymmetric(tasks: Sequence[Retrieval], encode_queries: Encode, encode_
         encode_queries: n texts → (n, d) vectors in the same order; called once.
         encode_documents: n texts → (n, d) vectors in the same order; called once.
     """
-    queries = _encoded([text for task in tasks for text in task.queries], encode_queries)
-    documents = _encoded([text for task in tasks for text in task.documents], encode_documents)
+    queries = encoded([text for task in tasks for text in task.queries], encode_queries)
+    documents = encoded([text for task in tasks for text in task.documents], encode_documents)
     return {task.name: task.evaluate(queries, documents) for task in tasks}
 
 
-def _encoded(texts: Sequence[str], encode: Encode) -> Encode:
-    """What looks up the vectors of any of `texts`, each distinct one encoded once, all in one call."""
+def encoded(texts: Sequence[str], encode: Encode) -> Encode:
+    """What looks up the vectors of any of `texts`, each distinct one encoded once, all in one call.
+
+    Args:
+        texts: that will be asked for, any of them more than once.
+        encode: n texts → (n, d) vectors in the same order.
+    """
     number = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     vectors = encode(list(number)) if number else np.empty((0, 0), dtype=np.float32)  # (distinct, d)
     return lambda texts: vectors[[number[text] for text in texts]]
