@@ -22,7 +22,7 @@ def bf16_is_faster() -> bool:
     """Whether this processor multiplies matrices faster in bf16 than in fp32.
 
     With AMX it does, and so do AMD's with avx512_bf16 (BERT-base: 3.5 times). Intel's with avx512_bf16
-    alone run it at half the rate of fp32: a step of training takes 1.4 to 1.8 times as long. Without
+    alone run it more slowly than fp32: a step of training takes 1.4 to 1.5 times as long. Without
     either flag bf16 is emulated, and slower still.
     """
     flags = cpu_flags()
