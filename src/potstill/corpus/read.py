@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from potstill.corpus.edited import edited_copies
 from potstill.data.files.texts import read_groups, read_texts
 from potstill.errors import PotstillError, collect, refuse
 from potstill.machine.files import kind_of_place
@@ -61,7 +62,7 @@ def read_corpus(recipe: Recipe, own: LabelledSet | None = None) -> Corpus:
     """
     if not recipe.labelled:
         return _unlabelled(recipe)
-    for key in ("texts", "pairs"):
+    for key in ("texts", "pairs", "edits"):
         if getattr(recipe.data, key):
             raise PotstillError(f"data.{key}", f"are not read by the labelled task {recipe.task}", "drop them, or set task: embed")
     return _labelled(recipe, own or labelled_set(recipe.task, recipe.data.dir, recipe.data.labels or ()))
@@ -72,7 +73,11 @@ def _unlabelled(recipe: Recipe) -> Corpus:
         if getattr(recipe.data, key):
             raise PotstillError(f"data.{key}", f"is for labelled tasks, and the task is {recipe.task}", "drop it")
     kind = EMBED if recipe.task == EMBED else MLM
-    if _reads_pairs(recipe):
+    pairs = _reads_pairs(recipe)
+    if recipe.data.edits and (kind == MLM or pairs):
+        told = "beside a loss of pairs" if pairs else f"by the task {recipe.task}"
+        raise PotstillError("data.edits", f"are not read {told}", "drop it: they are for a teacher's vectors")
+    if pairs:
         groups, held_out = split_groups(gather_groups(recipe), recipe.data.held_out, recipe.training.seed)
         if len({group[1] for group in groups}) < 2:
             problem = f"{len(groups)} rows are left that share no text with the held-out ones, and nothing in them to tell apart"
@@ -83,7 +88,7 @@ def _unlabelled(recipe: Recipe) -> Corpus:
     if recipe.data.pairs:
         raise PotstillError("data.pairs", "are read by no term", "add the loss info_nce, or name them under `texts`")
     texts, held_out = split_texts(gather_texts(recipe), recipe.data.held_out, recipe.training.seed)
-    return Corpus(texts, held_out, kind=kind)
+    return Corpus([*texts, *edited_copies(texts, recipe.data.edits, recipe.training.seed, held_out)], held_out, kind=kind)
 
 
 def _reads_pairs(recipe: Recipe) -> bool:

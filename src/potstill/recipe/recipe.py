@@ -53,6 +53,14 @@ class Data(Part):
     augment: Augment | None = Field(
         None, description="of a labelled task: more rows, whose labels only the teacher knows; a stage of labels alone leaves them out"
     )
+    edits: float = Field(
+        0,
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="of the task embed: new texts to each of `texts`, made of it by one change (a negation, a number, the order, an "
+        "opposite), which the teacher places",
+    )
     labels: list[Named] | None = Field(
         None,
         min_length=1,
