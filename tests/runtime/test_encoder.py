@@ -194,8 +194,8 @@ def test_arguments_of_sentence_transformers_that_say_what_is_done_anyway_are_tak
         ("output_value", "token_embeddings", "sentence-transformers"),
         ("output_value", None, "sentence-transformers"),
         # another machine
-        ("device", "cuda", "onnxruntime runs on the CPU"),
-        ("device", ["cpu", "cpu"], "onnxruntime runs on the CPU"),
+        ("device", "cuda", "the model runs on the CPU"),
+        ("device", ["cpu", "cpu"], "the model runs on the CPU"),
         # another text before each
         ("prompt", "query: ", "put it before each text"),
         ("prompt_name", "query", "put that prompt before each text"),

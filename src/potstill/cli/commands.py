@@ -17,7 +17,7 @@ from potstill.cli import show
 from potstill.errors import PotstillError, PotstillWarning, install, refuse
 from potstill.machine import processes
 from potstill.machine.files import is_full
-from potstill.runtime.folder import TAGGING, TOKENIZER
+from potstill.runtime.folder import ENGINES, ONNXRUNTIME, TAGGING, TOKENIZER
 
 if TYPE_CHECKING:
     from potstill.evaluation.subject import Subject
@@ -188,13 +188,14 @@ def evaluate(
     ] = None,
     json: Annotated[Optional[Path], typer.Option(help="Write the record to this file.")] = None,
     threads: ThreadsOption = None,
+    engine: Annotated[str, typer.Option(metavar="|".join(ENGINES), help="What runs an ONNX file.")] = ONNXRUNTIME,
 ) -> None:
     """Score a model, or the very file that a run ships, and measure what it costs."""
     from potstill.evaluation.evaluate import evaluate as run
 
     _quiet()
     names = [task.strip() for task in tasks.split(",") if task.strip()]
-    record = run(model, names, data, threads, precision=precision, pooling=pooling, documents=documents)
+    record = run(model, names, data, threads, precision=precision, pooling=pooling, documents=documents, engine=engine)
     if json is not None:
         from potstill.machine.files import write_text
 

@@ -12,13 +12,20 @@ from pydantic import ValidationError
 from potstill.errors import PotstillError
 from potstill.machine.progress import progress
 from potstill.results import Cost, machine
+from potstill.runtime.folder import ONNXRUNTIME
 
 TIME_LIMIT = 600  # seconds; a probe takes some ten, and a machine that swaps must not hang the run
 PASS_LIMIT = 7200  # of a pass; a BERT-base on a slow core takes some minutes
 
 
 def measure_cost(
-    model: str | Path, precision: str = "auto", threads: int | None = None, *, pooling: str | None = None, max_length: int | None = None
+    model: str | Path,
+    precision: str = "auto",
+    threads: int | None = None,
+    *,
+    pooling: str | None = None,
+    max_length: int | None = None,
+    engine: str = ONNXRUNTIME,
 ) -> Cost:
     """Parameters, bytes, latency, throughput and peak memory of a model, as results.Cost defines them.
 
@@ -26,13 +33,14 @@ def measure_cost(
         model: anything `open_subject` takes.
         precision: as `open_subject` takes it.
         threads: default all usable cores.
-        pooling, max_length: as `open_subject` takes them, so that what is timed is what is scored.
+        pooling, max_length, engine: as `open_subject` takes them, so that what is timed is what is scored.
 
     Raises:
         PotstillError: the model cannot be opened, or its process died (out of memory, mostly).
     """
     more = ["--pooling", pooling] if pooling is not None else []
     more += ["--max-length", str(max_length)] if max_length is not None else []
+    more += ["--engine", engine] if engine != ONNXRUNTIME else []
     told, said = _probe(f"cost of {model}", model, precision, threads, more, TIME_LIMIT)
     try:
         return Cost.model_validate_json(told)

@@ -13,6 +13,7 @@ from potstill.evaluation.quality import score, score_asymmetric
 from potstill.evaluation.subject import Subject, open_subject
 from potstill.registry import EMBED
 from potstill.results import Cost, Record, machine, versions
+from potstill.runtime.folder import ONNXRUNTIME
 from potstill.tasks.base import COST, Task, load_tasks
 from potstill.tasks.retrieval import Retrieval
 
@@ -29,6 +30,7 @@ def evaluate(
     pooling: str | None = None,
     max_length: int | None = None,
     documents: str | Path | None = None,
+    engine: str = ONNXRUNTIME,
 ) -> Record:
     """Score a model on tasks and measure its cost where `cost` is among them.
 
@@ -45,6 +47,7 @@ def evaluate(
         pooling, max_length: of a torch model, instead of what its folder says.
         documents: of retrieval, another model that encodes the documents, as its folder says; `model` then encodes the
             queries alone. Both must give vectors of one space. The cost is that of `model`.
+        engine: of an ONNX file: "onnxruntime" or "openvino".
 
     Raises:
         PotstillError: no such task or model, or data missing or malformed (PotstillErrors when
@@ -54,10 +57,10 @@ def evaluate(
     loaded = load_tasks(tasks, folder)
     if documents is not None:
         _require_retrieval(loaded)
-    subject = open_subject(model, precision, threads, pooling=pooling, max_length=max_length)
+    subject = open_subject(model, precision, threads, pooling=pooling, max_length=max_length, engine=engine)
     cost = None
     if COST in tasks:
-        cost = partial(measure_cost, model, precision, threads, pooling=pooling, max_length=max_length)
+        cost = partial(measure_cost, model, precision, threads, pooling=pooling, max_length=max_length, engine=engine)
     if documents is None:
         return record_of(subject, loaded, cost, model=str(model), name=name, role=role)
     index = open_subject(documents, threads=threads)

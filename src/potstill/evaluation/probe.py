@@ -106,6 +106,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--pooling")
     parser.add_argument("--max-length", type=int)
+    parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--pass-of", metavar="TASK")
     parser.add_argument("--data", default=".")
     chosen = parser.parse_args(arguments)
@@ -114,7 +115,7 @@ def main(arguments: list[str] | None = None) -> int:
     from potstill.evaluation.subject import open_subject
 
     try:
-        own = {"pooling": chosen.pooling, "max_length": chosen.max_length}
+        own = {"pooling": chosen.pooling, "max_length": chosen.max_length, "engine": chosen.engine}
         subject = open_subject(chosen.model, chosen.precision, chosen.threads, **own)
         if chosen.pass_of:
             from potstill.tasks.base import load_task

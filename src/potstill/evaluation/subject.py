@@ -14,7 +14,7 @@ from potstill.errors import PotstillError, did_you_mean, install, shown
 from potstill.machine.cache import expanded
 from potstill.machine.hardware import require_threads
 from potstill.results import RESULTS_FILE, Role
-from potstill.runtime.folder import BUNDLE, CONFIG, EMBED, MODEL, ONNX, QUANTIZED, STUDENT, TAGGING, read_config
+from potstill.runtime.folder import BUNDLE, CONFIG, EMBED, MODEL, ONNX, ONNXRUNTIME, QUANTIZED, STUDENT, TAGGING, read_config
 from potstill.tasks.base import Predictor
 from potstill.tasks.labelled.matching import label_order
 
@@ -66,7 +66,13 @@ class Subject:
 
 
 def open_subject(
-    name: str | Path, precision: str = "auto", threads: int | None = None, *, pooling: str | None = None, max_length: int | None = None
+    name: str | Path,
+    precision: str = "auto",
+    threads: int | None = None,
+    *,
+    pooling: str | None = None,
+    max_length: int | None = None,
+    engine: str = ONNXRUNTIME,
 ) -> Subject:
     """Open a model for evaluation; an ONNX one without importing torch.
 
@@ -75,12 +81,13 @@ def open_subject(
             onnx/, else its student/; a folder of transformers or sentence-transformers; a hub name.
         precision: the ONNX file: "int8", "fp32", or "auto", which is int8 where there is one. "torch-int8":
             the torch model (of a run, its student), quantised by torch while it is opened.
-        threads: of torch (for the whole process) or onnxruntime; default theirs.
+        threads: of torch (for the whole process) or the engine; default theirs.
         pooling, max_length: of a torch model, instead of what its folder says.
+        engine: of an ONNX file: "onnxruntime" or "openvino".
 
     Raises:
-        PotstillError: nothing of that name, no weights in it, weights that cannot be loaded, or a
-            pooling or a length for an exported file, which has its own.
+        PotstillError: nothing of that name, no weights in it, weights that cannot be loaded, a
+            pooling or a length for an exported file, which has its own, or another engine for a torch model.
     """
     require_threads(threads)
     if precision not in PRECISIONS:
@@ -89,7 +96,9 @@ def open_subject(
     if not folder.is_dir():
         if folder.exists():
             raise PotstillError(name, "is a file", "name the folder that holds the model")
-        return _open_torch(str(name), str(name), "model", precision, threads, pooling, max_length)  # a hub name, or the error about it
+        return _open_torch(
+            str(name), str(name), "model", precision, threads, engine, pooling, max_length
+        )  # a hub name, or the error about it
     own = {"pooling": pooling, "max_length": max_length}
     of_torch = precision == TORCH_INT8 or pooling is not None or max_length is not None
     if of_torch and (folder / STUDENT).is_dir():
@@ -101,24 +110,24 @@ def open_subject(
             if value is not None:
                 problem = f"is exported with a {key.replace('_', ' ')} of its own, and {value} is asked"
                 raise PotstillError(name, problem, "name the run or the model that it was exported from")
-        return _open_onnx(folder, _folder_name(folder), precision, threads)
+        return _open_onnx(folder, _folder_name(folder), precision, threads, engine)
     # A hub folder too may hold onnx/, in a form of its own; its config.json tells it from a run.
     if (folder / "config.json").is_file():
         role: Literal["model", "student"] = "student" if folder.name == STUDENT else "model"
-        return _open_torch(str(folder), _folder_name(folder), role, precision, threads, pooling, max_length)
+        return _open_torch(str(folder), _folder_name(folder), role, precision, threads, engine, pooling, max_length)
     if _is_exported(folder / ONNX):
-        return _open_onnx(folder / ONNX, _folder_name(folder), precision, threads)
+        return _open_onnx(folder / ONNX, _folder_name(folder), precision, threads, engine)
     if (folder / STUDENT).is_dir():
-        return _open_torch(str(folder / STUDENT), _folder_name(folder), "student", precision, threads)
+        return _open_torch(str(folder / STUDENT), _folder_name(folder), "student", precision, threads, engine)
     if (folder / RESULTS_FILE).is_file():
         raise PotstillError(name, f"is a run folder without {ONNX}/ and {STUDENT}/", "train it again, or name its model's folder")
     raise PotstillError(name, "holds no model: neither config.json nor model.onnx", "name a run, model or exported ONNX folder")
 
 
-def _open_onnx(folder: Path, name: str, precision: str, threads: int | None) -> Subject:
+def _open_onnx(folder: Path, name: str, precision: str, threads: int | None, engine: str) -> Subject:
     from potstill.runtime.encoder import Encoder
 
-    encoder = Encoder(folder, precision=precision, threads=threads)  # type: ignore[arg-type]
+    encoder = Encoder(folder, precision=precision, threads=threads, engine=engine)  # type: ignore[arg-type]
     config = read_config(folder)
 
     def encode(texts: Sequence[str], title: str = "") -> NDArray[np.float32]:
@@ -128,7 +137,7 @@ def _open_onnx(folder: Path, name: str, precision: str, threads: int | None) -> 
         return encoder.run(texts, title=title)
 
     return Subject(
-        name=name,
+        name=name if engine == ONNXRUNTIME else f"{name}, {engine}",
         path=folder,
         format="onnx",
         role="int8" if encoder.file.name == QUANTIZED else "onnx",
@@ -150,9 +159,12 @@ def _open_torch(
     role: Literal["model", "student"],
     precision: str,
     threads: int | None,
+    engine: str,
     pooling: str | None = None,
     max_length: int | None = None,
 ) -> Subject:
+    if engine != ONNXRUNTIME:
+        raise PotstillError(source, f"is a torch model, which {engine} does not run", "export it first: potstill export MODEL --out DIR")
     if precision == "int8":
         raise PotstillError(
             source, "has no int8 file: it is no exported ONNX folder", "export it first: potstill export MODEL --out DIR --int8"

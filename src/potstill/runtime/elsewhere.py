@@ -24,7 +24,7 @@ _SAME: dict[str, tuple[tuple[Any, ...], str]] = {
     "convert_to_numpy": ((True,), "take the rows of the array one by one"),
     "convert_to_tensor": ((False,), "torch.from_numpy(encode(texts))"),
     "output_value": (("sentence_embedding",), "use the torch model with sentence-transformers"),
-    "device": ((None, "cpu"), "leave it out: onnxruntime runs on the CPU"),
+    "device": ((None, "cpu"), "leave it out: the model runs on the CPU"),
     "prompt": ((None,), "put it before each text"),
     "prompt_name": ((None,), "put that prompt before each text"),
     "truncate_dim": ((None,), "Encoder(path, dimensions=...)"),

@@ -21,6 +21,7 @@ from potstill.runtime.folder import (
     COSINE,
     EMBED,
     INPUT_IDS,
+    ONNXRUNTIME,
     TAGGING,
     TOKENIZER,
     exported_folder,
@@ -28,7 +29,7 @@ from potstill.runtime.folder import (
     prompted,
     read_config,
 )
-from potstill.runtime.session import open_session, output_name, require_graph
+from potstill.runtime.session import open_graph, output_name, require_graph
 from potstill.runtime.tokens import Text, TokenizedTexts, by_word, load_tokenizer, require_room, tokenize
 from potstill.runtime.vectors import Precision, as_floats, at_unit_length, cut, quantize, require_dimensions, similarities
 
@@ -44,7 +45,7 @@ TOKENS_PER_THREAD = 512
 
 
 class Encoder:
-    """An exported model, run by onnxruntime on the CPU; torch is never imported.
+    """An exported model, run by onnxruntime or OpenVINO on the CPU; torch is never imported.
 
     Args:
         path: an exported folder, a bundle, or a run folder (then its onnx/).
@@ -52,6 +53,8 @@ class Encoder:
         threads: of one call into the model; default all cores that the process may use.
         dimensions: how many of a vector's first dimensions `encode` gives, scaled to unit length where the model's vectors
             are; default all. For models that were taught so (Matryoshka; `student.dimensions` in a recipe).
+        engine: what runs the file: "onnxruntime", or "openvino" (the extra of that name). The gate has tried int8 in
+            onnxruntime alone; of one index both sides should be encoded by one engine.
 
     Attributes:
         head: "embed" for a model without one, which encodes; "classification", "multilabel", "regression" or "tagging"
@@ -62,10 +65,12 @@ class Encoder:
         prompt: what is put before every text; "" for nothing.
         file: the .onnx file.
         threads: of one call into the model.
+        engine: as given.
 
     Raises:
         PotstillError: the folder, its potstill.json, its tokenizer or its model is missing or broken; fewer threads than
-            one, or more than the machine can bear; more dimensions than there are, or of a model that gives no vectors.
+            one, or more than the machine can bear; more dimensions than there are, or of a model that gives no vectors; an
+            engine that is unknown or not installed.
     """
 
     def __init__(
@@ -75,6 +80,7 @@ class Encoder:
         precision: Literal["auto", "fp32", "int8"] = "auto",
         threads: int | None = None,
         dimensions: int | None = None,
+        engine: Literal["onnxruntime", "openvino"] = "onnxruntime",
     ) -> None:
         require_threads(threads)
         folder = exported_folder(path)
@@ -89,14 +95,15 @@ class Encoder:
         self._tokenizer = load_tokenizer(folder / TOKENIZER, config.max_length)
         require_room(f"{folder / CONFIG}: max_length", self._tokenizer, config.max_length)
         self.threads = threads or usable_cores()
-        self._session = open_session(self.file, self.threads)
-        require_graph(self._session, self.file, config)
-        self._inputs = {entry.name for entry in self._session.get_inputs()}
+        self.engine = engine
+        self._graph = open_graph(self.file, self.threads, engine)
+        require_graph(self._graph, self.file, config)
         self._output, self._width = output_name(config), config.outputs
 
     def __repr__(self) -> str:
         what = f"dimension={self.dimension}" if self.head == EMBED else f"head={self.head!r}"
-        return f"{type(self).__name__}({str(self.file)!r}, {what}, max_length={self.max_length}, threads={self.threads})"
+        engine = "" if self.engine == ONNXRUNTIME else f", engine={self.engine!r}"
+        return f"{type(self).__name__}({str(self.file)!r}, {what}, max_length={self.max_length}, threads={self.threads}{engine})"
 
     @overload
     def encode(
@@ -276,14 +283,14 @@ class Encoder:
         """Row numbers of a batch, and what the graph gives for them: (b, width), or (b, l, width) for tagging.
 
         Raises:
-            PotstillError: onnxruntime does not run the graph on them, or it gives something else.
+            PotstillError: the engine does not run the graph on them, or it gives something else.
         """
         for rows in length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD * self.threads, batch_size or MAX_ROWS):
             feeds = self._feeds(tokens, rows)
             try:
-                (output,) = self._session.run([self._output], feeds)
+                output = self._graph.run(self._output, feeds)
             except Exception as error:  # onnxruntime has a class for each of a dozen reasons, with no parent of their own
-                problem = f"onnxruntime does not run the exported graph ({shown(str(error), 160)})"
+                problem = f"{self._graph.name} does not run the exported graph ({shown(str(error), 160)})"
                 raise PotstillError(self.file, problem, AGAIN) from error
             shape = (*(feeds[INPUT_IDS].shape if self.head == TAGGING else rows.shape), self._width)
             if not isinstance(output, np.ndarray) or output.shape != shape or output.dtype.kind != "f":
@@ -294,4 +301,4 @@ class Encoder:
     def _feeds(self, tokens: TokenizedTexts, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         found = tokens.pad(rows, self._pad_id)
         # A graph that tells a pair's texts apart reads single texts too: they are all first ones.
-        return {name: found[name] if name in found else np.zeros_like(found[INPUT_IDS]) for name in self._inputs}
+        return {name: found[name] if name in found else np.zeros_like(found[INPUT_IDS]) for name in self._graph.inputs}

@@ -34,6 +34,9 @@ HEADS = (CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING)
 COSINE = "cosine"
 SIMILARITIES = (COSINE, "dot", "euclidean", "manhattan")  # how vectors are compared, by sentence-transformers' names
 
+ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
+ENGINES = (ONNXRUNTIME, OPENVINO)  # what can run a folder's graph
+
 FORMAT = 1
 FILES = {"auto": (QUANTIZED, MODEL), "fp32": (MODEL,), "int8": (QUANTIZED,)}
 AGAIN = "export the model again"

@@ -1,20 +1,103 @@
-"""An ONNX file opened in onnxruntime, on the CPU."""
+"""The graph of an ONNX file, opened by an engine on the CPU: onnxruntime, or OpenVINO."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
+import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
-from potstill.errors import PotstillError, shown
-from potstill.runtime.folder import AGAIN, ATTENTION_MASK, EMBED, INPUT_IDS, LOGITS, OUTPUT, TOKEN_TYPES, ExportConfig
+from potstill.errors import PotstillError, shown, unknown
+from potstill.runtime.folder import (
+    AGAIN,
+    ATTENTION_MASK,
+    EMBED,
+    ENGINES,
+    INPUT_IDS,
+    LOGITS,
+    ONNXRUNTIME,
+    OPENVINO,
+    OUTPUT,
+    TOKEN_TYPES,
+    ExportConfig,
+)
 
 # onnxruntime's fused skip + normalisation runs several times slower on the CPU than the two operators that it replaces.
 SLOW_FUSIONS = ["SkipLayerNormFusion"]
 
 
-def open_session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+class Graph(Protocol):
+    """A graph that an engine has opened.
+
+    Attributes:
+        name: of the engine, for people.
+        inputs: their names.
+        outputs: name → shape; of a size that is free something else than a number.
+    """
+
+    name: str
+    inputs: list[str]
+    outputs: dict[str, list[Any]]
+
+    def run(self, output: str, feeds: Mapping[str, NDArray[np.int64]]) -> Any:
+        """One output of the graph for one batch; of the engine's own exceptions any may be raised.
+
+        Args:
+            output: its name.
+            feeds: input → values.
+        """
+
+
+class OnnxRuntime:
+    """A graph in onnxruntime: see `Graph`. A PotstillError comes through where it cannot load the file.
+
+    Args:
+        file: the graph.
+        threads: of one call into it.
+    """
+
+    name = ONNXRUNTIME
+
+    def __init__(self, file: Path, threads: int) -> None:
+        self._session = open_session(file, threads)
+        self.inputs: list[str] = [entry.name for entry in self._session.get_inputs()]
+        self.outputs: dict[str, list[Any]] = {entry.name: entry.shape for entry in self._session.get_outputs()}
+
+    def run(self, output: str, feeds: Mapping[str, NDArray[np.int64]]) -> Any:
+        """One output of the graph for one batch.
+
+        Args:
+            output: its name.
+            feeds: input → values.
+        """
+        return self._session.run([output], feeds)[0]
+
+
+def open_graph(file: Path, threads: int, engine: str = ONNXRUNTIME) -> Graph:
     """Open an ONNX file on the CPU.
+
+    Args:
+        file: the graph.
+        threads: of one call into it.
+        engine: one of ENGINES.
+
+    Raises:
+        PotstillError: there is no such engine, it is not installed, or it cannot load the file.
+    """
+    if engine not in ENGINES:
+        raise unknown("value", engine, ENGINES, "engine")
+    if engine == OPENVINO:
+        from potstill.runtime.openvino import OpenVINO
+
+        return OpenVINO(file, threads)
+    return OnnxRuntime(file, threads)
+
+
+def open_session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open an ONNX file in onnxruntime, on the CPU.
 
     Args:
         file: the graph.
@@ -41,18 +124,16 @@ def output_name(config: ExportConfig) -> str:
     return OUTPUT if config.head == EMBED else LOGITS
 
 
-def require_graph(session: onnxruntime.InferenceSession, file: Path, config: ExportConfig) -> None:
+def require_graph(graph: Graph, file: Path, config: ExportConfig) -> None:
     """Check that a graph has the inputs and the output that its folder's configuration says.
 
     Raises:
         PotstillError: it reads something else, or gives another output or another width.
     """
     wanted = output_name(config)
-    outputs = {entry.name: entry.shape for entry in session.get_outputs()}
-    unknown = {entry.name for entry in session.get_inputs()} - {INPUT_IDS, ATTENTION_MASK, TOKEN_TYPES}
-    if wanted not in outputs or unknown:
-        raise PotstillError(file, f"is not a text encoder with the output {wanted} (it has {', '.join(outputs)})", AGAIN)
-    width = outputs[wanted][-1]
+    if wanted not in graph.outputs or set(graph.inputs) - {INPUT_IDS, ATTENTION_MASK, TOKEN_TYPES}:
+        raise PotstillError(file, f"is not a text encoder with the output {wanted} (it has {', '.join(graph.outputs)})", AGAIN)
+    width = graph.outputs[wanted][-1]
     if isinstance(width, int) and width != config.outputs:
         what = "vectors of {} numbers" if config.head == EMBED else "{} logits"
         raise PotstillError(file, f"gives {what.format(width)} and the folder's description says {config.outputs}", AGAIN)
