@@ -18,7 +18,7 @@ def test_names() -> None:
         *(f"glue/{variant}{dev}" for variant in sets for dev in ("", "-dev")),
         "retrieval/captions",
         *(f"near/{variant}" for variant in ("all", "negation", "number", "order", "word")),
-        *(f"{family}/<name>" for family in ("retrieval", "classification", "multilabel", "regression", "tagging")),
+        *(f"{family}/<name>" for family in ("retrieval", "classification", "multilabel", "regression", "tagging", "mteb")),
     }
     assert all(names.values())
 
@@ -38,9 +38,15 @@ def test_unknown_name(tmp_path: Path, name: str, hint: str) -> None:
         load_task(name, tmp_path)
 
 
+def test_the_tasks_of_a_package_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mteb", None)
+    with pytest.raises(PotstillError, match=r"tasks: 'mteb/STS12' needs the package mteb, which is not installed; pip install .*\[mteb\]"):
+        load_task("mteb/STS12", tmp_path)
+
+
 def test_listing_imports_nothing_heavy() -> None:
     code = (
         "import sys; from potstill.tasks.base import task_names; task_names(); "
-        "print({'torch', 'scipy', 'sklearn', 'datasets', 'transformers'} & set(sys.modules))"
+        "print({'torch', 'scipy', 'sklearn', 'datasets', 'transformers', 'mteb'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

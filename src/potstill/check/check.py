@@ -204,7 +204,7 @@ def _require_fit(task: Any, recipe: Recipe, corpus: Corpus | None, place: str) -
     """
     from potstill.tasks.labelled import label_order
 
-    if (task.needs == "logits") != recipe.labelled and not (recipe.task == MLM and task.needs == "embedding"):
+    if (task.needs == "logits") != recipe.labelled and not (recipe.task == MLM and task.needs != "logits"):
         given = "logits, no vectors" if recipe.labelled else "no logits"
         raise PotstillError(f"{place}: evaluate", f"{task.name} needs {task.needs}, and the task {recipe.task} gives {given}", "drop it")
     if recipe.labelled and corpus:

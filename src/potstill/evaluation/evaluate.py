@@ -126,7 +126,7 @@ def record_of(
         role=role or subject.role,  # type: ignore[arg-type]  # pydantic checks it
         model=model,
         format=subject.format,
-        scores=score(tasks, lambda texts: subject.encode(texts, title), predict) if tasks else {},
+        scores=score(tasks, lambda texts: subject.encode(texts, title), predict, subject.similarity) if tasks else {},
         cost=cost() if cost is not None else None,
         files=subject.files,
         versions=versions(),

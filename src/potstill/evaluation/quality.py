@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 
 from potstill.errors import PotstillError
-from potstill.tasks.base import Encode, Predictor, Task
+from potstill.runtime.folder import COSINE
+from potstill.tasks.base import Embedder, Encode, Predictor, Task
 from potstill.tasks.retrieval import Retrieval
 
 
-def score(tasks: Sequence[Task], encode: Encode, predict: Predictor | None = None) -> dict[str, dict[str, Any]]:
+def score(tasks: Sequence[Task], encode: Encode, predict: Predictor | None = None, similarity: str = COSINE) -> dict[str, dict[str, Any]]:
     """Name of each task → its measures.
 
     The STS years share sentences with each other and within themselves; the distinct ones are three
     quarters of all. Encoding them in one call also lets the encoder batch by length over all of them.
 
     Args:
-        encode: n texts → (n, d) vectors in the same order; called once, if a task needs vectors.
+        encode: n texts → (n, d) vectors in the same order; called once, if a task needs vectors. A task that needs an
+            encoder calls it besides.
         predict: the model's head, None where it has none.
+        similarity: how the model's vectors are to be compared, for tasks that need an encoder.
 
     Raises:
         PotstillError: a task needs a head and there is none, or refuses what the model gives.
@@ -29,7 +32,8 @@ def score(tasks: Sequence[Task], encode: Encode, predict: Predictor | None = Non
         if task.needs == "logits" and predict is None:
             raise PotstillError(task.name, "the model has no head that gives labels", "fine-tune it on the task, or name a model that was")
     looked_up = encoded([text for task in tasks if task.needs == "embedding" for text in task.texts()], encode)
-    return {task.name: task.evaluate(predict if task.needs == "logits" else looked_up) for task in tasks}
+    given = {"logits": predict, "embedding": looked_up, "encoder": Embedder(encode, similarity)}
+    return {task.name: task.evaluate(given[task.needs]) for task in tasks}
 
 
 def score_asymmetric(tasks: Sequence[Retrieval], encode_queries: Encode, encode_documents: Encode) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,20 @@ from potstill.errors import PotstillError, did_you_mean, install, shown
 from potstill.machine.cache import expanded
 from potstill.machine.hardware import require_threads
 from potstill.results import RESULTS_FILE, Role
-from potstill.runtime.folder import BUNDLE, CONFIG, EMBED, MODEL, ONNX, ONNXRUNTIME, QUANTIZED, STUDENT, TAGGING, read_config
+from potstill.runtime.folder import (
+    BUNDLE,
+    CONFIG,
+    COSINE,
+    EMBED,
+    MODEL,
+    ONNX,
+    ONNXRUNTIME,
+    QUANTIZED,
+    STUDENT,
+    TAGGING,
+    read_config,
+    require_engine,
+)
 from potstill.tasks.base import Predictor
 from potstill.tasks.labelled.matching import label_order
 
@@ -43,6 +56,7 @@ class Subject:
         parameters: all, of which `embedding_parameters` are in the embedding tables.
         dimension: width of a vector.
         unit: whether vectors are of unit length.
+        similarity: how they are to be compared: one of runtime.folder.SIMILARITIES.
     """
 
     name: str
@@ -58,6 +72,7 @@ class Subject:
     embedding_parameters: int
     dimension: int
     unit: bool
+    similarity: str = COSINE
 
     @property
     def predict(self) -> Predictor | None:
@@ -90,6 +105,7 @@ def open_subject(
             pooling or a length for an exported file, which has its own, or another engine for a torch model.
     """
     require_threads(threads)
+    require_engine(engine)
     if precision not in PRECISIONS:
         raise PotstillError("precision", f"unknown value {shown(precision)}", did_you_mean(precision, PRECISIONS))
     folder = expanded(name)
@@ -150,6 +166,7 @@ def _open_onnx(folder: Path, name: str, precision: str, threads: int | None, eng
         embedding_parameters=config.embedding_parameters,
         dimension=encoder.dimension,
         unit=config.normalize,
+        similarity=config.similarity,
     )
 
 
@@ -223,6 +240,7 @@ def torch_subject(model: EncoderModel, folder: Path, name: str, role: Role = "mo
         embedding_parameters=embedding,
         dimension=model.dimension,
         unit=model.head == EMBED and model.normalize,
+        similarity=model.layout.similarity,
     )
 
 

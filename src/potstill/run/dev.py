@@ -9,7 +9,7 @@ from potstill.check.plan import RunPlan
 from potstill.errors import shown, warn
 from potstill.machine.processes import is_main
 from potstill.recipe.recipe import AGREEMENT, LAST, Recipe
-from potstill.tasks.base import NoScore, Predictor, Task
+from potstill.tasks.base import Embedder, NoScore, Predictor, Task
 from potstill.tasks.labelled.diagnosis import collapsed
 from potstill.teacher.make import LoadedTeacher, held_out_vectors
 
@@ -30,6 +30,8 @@ def dev_score(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None) -> C
         task = plan.tasks[name]
         if task.needs == "logits":
             return CheckpointScore(name, LabelledScore(task))
+        if task.needs == "encoder":
+            return CheckpointScore(name, lambda model: task.choice(task.evaluate(Embedder(model.encode, model.layout.similarity))))
         return CheckpointScore(name, lambda model: task.choice(task.evaluate(model.encode)))
     assert teacher is not None  # as the recipe's check saw
     return _agreement(plan, teacher)

@@ -149,6 +149,16 @@ def model_file(folder: Path, precision: str = "auto") -> Path:
     raise PotstillError(folder, f"has no {' or '.join(FILES[precision])}", remedy)
 
 
+def require_engine(engine: str) -> None:
+    """Check that there is such an engine.
+
+    Raises:
+        PotstillError: it is none of ENGINES.
+    """
+    if engine not in ENGINES:
+        raise PotstillError("engine", f"unknown value {shown(engine)}", did_you_mean(str(engine), ENGINES))
+
+
 def read_config(path: str | Path) -> ExportConfig:
     """Read potstill.json of an exported folder, or of a run's.
 

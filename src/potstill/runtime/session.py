@@ -10,12 +10,11 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from potstill.errors import PotstillError, shown, unknown
+from potstill.errors import PotstillError, shown
 from potstill.runtime.folder import (
     AGAIN,
     ATTENTION_MASK,
     EMBED,
-    ENGINES,
     INPUT_IDS,
     LOGITS,
     ONNXRUNTIME,
@@ -23,6 +22,7 @@ from potstill.runtime.folder import (
     OUTPUT,
     TOKEN_TYPES,
     ExportConfig,
+    require_engine,
 )
 
 # onnxruntime's fused skip + normalisation runs several times slower on the CPU than the two operators that it replaces.
@@ -87,8 +87,7 @@ def open_graph(file: Path, threads: int, engine: str = ONNXRUNTIME) -> Graph:
     Raises:
         PotstillError: there is no such engine, it is not installed, or it cannot load the file.
     """
-    if engine not in ENGINES:
-        raise unknown("value", engine, ENGINES, "engine")
+    require_engine(engine)
     if engine == OPENVINO:
         from potstill.runtime.openvino import OpenVINO
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from potstill import registry
 from potstill.errors import PotstillError, collect, did_you_mean, refuse
 from potstill.registry import COST
+from potstill.runtime.folder import COSINE
 
 Vectors = NDArray[np.floating]
 UNNAMED = "tasks"  # the place of an error about a task's name, of whoever does not know where it stands
@@ -41,6 +42,19 @@ class Predictor:
     logits: Callable[[Sequence[Any]], Any]
 
 
+@dataclass(frozen=True)
+class Embedder:
+    """A model that gives vectors, as a task uses it that asks for them in its own time.
+
+    Attributes:
+        encode: n texts → (n, d) vectors in the same order.
+        similarity: how they are to be compared: one of runtime.folder.SIMILARITIES.
+    """
+
+    encode: Encode
+    similarity: str = COSINE
+
+
 class NoScore(PotstillError):
     """A model's answers have no score: they are all equal, and the measure is a correlation."""
 
@@ -51,7 +65,8 @@ class Task(ABC):
     Attributes:
         name: `<family>/<variant>`, as recipes and `--tasks` write it.
         primary: the key of `evaluate`'s result that a table shows for the task.
-        needs: what `evaluate` takes: "embedding" (an Encode) or "logits" (a Predictor).
+        needs: what `evaluate` takes: "embedding" (an Encode that knows the vectors of `texts` alone), "encoder" (an
+            Embedder) or "logits" (a Predictor).
     """
 
     primary: str
@@ -79,7 +94,7 @@ class Task(ABC):
 
     @abstractmethod
     def texts(self) -> list[Any]:
-        """Every text that `evaluate` gives the model; a text may be among them more than once."""
+        """Every text that `evaluate` gives the model; a text may be among them more than once. Of a task that needs an encoder, none."""
 
     @abstractmethod
     def evaluate(self, model: Any) -> dict[str, Any]:
@@ -88,7 +103,7 @@ class Task(ABC):
         A PotstillError is raised where the model's answers allow no score.
 
         Args:
-            model: what `needs` says: an Encode (n texts → (n, d) vectors in the same order) or a Predictor.
+            model: what `needs` says: an Encode (n texts → (n, d) vectors in the same order), an Embedder or a Predictor.
 
         Returns:
             Measures ×100 and counts by name; the scores of parts of the data under "subsets".

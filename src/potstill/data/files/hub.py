@@ -73,7 +73,7 @@ def load_data(path: str | Path) -> Any:
             if what_begins(stream.read(HEAD)) == POINTER:
                 raise PotstillError(path, f"is {POINTER}", remedy_for(POINTER))
     try:
-        with _quiet(datasets), _reachable_or_offline(datasets, from_hub):
+        with quiet(datasets), reachable_or_offline(datasets, from_hub):
             if place.is_file():
                 # One file is one split, which the library calls train.
                 return datasets.load_dataset("parquet", data_files=str(place), split="train")
@@ -92,7 +92,7 @@ def load_data(path: str | Path) -> Any:
 
 
 @contextmanager
-def _quiet(datasets: Any) -> Iterator[None]:
+def quiet(datasets: Any) -> Iterator[None]:
     """Switch off the library's progress bars, and its own log of an error that is raised anyway."""
     bars, level = datasets.is_progress_bar_enabled(), datasets.logging.get_verbosity()
     datasets.disable_progress_bars()
@@ -106,7 +106,7 @@ def _quiet(datasets: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _reachable_or_offline(datasets: Any, from_hub: bool) -> Iterator[None]:
+def reachable_or_offline(datasets: Any, from_hub: bool) -> Iterator[None]:
     """Without a network, use the library's cache at once: its own five attempts take 24 seconds and end there too."""
     from huggingface_hub import constants, get_session
 
