@@ -134,6 +134,14 @@ def test_the_links_of_a_document_lead_somewhere(document: str):
             assert not anchor or anchor in anchors(file), target
 
 
+def test_the_readme_has_no_link_that_leads_nowhere_away_from_the_repository():
+    """An index of packages shows the README by itself: a path into the repository is no link there."""
+    targets = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)|(?:src|href)=[\"']([^\"']+)", read("README.md"), re.MULTILINE)
+    assert [one for found in targets for one in found if one and not one.startswith(("https://", "#"))] == []
+    for file in re.findall(r"`(docs/\w+\.md)`", read("README.md")):
+        assert (ROOT / file).is_file(), file
+
+
 @pytest.mark.parametrize("document", OURS)
 def test_the_lines_of_a_document_are_not_long(document: str):
     prose = re.sub(r"^```.*?^```", "", read(document), flags=re.DOTALL | re.MULTILINE).splitlines()

@@ -83,7 +83,8 @@ def load(kind: str, name: str, base: type, place: str) -> type:
     classes = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+        # To Python 3.10 an alias such as list[int] is a type, too.
+        if isinstance(value, type) and typing.get_origin(value) is None and issubclass(value, base) and value.__module__ == module.__name__
     ]
     if len(classes) != 1:
         raise TypeError(f"potstill/{kind}/{name}.py must define one subclass of {base.__name__}, found {len(classes)}")
