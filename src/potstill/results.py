@@ -45,7 +45,7 @@ LARGEST = 1e30
 MOST_LAYERS = 10_000
 """A layer's number is no larger."""
 
-LIBRARIES = ("potstill", "torch", "transformers", "sentence-transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "numpy")
+LIBRARIES = ("potstill", "torch", "transformers", "sentence-transformers", "tokenizers", "onnx", "onnxruntime", "openvino", "numpy", "mteb")
 
 
 Count = Annotated[int, Field(ge=0, le=10**15)]

@@ -177,7 +177,7 @@ def test_a_bar_is_shown_where_it_is_asked_for(tiny_export_dir, monkeypatch, give
 def test_arguments_of_sentence_transformers_that_say_what_is_done_anyway_are_taken(tiny_export_dir):
     encoder = Encoder(tiny_export_dir)
     neutral = {"convert_to_numpy": True, "convert_to_tensor": False, "output_value": "sentence_embedding", "device": "cpu"}
-    nothing = {"prompt": None, "prompt_name": None, "truncate_dim": None, "normalize_embeddings": False}
+    nothing = {"prompt": None, "prompt_name": None, "truncate_dim": None, "normalize_embeddings": False, "pool": None, "chunk_size": None}
     np.testing.assert_array_equal(encoder.encode(TEXTS, **neutral, **nothing), encoder.encode(TEXTS))
     np.testing.assert_array_equal(encoder.encode(TEXTS, device=None), encoder.encode(TEXTS))
 
@@ -199,6 +199,9 @@ def test_arguments_of_sentence_transformers_that_say_what_is_done_anyway_are_tak
         # another text before each
         ("prompt", "query: ", "put it before each text"),
         ("prompt_name", "query", "put that prompt before each text"),
+        # other processes
+        ("pool", {"processes": []}, "says how many cores"),
+        ("chunk_size", 8, "of a pool"),
         # what the constructor does
         ("truncate_dim", 8, "dimensions=..."),
     ],

@@ -47,7 +47,7 @@ def evaluate(
         pooling, max_length: of a torch model, instead of what its folder says.
         documents: of retrieval, another model that encodes the documents, as its folder says; `model` then encodes the
             queries alone. Both must give vectors of one space. The cost is that of `model`.
-        engine: of an ONNX file: "onnxruntime" or "openvino".
+        engine: of `model`, where it is an ONNX file: "onnxruntime" or "openvino".
 
     Raises:
         PotstillError: no such task or model, or data missing or malformed (PotstillErrors when

@@ -18,6 +18,8 @@ class Same(TypedDict, total=False):
     prompt: None
     prompt_name: None
     truncate_dim: None
+    pool: None
+    chunk_size: None
 
 
 _SAME: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -28,6 +30,8 @@ _SAME: dict[str, tuple[tuple[Any, ...], str]] = {
     "prompt": ((None,), "put it before each text"),
     "prompt_name": ((None,), "put that prompt before each text"),
     "truncate_dim": ((None,), "Encoder(path, dimensions=...)"),
+    "pool": ((None,), "leave it out: threads=... of Encoder says how many cores it takes"),
+    "chunk_size": ((None,), "leave it out: it divides texts among the processes of a pool"),
 }
 """Name of an argument → the values of `Same`, and the way to what other values ask for."""
 
