@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from consumers.browser import chromium, run_in_browser
 from consumers.environments import CACHE, environment, node_folder
 from consumers.texts import LONG, TEXTS
-from potstill.deploy.snippets import HEAD_SNIPPETS, JAVASCRIPT, SNIPPETS, Bundle, Snippet, describe, render
+from potstill.deploy.snippets import EXAMPLES, HEAD_SNIPPETS, JAVASCRIPT, PAIRS, SNIPPETS, Bundle, Snippet, describe, render
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import MODEL, QUANTIZED
 
@@ -82,7 +82,11 @@ CONSUMERS = {
     ),
     "transformers.js in Chromium": Consumer(BROWSER, (TRANSFORMERS_JS,), (TRANSFORMERS_JS, "onnxruntime-web"), CUT, (LONG,)),
     "transformers.js, a head and pairs": Consumer(
-        "transformers.js-head", (TRANSFORMERS_JS,), (TRANSFORMERS_JS, "onnxruntime-node"), CUT, (LONG,)
+        "transformers.js-head",
+        (TRANSFORMERS_JS,),
+        (TRANSFORMERS_JS, "onnxruntime-node"),
+        "It takes a pair whose second text is empty for a single text, and cuts as above.",
+        ("a sentence", LONG),  # an empty text is behind the former
     ),
     "txtai": Consumer("txtai", ("txtai",), ("txtai", "transformers")),
     "langchain": Consumer("langchain", ("langchain-huggingface", "sentence-transformers"), ("langchain-huggingface", "sentence-transformers")),
@@ -91,8 +95,8 @@ CONSUMERS = {
     ),
     "llama-index, ONNX": Consumer(
         "llama-index-onnx",
-        ("llama-index-embeddings-huggingface-optimum",),
-        ("llama-index-embeddings-huggingface-optimum", "optimum", "transformers"),
+        ("llama-index-embeddings-huggingface-optimum", "optimum-onnx[onnxruntime]"),
+        ("llama-index-embeddings-huggingface-optimum", "optimum-onnx", "transformers"),
     ),
 }
 
@@ -288,8 +292,7 @@ def _sections(bundle: Bundle, rows: Iterable[str]) -> list[str]:
         wanted = " ".join(f"'{name}'" if set("[]<>=*") & set(name) else name for name in packages)
         sections.append(f"### {snippet.title}\n\n    {INSTALL[snippet.language == JAVASCRIPT]} {wanted}\n")
         told = Bundle(**(asdict(bundle) | {"head": "classification"})) if key in HEAD_SNIPPETS else bundle
-        texts = [("The first of a pair.", "The second.")] if key in HEAD_SNIPPETS else ["A first sentence.", "Another one."]
-        sections.append(f"```{snippet.language}\n{render(snippet, told, texts)}\n```\n")
+        sections.append(f"```{snippet.language}\n{render(snippet, told, PAIRS if key in HEAD_SNIPPETS else EXAMPLES)}\n```\n")
     return sections
 
 
@@ -303,7 +306,7 @@ def main(names: Sequence[str]) -> int:
         0 where all came to the vectors.
     """
     results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {"rows": {}}
-    results["bundle"] = asdict(describe(bundle_folder(head=False))) | {"pad": list(describe(bundle_folder(head=False)).pad)}
+    results["bundle"] = asdict(describe(bundle_folder(head=False)))
     failed = 0
     for name in names or CONSUMERS:
         try:

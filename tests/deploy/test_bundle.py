@@ -7,6 +7,7 @@ import os
 import shutil
 import sysconfig
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from potstill.models.loading import load_encoder
 from potstill.models.sentence_format import Layout, Normalize
 from potstill.run.export import export
 from potstill.runtime.encoder import Encoder
-from potstill.runtime.folder import MODEL, QUANTIZED
+from potstill.runtime.folder import MODEL, QUANTIZED, read_config
 
 SAMPLE = ["the river", "a village and 2 rivers", "the", "", "it's raining in the village, and the river is rising!"] * 4
 LAX = Limits(max_drop=100, min_cosine_mean=0, min_cosine=0, min_invariance=0, min_agreement=0, max_error=9, min_speedup=0)
@@ -162,10 +163,10 @@ def test_a_class_that_transformers_4_knows_stays(tiny_encoder_dir, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({}, '`{ pooling: "mean", normalize: true }`'),
-        ({"pooling": "cls", "normalize": False}, '`{ pooling: "cls", normalize: false }`'),
+        ({}, '{ pooling: "mean", normalize: true }'),
+        ({"pooling": "cls", "normalize": False}, '{ pooling: "cls", normalize: false }'),
         ({"pooling": "max"}, "cannot be told of this pooling"),
-        ({"pooling": "mean_last_two"}, "the vector is made of several layers"),
+        ({"pooling": "mean_last_two"}, "pools the last layer, and the vector is made of several"),
         ({"pooling": "mean", "dense": [nn.Linear(32, 8), nn.Tanh(), Normalize()]}, "cannot be told of the layers around the pooling"),
     ],
 )
@@ -173,7 +174,9 @@ def test_the_card_says_who_comes_to_the_vector(tiny_encoder_dir, bundle, tmp_pat
     plain = load_encoder(tiny_encoder_dir)
     EncoderModel(plain.network, plain.hf_tokenizer, **settings).save(tmp_path / "student")
     write_bundle(tmp_path / "bundle", tmp_path / "student", halved(bundle, tmp_path))
-    write_card(tmp_path / "bundle", name="pocket", teacher="t", normalize=settings.get("normalize", True))
+    told = {"pooling": settings.get("pooling", "mean"), "normalize": settings.get("normalize", True)}
+    replace(read_config(tmp_path / "bundle"), **told).write(tmp_path / "bundle")
+    write_card(tmp_path / "bundle", name="pocket", teacher="t")
     card = (tmp_path / "bundle" / "README.md").read_text()
     assert said in card and "SentenceTransformer(" in card and "Encoder(" in card and "subfolder" not in card and "{{" not in card
     assert "library_name: sentence-transformers" in card and "distilled from t with" in card

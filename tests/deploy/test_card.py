@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from huggingface_hub import ModelCard
 
 from potstill.deploy.card import write_card
-from potstill.runtime.folder import MODEL, QUANTIZED
+from potstill.runtime.folder import EMBED, MODEL, QUANTIZED, REGRESSION, ExportConfig
 
+RUNTIMES = ["onnx", "transformers.js", "potstill"]
 COST = {"parameters": 17_241_984, "bytes": 17_846_766, "threads": 2, "sentences_per_second": 1234.5}
 RECORDS = [
     {"name": "teacher", "role": "teacher", "scores": {"sts/stsb": {"spearman": 83.42, "pearson": 80.0}}, "cost": None},
@@ -18,8 +21,16 @@ RECORDS = [
 ]
 
 
+def make_export(folder: Path, kind: str = EMBED) -> None:
+    """What a card reads of an exported folder."""
+    (folder / MODEL).touch()
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    said = {"pooling": "mean", "normalize": True} if kind == EMBED else {"labels": [] if kind == REGRESSION else ["O", "B-PER"]}
+    ExportConfig(max_length=64, dimension=8, parameters=9, embedding_parameters=1, head=kind, **said).write(folder)
+
+
 def test_an_export_is_told_with_its_scores(tmp_path):
-    (tmp_path / MODEL).touch()
+    make_export(tmp_path)
     (tmp_path / QUANTIZED).touch()
     write_card(tmp_path, name="pocket", teacher="/home/someone/models/all-mpnet-base-v2", records=RECORDS)
     text = (tmp_path / "README.md").read_text()
@@ -31,16 +42,34 @@ def test_an_export_is_told_with_its_scores(tmp_path):
 
 
 def test_the_front_matter_holds_the_scores_of_the_folder_s_own_model(tmp_path):
-    (tmp_path / MODEL).touch()
+    make_export(tmp_path)
     write_card(tmp_path, name="pocket", teacher="t", records=RECORDS)
     assert ModelCard.load(tmp_path / "README.md").data.eval_results is None, "only int8 was scored, and the folder has none"
     (tmp_path / QUANTIZED).touch()
     write_card(tmp_path, name="pocket", teacher="t", records=RECORDS)
     data = ModelCard.load(tmp_path / "README.md").data
     (found,) = data.eval_results
-    assert (data.model_name, data.library_name, data.tags) == ("pocket", "onnxruntime", ["sentence-embeddings", "distillation"])
+    assert (data.model_name, data.library_name, data.tags) == ("pocket", "onnxruntime", ["sentence-embeddings", "distillation", *RUNTIMES])
     assert (found.task_type, found.dataset_type, found.dataset_name) == ("sentence-similarity", "sts/stsb", "STS-B")
     assert (found.metric_type, found.metric_value) == ("spearman", 80.1)
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ({"teacher": "mpnet", "base": "sentence-transformers/all-mpnet-base-v2"}, "sentence-transformers/all-mpnet-base-v2"),
+        ({"teacher": None, "origin": "BAAI/bge-small-en-v1.5"}, "BAAI/bge-small-en-v1.5"),
+        ({"teacher": "mpnet", "base": "/home/someone/mpnet"}, None),  # the user's own business
+        ({"teacher": "mpnet", "base": "models/mpnet"}, None),  # a folder that is there
+        ({"teacher": "mpnet", "base": "~/mpnet"}, None),
+        ({"teacher": None}, None),
+    ],
+)
+def test_the_front_matter_names_a_base_of_the_hub(tmp_path, monkeypatch, named, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models" / "mpnet").mkdir(parents=True)
+    write_card(tmp_path, name="pocket", **named)
+    assert ModelCard.load(tmp_path / "README.md").data.base_model == told
 
 
 def test_names_are_neither_markup_nor_a_template(tmp_path):
@@ -48,7 +77,7 @@ def test_names_are_neither_markup_nor_a_template(tmp_path):
     record = RECORDS[1] | {"name": evil, "role": "student"}
     write_card(tmp_path, name=evil, teacher=evil, records=[record])
     card = ModelCard.load(tmp_path / "README.md")
-    assert (card.data.model_name, card.data.tags) == (evil, ["sentence-embeddings", "distillation"])
+    assert (card.data.model_name, card.data.tags) == (evil, ["sentence-embeddings", "distillation", "potstill"])
     said = r"a\_b\_ {{ name }} \| \<img src=x\> \# heading --- tags: x"
     assert card.text.splitlines()[1] == f"# {said}" and f"| {said} | 80.10 |" in card.text and "<img" not in card.text.replace("\\<", "")
 
@@ -80,7 +109,7 @@ def test_a_head_is_told_as_what_it_is(tmp_path, kind, tag, torch, onnx):
     text = (tmp_path / "README.md").read_text()
     assert f"pipeline_tag: {tag}" in text and "library_name: transformers" in text and torch in text and "distilled from a-teacher" in text
     assert "sentence-embeddings" not in text and "potstill predict" in text and "{" not in text
-    (tmp_path / MODEL).touch()
+    make_export(tmp_path, kind)
     write_card(tmp_path, name="pocket", teacher="a-teacher", kind=kind)
     text = (tmp_path / "README.md").read_text()
     assert "library_name: onnxruntime" in text and onnx in text and "const { logits }" in text and "{{" not in text

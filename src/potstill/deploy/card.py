@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.machine.files import read_json, write_text
+from potstill.machine.files import write_text
 from potstill.report.majority import majority_answer, majority_score
 from potstill.report.scores import primary_metric, primary_score, task_title
 from potstill.runtime.folder import (
@@ -27,6 +27,7 @@ from potstill.runtime.folder import (
 
 TEMPLATE = Path(__file__).parent / "card.md.j2"
 
+RUNTIMES = ("onnx", "transformers.js")  # what the Hub is asked for by whoever looks for a model that needs no torch
 # Head → the Hub's pipeline_tag, a further tag, what the card calls the model.
 MLM = "mlm"  # never exported: it teaches, or starts, another student
 KINDS = {
@@ -45,11 +46,11 @@ def write_card(
     name: str,
     teacher: str | None,
     records: Sequence[Mapping[str, Any]] = (),
-    normalize: bool = True,
     kind: str = EMBED,
     tuned: bool = False,
     aligned: bool = False,
     origin: str | None = None,
+    base: str | None = None,
 ) -> None:
     """Write the model card, README.md, into the folder of a student (torch), of an export (ONNX), or into a bundle of both.
 
@@ -62,11 +63,12 @@ def write_card(
             is the user's own business.
         records: results.Record as plain dicts; each is a row of the table of scores. Behind them stands what one answer to
             everything scores, where they tell it.
-        normalize: whether embeddings have unit length.
         kind: "embed", "mlm", or what the head does.
         tuned: whether the int8 file's weights were trained on under the rounding.
         aligned: whether the vectors lie in the teacher's space.
         origin: name of the model that was exported as it is; None for a student.
+        base: what the recipe calls the model that the weights descend from. The front matter tells it, or `origin`, where it is
+            a name on the Hub.
     """
     from huggingface_hub import ModelCard, ModelCardData
 
@@ -79,7 +81,8 @@ def write_card(
     data = ModelCardData(
         library_name="onnxruntime" if exported and not bundle else "sentence-transformers" if kind == EMBED else "transformers",
         pipeline_tag=pipeline,
-        tags=[entry for entry in (tag, "distillation" if teacher else "") if entry] or ["potstill"],
+        tags=[entry for entry in (tag, "distillation" if teacher else "", *(RUNTIMES if exported else ()), "potstill") if entry],
+        base_model=_on_hub(base or origin),
         model_name=name if results else None,
         eval_results=results or None,
     )
@@ -95,10 +98,8 @@ def write_card(
         kind=kind,
         exported=exported,
         bundle=bundle,
-        **(_readers(folder) if bundle and kind == EMBED else {}),
-        normalize=normalize,
+        **(_readers(folder, kind, bundle) if exported else {}),
         prompt=_escaped(json.dumps(prompt, ensure_ascii=False)) if (prompt := _prompt(folder)) else "",
-        dtype="q8" if quantized else "fp32",
         file="sentences.conll" if kind == TAGGING else "texts.csv",
         tuned=tuned and exported,
         aligned=aligned,
@@ -117,20 +118,33 @@ def _prompt(folder: Path) -> str:
     return read(folder).prompt
 
 
-def _readers(folder: Path) -> dict[str, Any]:
-    """Which of a bundle's readers come to the model's vectors, for the template.
+def _readers(folder: Path, kind: str, bundle: bool) -> dict[str, Any]:
+    """Which libraries read an exported folder, for the template.
+
+    Args:
+        folder: of the export or the bundle.
+        kind: of the model's head.
+        bundle: whether the torch model is there too.
 
     Returns:
-        `tokens`: whether the graphs have a last_hidden_state; `steps`: whether more stands around the pooling than unit
-        length; `pooling`: its name where transformers.js' pipeline has it too, else ""; `usual`: whether the network is
-        one that transformers knows without this package.
+        `readers`: title, language and lines of each that comes to the model's outputs; `others`: title of each that does
+        not, and why.
     """
-    from potstill.models.sentence_format import read
+    from potstill.deploy.snippets import EXAMPLES, HEAD_SNIPPETS, PAIRS, SNIPPETS, describe, render, unfit
 
-    layout = read(folder)
-    pooling = layout.pooling if layout.pooling in ("mean", "cls") else ""
-    usual = not str(read_json(folder / "config.json").get("model_type")).startswith("potstill")
-    return {"tokens": not layout.reads_layers, "steps": not layout.plain, "pooling": pooling, "usual": usual}
+    described = describe(folder)
+    given = EXAMPLES if kind in (EMBED, TAGGING) else PAIRS
+    table = SNIPPETS if kind == EMBED else HEAD_SNIPPETS
+    shown = [snippet for snippet in table.values() if (snippet.on_card if bundle else snippet.light)]
+    return {
+        "readers": [(each.title, each.language, render(each, described, given)) for each in shown if not unfit(each, described)],
+        "others": [(each.title, why) for each in shown if (why := unfit(each, described))],
+    }
+
+
+def _on_hub(name: str | None) -> str | None:
+    """A name that only the Hub can mean, owner and model; None for any other."""
+    return name if name and re.fullmatch(r"[\w.-]+/[\w.-]+", name) and name[0] not in ".~" and not Path(name).exists() else None
 
 
 def _results(records: Sequence[Mapping[str, Any]], role: str, pipeline: str) -> list[Any]:

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from potstill.machine.files import read_json
-from potstill.runtime.folder import EMBED, MODEL, QUANTIZED, TAGGING, read_config
+from potstill.runtime.folder import EMBED, MODEL, ONNX, QUANTIZED, TAGGING, read_config
 
 PLACE = "path/to/this/folder"
 EXAMPLES = ("A first sentence.", "Another one.")
-PAIRS = (("The first of a pair.", "The second."), ("Another first.", "Its second."))
+PAIRS = (("The first of a pair.", "The second."),)
 PYTHON, JAVASCRIPT = "python", "js"
+# This package's own kinds of networks → the module that makes transformers know them. Of a static one it needs to know none.
+NETWORKS = {"potstill-bert": "compact", "potstill-bilstm": "bilstm"}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Snippet:
         any_pooling: whether it knows more poolings than mean and cls; read where it pools.
         unit: whether it scales vectors to unit length whatever the folder says.
         any_network: whether it reads a network that transformers does not know without this package.
+        light: whether the card of a folder without the torch model shows it.
         prompts: whether it puts the folder's default prompt before a text; elsewhere the lines do.
         on_card: whether the card shows it.
     """
@@ -45,6 +48,7 @@ class Snippet:
     any_pooling: bool = False
     unit: bool = False
     any_network: bool = True
+    light: bool = False
     prompts: bool = False
     on_card: bool = True
 
@@ -56,27 +60,31 @@ class Bundle:
     Attributes:
         file: name of the ONNX file to be read.
         dimension: width of a vector.
-        pad: the padding token and its number.
+        pad: number of the padding token.
         pooling: name of the pooling.
         normalize: whether vectors have unit length.
         plain: whether no step but unit length stands around the pooling.
         tokens: whether the graphs have a last_hidden_state.
-        usual: whether transformers knows the network without this package.
+        network: module of this package that teaches transformers the kind of network; "" where it knows it.
+        own_pooling: whether the pooling is a module of this package, which sentence-transformers must be told to trust.
         prompt: belongs before every text; "" for none.
         head: EMBED for a model without one.
+        graphs: where the ONNX files lie in the folder, with a slash behind; "" beside the tokenizer.
         path: of the folder, as the lines name it.
     """
 
     file: str
     dimension: int
-    pad: tuple[str, int]
+    pad: int
     pooling: str
     normalize: bool
     plain: bool
     tokens: bool
-    usual: bool
+    network: str
+    own_pooling: bool
     prompt: str
     head: str = EMBED
+    graphs: str = f"{ONNX}/"
     path: str = PLACE
 
     @property
@@ -86,37 +94,38 @@ class Bundle:
 
 
 def describe(folder: Path, file: str | None = None, path: str = PLACE) -> Bundle:
-    """What snippets must know of the bundle in `folder`.
+    """What snippets must know of a bundle, or of a folder that `export_onnx` wrote.
 
     Args:
-        folder: of the bundle.
+        folder: where it is.
         file: MODEL or QUANTIZED; None for the latter where there is one.
         path: of the folder, as the lines are to name it.
     """
-    from tokenizers import Tokenizer
-
-    from potstill.models.sentence_format import read
-    from potstill.runtime.folder import ONNX, TOKENIZER
+    from potstill.models.sentence_format import MODULES, OWN_TYPES, read
 
     config, layout = read_config(folder), read(folder)
+    graphs = folder / ONNX if (folder / ONNX).is_dir() else folder
+    modules = [row["type"] for row in read_json(folder / MODULES)] if (folder / MODULES).is_file() else []
     return Bundle(
-        file=file or (QUANTIZED if (folder / ONNX / QUANTIZED).is_file() else MODEL),
+        file=file or (QUANTIZED if (graphs / QUANTIZED).is_file() else MODEL),
         dimension=config.dimension,
-        pad=(Tokenizer.from_file(str(folder / TOKENIZER)).id_to_token(config.pad_id) or "", config.pad_id),
+        pad=config.pad_id,
         pooling=config.pooling,
         normalize=config.normalize,
         plain=layout.plain,
         tokens=not layout.reads_layers,
-        usual=not str(read_json(folder / "config.json").get("model_type")).startswith("potstill"),
+        network=NETWORKS.get(read_json(folder / "config.json").get("model_type"), ""),
+        own_pooling=any(kind.startswith(OWN_TYPES) for kind in modules),
         prompt=config.prompt,
         head=config.head,
+        graphs="" if graphs == folder else f"{ONNX}/",
         path=path,
     )
 
 
 def unfit(snippet: Snippet, bundle: Bundle) -> str:
     """Why a library does not come to the bundle's vectors; "" where it does."""
-    if not snippet.any_network and not bundle.usual:
+    if not snippet.any_network and bundle.network:
         return "does not know this kind of network"
     if not snippet.pools:
         return ""
@@ -137,7 +146,7 @@ def render(snippet: Snippet, bundle: Bundle, texts: Sequence[str] | Sequence[tup
     Args:
         snippet: of SNIPPETS or HEAD_SNIPPETS.
         bundle: what is read.
-        texts: what is encoded; of a head, pairs.
+        texts: what is read; pairs for a head alone.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -152,7 +161,8 @@ def render(snippet: Snippet, bundle: Bundle, texts: Sequence[str] | Sequence[tup
             listed = each if snippet.language == PYTHON else f"{listed}.map((text) => {literal(bundle.prompt)} + text)"
         given["texts"] = listed
     else:
-        given["firsts"], given["seconds"] = (literal([pair[side] for pair in texts]) for side in (0, 1))
+        given["firsts"] = literal([text if isinstance(text, str) else text[0] for text in texts])
+        given["seconds"] = literal([text[1] for text in texts if not isinstance(text, str)]) if not isinstance(texts[0], str) else ""
         given["auto"] = f"AutoModelFor{'Token' if bundle.head == TAGGING else 'Sequence'}Classification"
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     environment.filters["literal"] = literal
@@ -161,7 +171,7 @@ def render(snippet: Snippet, bundle: Bundle, texts: Sequence[str] | Sequence[tup
 
 BATCH = """\
 tokenizer = Tokenizer.from_file("{{ path }}/tokenizer.json")  # cuts texts to the model's length
-tokenizer.enable_padding(pad_id={{ pad[1] }}, pad_token={{ pad[0] | literal }})
+tokenizer.enable_padding(pad_id={{ pad }})
 batch = tokenizer.encode_batch({{ texts }})
 inputs = {
     "input_ids": np.array([text.ids for text in batch], dtype=np.int64),
@@ -175,13 +185,15 @@ SNIPPETS = {
         "sentence-transformers",
         """\
 from sentence_transformers import SentenceTransformer
+{% if network %}
 
-model = SentenceTransformer("{{ path }}")
+import potstill.models.{{ network }}  # the network's kind
+{% endif %}
+
+model = SentenceTransformer("{{ path }}"{{ ", trust_remote_code=True" if own_pooling }})
 vectors = model.encode({{ texts }})
 """,
         quantized=False,
-        pools=False,
-        any_network=True,
         prompts=True,
     ),
     "sentence-transformers-onnx": Snippet(
@@ -206,6 +218,7 @@ from potstill import Encoder
 encoder = Encoder("{{ path }}")
 vectors = encoder.encode({{ texts }})
 """,
+        light=True,
         prompts=True,
     ),
     "onnxruntime": Snippet(
@@ -218,10 +231,11 @@ from tokenizers import Tokenizer
 """
         + BATCH
         + """\
-session = onnxruntime.InferenceSession("{{ path }}/onnx/{{ file }}", providers=["CPUExecutionProvider"])
+session = onnxruntime.InferenceSession("{{ path }}/{{ graphs }}{{ file }}", providers=["CPUExecutionProvider"])
 wanted = {entry.name for entry in session.get_inputs()}
 (vectors,) = session.run(["sentence_embedding"], {name: ids for name, ids in inputs.items() if name in wanted})
 """,
+        light=True,
     ),
     "openvino": Snippet(
         "OpenVINO",
@@ -234,7 +248,7 @@ from tokenizers import Tokenizer
         + BATCH
         + """\
 # Without the hint it computes in bf16 on processors that have it.
-model = openvino.compile_model("{{ path }}/onnx/{{ file }}", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+model = openvino.compile_model("{{ path }}/{{ graphs }}{{ file }}", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 wanted = {entry.any_name for entry in model.inputs}
 vectors = model({name: ids for name, ids in inputs.items() if name in wanted})["sentence_embedding"]
 """,
@@ -276,12 +290,13 @@ vectors = embeddings.batchtransform({{ texts }})
 import { AutoModel, AutoTokenizer } from "@huggingface/transformers";
 
 const tokenizer = await AutoTokenizer.from_pretrained("{{ path }}");
-const model = await AutoModel.from_pretrained("{{ path }}", { dtype: "{{ dtype }}" });
+const model = await AutoModel.from_pretrained("{{ path }}", { {{ 'subfolder: "", ' if not graphs }}dtype: "{{ dtype }}" });
 const inputs = tokenizer({{ texts }}, { padding: true, truncation: true });
 const { sentence_embedding } = await model(inputs);
 const vectors = sentence_embedding.tolist();
 """,
         language=JAVASCRIPT,
+        light=True,
     ),
     "transformers.js-pipeline": Snippet(
         "transformers.js, its pipeline",
@@ -383,8 +398,8 @@ HEAD_SNIPPETS = {
 import { {{ auto }}, AutoTokenizer } from "@huggingface/transformers";
 
 const tokenizer = await AutoTokenizer.from_pretrained("{{ path }}");
-const model = await {{ auto }}.from_pretrained("{{ path }}", { dtype: "{{ dtype }}" });
-const options = { text_pair: {{ seconds }}, padding: true, truncation: true };
+const model = await {{ auto }}.from_pretrained("{{ path }}", { {{ 'subfolder: "", ' if not graphs }}dtype: "{{ dtype }}" });
+const options = { {{ "text_pair: " ~ seconds ~ ", " if seconds }}padding: true, truncation: true };
 const { logits } = await model(tokenizer({{ firsts }}, options));
 """,
         language=JAVASCRIPT,

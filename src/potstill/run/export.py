@@ -99,8 +99,9 @@ def _put_together(source: EncoderModel, folder: Path, model: str, name: str, rec
     write_bundle(folder, parts / STUDENT, parts / ONNX)
     shutil.rmtree(parts)
     if recipe is None:
-        write_card(folder, name=name, teacher=None, origin=model, normalize=source.normalize, kind=source.head)
+        write_card(folder, name=name, teacher=None, origin=model, kind=source.head)
         return
     teacher = (recipe.teacher.name or short_name(recipe.teacher.model)) if recipe.teacher else None
     aligned = recipe.student.align is not None
-    write_card(folder, name=recipe.name, teacher=teacher, normalize=source.normalize, kind=source.head, aligned=aligned)
+    base = recipe.teacher.model if recipe.teacher else None
+    write_card(folder, name=recipe.name, teacher=teacher, kind=source.head, aligned=aligned, base=base)

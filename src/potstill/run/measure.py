@@ -131,10 +131,10 @@ def _write_cards(
         name=recipe.name,
         teacher=teacher.name if teacher else None,
         records=[record.model_dump() for record in records],
-        normalize=recipe.student.normalize,
         kind=plan.corpus.kind,
         tuned=tuned,
         aligned=recipe.student.align is not None,
+        base=recipe.teacher.model if recipe.teacher else None,
     )
     for part in (STUDENT, ONNX):
         if (folder / part).is_dir():
