@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install hooks quickstart test extras fuzz kills families published architectures lint bench clean
+.PHONY: help install hooks quickstart test extras fuzz kills families published architectures consumers lint bench clean
 
 help: ## say what every target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ published: .venv/installed ## score MiniLM on all five STS sets against the publ
 
 architectures: .venv/installed ## try every family and write docs/architectures.md anew; NAMES="bert mpnet" for these rows alone
 	PYTHONPATH=tests $(BIN)/python -m helpers.architectures $(NAMES)
+
+consumers: .venv/installed ## read bundles with other libraries (5 GB of packages) and write docs/consumers.md; NAMES="'fastembed 0.7'" for some
+	PYTHONPATH=tests $(BIN)/python -m consumers.consumers $(NAMES)
 
 lint: .venv/installed ## style, types and which part may import which
 	$(BIN)/ruff check

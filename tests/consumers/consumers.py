@@ -9,13 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +87,9 @@ CONSUMERS = {
         ("a sentence", LONG),  # an empty text is behind the former
     ),
     "txtai": Consumer("txtai", ("txtai",), ("txtai", "transformers")),
-    "langchain": Consumer("langchain", ("langchain-huggingface", "sentence-transformers"), ("langchain-huggingface", "sentence-transformers")),
+    "langchain": Consumer(
+        "langchain", ("langchain-huggingface", "sentence-transformers"), ("langchain-huggingface", "sentence-transformers")
+    ),
     "llama-index": Consumer(
         "llama-index", ("llama-index-embeddings-huggingface",), ("llama-index-embeddings-huggingface", "sentence-transformers")
     ),
@@ -238,9 +238,9 @@ HEAD = """\
 # Consumers
 
 Which libraries read a bundle ([what is in it](guide.md#export)), tried with their real packages, each in an environment of its own.
-The bundle is all-MiniLM-L6-v2 as `potstill export --int8` writes it. Each consumer ran the lines below on {number} texts: an empty one, one of
-600 words, emoji, Chinese, upper case and others. The figures are the largest difference between a number of its vectors and of
-those that `potstill.Encoder` gives for the same file. A dash: it reads the safetensors, which have no int8 form.
+The bundle is all-MiniLM-L6-v2 as `potstill export --int8` writes it. Each consumer ran the lines below on {number} texts: an empty one,
+one of 600 words, emoji, Chinese, upper case and others. The figures are the largest difference between a number of its vectors and of
+those that `potstill.Encoder` gives for the same file. A dash: it reads no int8 file.
 
 `make consumers` tries all and writes this page.
 """
@@ -273,8 +273,6 @@ def write_page(results: dict[str, Any]) -> str:
 
 
 def _note(consumer: Consumer, row: dict[str, Any]) -> str:
-    if "error" in row:
-        return f"{row['error']}"
     strays = ", ".join(f"{text}: {value:.1e}" for text, value in row["strays"].items())
     return f"{consumer.note}{f' ({strays})' if strays else ''}"
 
@@ -309,19 +307,21 @@ def main(names: Sequence[str]) -> int:
     results["bundle"] = asdict(describe(bundle_folder(head=False)))
     failed = 0
     for name in names or CONSUMERS:
+        results["rows"].pop(name, None)
         try:
-            results["rows"][name] = measure(name)
+            row = results["rows"][name] = measure(name)
+            said = ", ".join(f"{key} {row[key]:.1e}" for key in PRECISIONS if key in row)
         except (RuntimeError, FileNotFoundError, subprocess.SubprocessError) as error:
             failed += 1
-            results["rows"].pop(name, None)
-            print(f"{name}: FAILED\n{getattr(error, 'output', None) or error}", flush=True)
-            continue
-        row = results["rows"][name]
-        print(f"{name}: fp32 {row['fp32']:.1e}" + (f", int8 {row['int8']:.1e}" if "int8" in row else ""), row["strays"] or "", flush=True)
+            said = f"FAILED\n{getattr(error, 'output', None) or error}"
+        sys.stdout.write(f"{name}: {said}\n")
+        sys.stdout.flush()
+        rows = {each: results["rows"][each] for each in CONSUMERS if each in results["rows"]}
+        results["rows"] = rows
         RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         PAGE.write_text(write_page(results), encoding="utf-8")
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(min(main(sys.argv[1:]), 1))

@@ -9,6 +9,7 @@ import sysconfig
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -25,6 +26,7 @@ from potstill.deploy.card import write_card
 from potstill.deploy.gate import Limits
 from potstill.deploy.onnx import export_onnx
 from potstill.deploy.quantize import quantize_int8
+from potstill.deploy.snippets import SNIPPETS, describe, render, unfit
 from potstill.evaluation.subject import open_subject
 from potstill.models.encoder import EncoderModel, keep_layers
 from potstill.models.loading import load_encoder
@@ -193,6 +195,38 @@ def test_layers_before_the_pooling_read_what_is_given_out(tiny_encoder_dir, tmp_
     assert "last_hidden_state" in calibration.inputs
     quantize_int8(exported, texts=SAMPLE, limits=LAX)
     assert Encoder(exported, precision="int8").encode(SAMPLE).shape == (len(SAMPLE), 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "prompt"),
+    [
+        ("onnxruntime", MODEL, ""),
+        ("onnxruntime", QUANTIZED, ""),
+        ("onnxruntime", MODEL, "the river: "),  # which the lines put before a text
+        ("sentence-transformers", MODEL, ""),
+        ("transformers", MODEL, ""),
+    ],
+)
+def test_the_lines_of_the_card_give_the_vectors(bundle, name, file, prompt):
+    described = replace(describe(bundle, file, str(bundle)), prompt=prompt)
+    found: dict[str, Any] = {}
+    exec(render(SNIPPETS[name], described, SAMPLE), found)
+    wanted = Encoder(bundle, precision="fp32" if file == MODEL else "int8").encode([prompt + text for text in SAMPLE])
+    np.testing.assert_allclose(np.array(found["vectors"]), wanted, atol=1e-5 if file == MODEL else 2e-2)
+
+
+def test_lines_in_javascript_put_the_prompt_before_a_text(bundle):
+    described = replace(describe(bundle), prompt='say "a": ')
+    lines = render(SNIPPETS["transformers.js-node"], described, ["the river"])
+    assert '["the river"].map((text) => "say \\"a\\": " + text)' in lines and 'dtype: "q8"' in lines
+
+
+def test_a_network_of_this_package_is_imported_before_it_is_loaded(bundle):
+    described = replace(describe(bundle), network="compact", own_pooling=True)
+    lines = render(SNIPPETS["sentence-transformers"], described)
+    assert "import potstill.models.compact" in lines and "trust_remote_code=True" in lines
+    refused = [name for name, snippet in SNIPPETS.items() if unfit(snippet, described)]
+    assert refused == ["sentence-transformers-onnx", "txtai", "transformers", "llama-index-onnx"]
 
 
 def test_a_model_with_a_head_is_a_bundle_too(head_bundle):

@@ -247,7 +247,10 @@ def test_an_export_says_all_of_it(make: Callable[[Said], Path], tmp_path: Path) 
     assert written.prompts == EVERYTHING.settings["prompts"]
     own = json.loads((tmp_path / "onnx" / "tokenizer.json").read_text())
     assert own["normalizer"]["normalizers"][0] == {"type": "Lowercase"}
-    for place, who in ((tmp_path / "onnx", "Where a library does not put it there, the lines above do."), (folder, "sentence-transformers puts it there")):
+    for place, who in (
+        (tmp_path / "onnx", "Where a library does not put it there, the lines above do."),
+        (folder, "sentence-transformers puts it there"),
+    ):
         write_card(place, name="pocket", teacher="t")
         card = (place / "README.md").read_text()
         assert 'The prompt "The road: " belongs before every text.' in card and who in card

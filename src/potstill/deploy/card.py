@@ -98,6 +98,7 @@ def write_card(
         kind=kind,
         exported=exported,
         bundle=bundle,
+        quantized=quantized,
         **(_readers(folder, kind, bundle) if exported else {}),
         prompt=_escaped(json.dumps(prompt, ensure_ascii=False)) if (prompt := _prompt(folder)) else "",
         file="sentences.conll" if kind == TAGGING else "texts.csv",

@@ -28,7 +28,7 @@ class Snippet:
         lines: a template of its code, which leaves its result in `vectors`, or of a head in `logits`. It is filled with the
             `Bundle`'s attributes and `texts`.
         language: PYTHON or JAVASCRIPT.
-        quantized: whether it reads the int8 file where there is one; else it reads the safetensors.
+        quantized: whether it reads the int8 file where there is one. Else it reads the safetensors, or takes no file's name.
         pools: whether it makes the vector out of `last_hidden_state` by itself, and so needs that output.
         steps: whether it takes what stands before and behind the pooling out of the folder; read where it pools.
         any_pooling: whether it knows more poolings than mean and cls; read where it pools.
@@ -386,6 +386,7 @@ from llama_index.embeddings.huggingface_optimum import OptimumEmbedding
 model = OptimumEmbedding(folder_name="{{ path }}", pooling="{{ pooling }}", normalize={{ normalize }})
 vectors = model.get_text_embedding_batch({{ texts }})
 """,
+        quantized=False,
         pools=True,
         any_network=False,
         on_card=False,
@@ -403,5 +404,6 @@ const options = { {{ "text_pair: " ~ seconds ~ ", " if seconds }}padding: true, 
 const { logits } = await model(tokenizer({{ firsts }}, options));
 """,
         language=JAVASCRIPT,
+        light=True,
     ),
 }
