@@ -18,7 +18,7 @@ from potstill.recipe.file import parse_recipe
 from potstill.run.train import first_student, training_set
 from potstill.teacher.answers import Teacher
 from potstill.teacher.cached import MANIFEST
-from potstill.teacher.make import Lesson, held_out_vectors, make_teacher
+from potstill.teacher.make import Lesson, teacher_vectors, make_teacher
 
 CPU, ROWS = torch.device("cpu"), np.array([5, 0, 17])
 
@@ -106,7 +106,7 @@ def test_agreement_is_with_the_mean(others: dict[str, list[str]], teach: Callabl
     _, plan, _ = teach("embed", others["embed"], EMBEDDING)
     texts = plan.corpus.held_out
     expected = np.mean([load_encoder(folder, max_length=32).encode(texts) for folder in others["embed"]], axis=0)
-    np.testing.assert_allclose(held_out_vectors(plan.teacher, texts, CPU, torch.float32), expected, atol=1e-5)
+    np.testing.assert_allclose(teacher_vectors(plan.teacher, texts, CPU, torch.float32), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

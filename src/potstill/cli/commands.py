@@ -252,6 +252,26 @@ def encode(
 
 
 @app.command()
+def demo(
+    model: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, a bundle, or an exported ONNX folder.")],
+    texts: Annotated[Path, typer.Option(help="What is searched: a text a line, or .jsonl, .csv, .tsv with text and maybe title.")],
+    out: Annotated[Optional[Path], typer.Option(help="The folder to write; default: RUN-demo, beside the run.")] = None,
+    questions: Annotated[Optional[Path], typer.Option(help="Examples that the page offers, one a line.")] = None,
+    teacher: Annotated[
+        Optional[str], typer.Option(metavar="MODEL", help="Whose hits are shown beside; default: the run's teacher, where it is at hand.")
+    ] = None,
+    npm: Annotated[
+        Optional[Path], typer.Option(help="A folder with transformers.js: what `npm pack` wrote, or node_modules; default: npm fetches it.")
+    ] = None,
+) -> None:
+    """Write a page that searches texts by meaning in the browser, without a server of its own and without a network."""
+    from potstill.demo.demo import write_demo
+
+    _quiet()
+    show.demo(write_demo(model, texts, out, questions=questions, teacher=teacher, npm=npm))
+
+
+@app.command()
 def predict(
     model: ModelArgument,
     file: Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from potstill.cli.quickstart import Answer
     from potstill.comparison.against import Comparison
     from potstill.comparison.published import LikeTable
+    from potstill.demo.demo import Demo
     from potstill.results import Record
     from potstill.search.record import Search
 
@@ -57,6 +59,8 @@ KINDS = {
     "tasks": Kind("tasks", _tasks),
     "presets": Kind("presets of `compare --like`", _presets),
 }
+
+SERVE = "python -m http.server --directory"
 
 
 def finished(folder: Path) -> None:
@@ -103,6 +107,14 @@ def answers(found: Iterable[Answer]) -> None:
         console.print(f"\n[bold]{escape(answer.question)}[/]", highlight=False)
         for name, line, cosine in answer.found:
             console.print(f"  {cosine:.2f}  [cyan]{escape(name)}[/]  {escape(line)}", highlight=False, overflow="ellipsis", no_wrap=True)
+
+
+def demo(written: Demo) -> None:
+    """Print what a page for the browser holds, and how it is opened."""
+    beside = written.teacher or (f"not at hand: {written.missing}; name it with --teacher" if written.missing else "none")
+    sizes = f"{written.bytes / 1e6:,.1f} MB, of them {written.weights / 1e6:,.1f} MB the model"
+    pairs(str(written.folder), [("texts", f"{written.texts:,}"), ("teacher", beside), ("size", sizes)])
+    print(f"\n{SERVE} {shlex.quote(str(written.folder))}\nNow open http://localhost:8000")
 
 
 def trials(search: Search, folder: Path) -> None:

@@ -11,7 +11,7 @@ from potstill.machine.processes import is_main
 from potstill.recipe.recipe import AGREEMENT, LAST, Recipe
 from potstill.tasks.base import Embedder, NoScore, Predictor, Task
 from potstill.tasks.labelled.diagnosis import collapsed
-from potstill.teacher.make import LoadedTeacher, held_out_vectors
+from potstill.teacher.make import LoadedTeacher, teacher_vectors
 
 if TYPE_CHECKING:
     from potstill.training.trainer import CheckpointScore
@@ -84,5 +84,5 @@ def _agreement(plan: RunPlan, teacher: LoadedTeacher) -> CheckpointScore:
     from potstill.training.agreement import Agreement
     from potstill.training.trainer import CheckpointScore
 
-    agreement = Agreement(plan.corpus.held_out, held_out_vectors(teacher, plan.corpus.held_out, plan.device, plan.precision))
+    agreement = Agreement(plan.corpus.held_out, teacher_vectors(teacher, plan.corpus.held_out, plan.device, plan.precision))
     return CheckpointScore(AGREEMENT, lambda model: agreement(model.encode))

@@ -182,8 +182,8 @@ def _one_teacher(loaded: LoadedTeacher, lesson: Lesson, several: int) -> tuple[T
     return AlignedTeacher(teacher, segments[1]), segments[0]
 
 
-def held_out_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.device, precision: torch.dtype) -> np.ndarray:
-    """The teacher's vectors of held-out texts, out of the cache unless the recipe wants none; of several teachers their mean.
+def teacher_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.device, precision: torch.dtype) -> np.ndarray:
+    """The teacher's vectors of texts, out of the cache unless the recipe wants none; of several teachers their mean.
 
     A PotstillError from `build_cache` comes through.
 
@@ -198,11 +198,11 @@ def held_out_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.
     """
     import numpy as np
 
-    found = [_held_out_vectors(each, texts, device, precision) for each in loaded.all]
+    found = [_vectors_of_one(each, texts, device, precision) for each in loaded.all]
     return found[0] if len(found) == 1 else np.mean(found, axis=0)  # agreement compares directions: no length is needed
 
 
-def _held_out_vectors(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.device, precision: torch.dtype) -> np.ndarray:
+def _vectors_of_one(loaded: LoadedTeacher, texts: Sequence[Any], device: torch.device, precision: torch.dtype) -> np.ndarray:
     import numpy as np
 
     from potstill.machine.cache import cache_place

@@ -1,0 +1,1 @@
+"""A folder that searches texts by meaning in a browser; torch is imported for the teacher's vectors alone."""
