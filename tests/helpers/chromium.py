@@ -20,7 +20,7 @@ FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--hide-scrollbars"),
 ]
-PATIENCE = 120.0  # seconds: both cores may be busy with other tests
+PATIENCE = 60.0  # seconds: both cores may be busy with other tests
 
 
 def find() -> str | None:
@@ -88,6 +88,10 @@ class Tab:
             self.said.append(f"{about['entry']['level']}: {about['entry']['text']} {about['entry'].get('url', '')}")
         elif event == "Network.requestWillBeSent":
             self.asked.append(about["request"]["url"])
+
+    def open(self, url: str) -> None:
+        self.call("Page.navigate", url=url)
+        self.wait(f"location.href.startsWith({json.dumps(url)}) && document.readyState === 'complete'")
 
     def evaluate(self, expression: str) -> Any:
         answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)

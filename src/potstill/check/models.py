@@ -139,7 +139,7 @@ def _teacher(recipe: Recipe, folder: Path, corpus: Corpus, asked: Collection[str
     others = [model_folder(name) for name in recipe.teacher.others]
     for each, name in zip((folder, *others), (recipe.teacher.model, *recipe.teacher.others)) if recipe.task != EMBED else ():
         check_head(recipe, each, corpus, asked, f"teacher.models: {name}" if others else "teacher.model")
-    found = LoadedTeacher(recipe, folder, corpus.numbered, others)
+    found = LoadedTeacher(recipe.teacher, folder, corpus.numbered, others, recipe.task)
     for teacher in found.all:  # now, and for the whole run
         if teacher.model.dimension != found.model.dimension and EMBEDDING.name in asked:
             widths = f"{teacher.model.dimension} wide, and those of the first {found.model.dimension}"

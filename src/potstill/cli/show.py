@@ -97,7 +97,7 @@ def compared(comparison: Comparison, table: LikeTable | None, written: Mapping[s
 
 
 def answers(found: Iterable[Answer]) -> None:
-    """Print questions and what a search encoder found for each."""
+    """Print questions, what a search encoder found for each, and below it what its teacher found first."""
     from rich.console import Console
     from rich.markup import escape
 
@@ -105,8 +105,11 @@ def answers(found: Iterable[Answer]) -> None:
     console.print("\n[bold]Three questions, answered by the exported file without torch[/]")
     for answer in found:
         console.print(f"\n[bold]{escape(answer.question)}[/]", highlight=False)
-        for name, line, cosine in answer.found:
-            console.print(f"  {cosine:.2f}  [cyan]{escape(name)}[/]  {escape(line)}", highlight=False, overflow="ellipsis", no_wrap=True)
+        hits = [("", hit) for hit in answer.found] + [("teacher  ", hit) for hit in answer.taught[:1]]
+        for who, (name, line, cosine) in hits:
+            console.print(
+                f"  {who}{cosine:.2f}  [cyan]{escape(name)}[/]  {escape(line)}", highlight=False, overflow="ellipsis", no_wrap=True
+            )
 
 
 def demo(written: Demo) -> None:
@@ -115,6 +118,19 @@ def demo(written: Demo) -> None:
     sizes = f"{written.bytes / 1e6:,.1f} MB, of them {written.weights / 1e6:,.1f} MB the model"
     pairs(str(written.folder), [("texts", f"{written.texts:,}"), ("teacher", beside), ("size", sizes)])
     print(f"\n{SERVE} {shlex.quote(str(written.folder))}\nNow open http://localhost:8000")
+
+
+def next_steps(run: Path, documents: Path, questions: Path) -> None:
+    """Print what can be looked at after the quickstart: the report, and a page that searches.
+
+    Args:
+        run: the run folder.
+        documents: what the page is to search.
+        questions: what it is to offer.
+    """
+    page = run.with_name("demo")
+    command = shlex.join(["potstill", "demo", str(run), "--texts", str(documents), "--questions", str(questions), "--out", str(page)])
+    print(f"\nNow open {run / 'report.html'}, or search in the browser:\n\n  {command}\n  {SERVE} {shlex.quote(str(page))}")
 
 
 def trials(search: Search, folder: Path) -> None:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from potstill.demo.library import read_library
 from potstill.demo.teacher import Taught, find_teacher, teach
@@ -21,9 +21,6 @@ from potstill.run.folder import RECIPE
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import BUNDLE, COSINE, EMBED, ONNX, QUANTIZED, ExportConfig, exported_folder, model_file, read_config
 from potstill.runtime.vectors import quantize
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 PAGE = Path(__file__).parent / "page"
 PARTS = ("index.html", "page.js", "NOTICE.txt")
@@ -41,7 +38,7 @@ class Demo:
         folder: to be served as it is.
         texts: how many it searches.
         teacher: name of the teacher whose hits it shows; None for none.
-        missing: why there is none, where the student has one.
+        missing: why there is none, where the student has one; else "".
         bytes: of the whole folder.
         weights: bytes of the model's file.
     """
@@ -49,7 +46,7 @@ class Demo:
     folder: Path
     texts: int
     teacher: str | None
-    missing: str | None
+    missing: str
     bytes: int
     weights: int
 
@@ -85,12 +82,12 @@ def write_demo(
     _require_replaceable(out)
     entries, asked = read_entries(texts), read_questions(questions)
     recipe = _recipe(home)
-    teaches = find_teacher(recipe, teacher)
+    loaded, missing = find_teacher(recipe, teacher)
     library = read_library(npm)
     encoder = Encoder(folder)
-    vectors = quantize(encoder.encode([entry.text for entry in entries], title="texts"), "int8")
-    missing = teaches if isinstance(teaches, str) else None
-    taught = None if teaches is None or isinstance(teaches, str) else teach(teaches, [entry.text for entry in entries], asked)
+    whole = [entry.text for entry in entries]
+    vectors = quantize(encoder.encode(whole, title="texts"), "int8")
+    taught = teach(loaded, whole, asked) if loaded else None
     with write_aside(out) as aside:
         aside.mkdir()
         _write_model(aside / MODEL, folder, encoder.file)
@@ -146,7 +143,11 @@ def _recipe(home: Path) -> Recipe | None:
 
 
 def _write_model(place: Path, folder: Path, file: Path) -> None:
-    """Copy what transformers.js loads: configuration and tokenizer, and the one graph in the folder where it looks for it."""
+    """Copy what transformers.js loads: configuration and tokenizer, and the one graph in the folder where it looks for it.
+
+    Raises:
+        PotstillError: the exported folder has no such file.
+    """
     (place / ONNX).mkdir(parents=True)
     for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if not (folder / name).is_file():

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
+from potstill.check.models import Models, choose_machine
 from potstill.errors import PotstillError, install
-from potstill.recipe.recipe import EMBED, Recipe, Teacher, Training
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from potstill.teacher.make import LoadedTeacher
+from potstill.models.source import model_folder
+from potstill.recipe.recipe import Recipe, Teacher, Training
+from potstill.teacher.make import LoadedTeacher, teacher_vectors
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Taught:
     """
 
     name: str
-    texts: NDArray
-    questions: NDArray
+    texts: NDArray[np.float32]
+    questions: NDArray[np.float32]
 
 
-def find_teacher(recipe: Recipe | None, named: str | None) -> LoadedTeacher | str | None:
+def find_teacher(recipe: Recipe | None, named: str | None) -> tuple[LoadedTeacher | None, str]:
     """A run's teacher, where its model is at hand.
 
     Args:
@@ -39,43 +39,28 @@ def find_teacher(recipe: Recipe | None, named: str | None) -> LoadedTeacher | st
         named: a model folder or a hub name that the user gives as the teacher; it is read as the recipe reads its own.
 
     Returns:
-        The teacher, which is loaded when it is first asked for. Where nobody named it and it is not at hand, why. None:
-        the student has none.
+        The teacher, which is loaded when it is first asked for, and "". Where nobody named it and it is not at hand, None
+        and why. None and "" where the student has none.
 
     Raises:
-        PotstillError: `named` is no model.
+        PotstillError: `named` is no model, or torch is not installed.
     """
     if named is not None:
         own = recipe.teacher if recipe and recipe.teacher else Teacher(model=named)
         own = own.model_copy(update={"model": named, "models": [], "name": None})
     elif recipe is None or recipe.teacher is None:
-        return None
+        return None, ""
     else:
         own = recipe.teacher
-    # A model from elsewhere has no recipe of its own: this one says of it no more than who teaches.
-    read_as = recipe.model_copy(update={"teacher": own}) if recipe else Recipe.model_construct(task=EMBED, teacher=own, training=Training())
     try:
-        return _loaded(read_as, [own.model, *own.others])
+        if importlib.util.find_spec("torch") is None:
+            raise PotstillError(own.model, "is a torch model, and torch is not installed", install("train"))
+        folders = [model_folder(model) for model in (own.model, *own.others)]
     except PotstillError as error:
         if named is not None:
             raise
-        return f"{error.place}: {error.problem}"
-
-
-def _loaded(recipe: Recipe, models: Sequence[str]) -> LoadedTeacher:
-    """A teacher whose folders are there.
-
-    Raises:
-        PotstillError: one is not, or torch is not installed.
-    """
-    from potstill.models.source import model_folder
-
-    folders: list[Path] = [model_folder(model) for model in models]
-    try:
-        from potstill.teacher.make import LoadedTeacher
-    except ImportError as error:
-        raise PotstillError(models[0], f"the teacher needs {error.name}, which is not installed", install("train")) from error
-    return LoadedTeacher(recipe, folders[0], (), folders[1:])
+        return None, f"{error.place}: {error.problem}"
+    return LoadedTeacher(own, folders[0], (), folders[1:]), ""
 
 
 def teach(teacher: LoadedTeacher, texts: Sequence[str], questions: Sequence[str]) -> Taught:
@@ -88,9 +73,6 @@ def teach(teacher: LoadedTeacher, texts: Sequence[str], questions: Sequence[str]
         texts: n texts.
         questions: q texts.
     """
-    from potstill.check.models import Models, choose_machine
-    from potstill.teacher.make import teacher_vectors
-
     # As most runs choose it, so that what they have kept is found; a run's own device need not be on this machine.
     device, precision = choose_machine(Training(), Models(teacher))
     found = [teacher_vectors(teacher, list(part), device, precision) for part in (texts, questions) if part]

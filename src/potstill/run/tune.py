@@ -45,7 +45,8 @@ def tune(recipe: Recipe, plan: RunPlan, folder: Path, resume: bool, roundings: R
         own = tuning(recipe, folder)
         stages = [StagePlan(stage, stage_terms(stage, len(student.layers), len(student.layers))) for stage in own.stages]
         exact = replace(plan, teacher_folder=folder / STUDENT, precision=torch.float32, stages=stages)
-        train(own, exact, student, LoadedTeacher(own, folder / STUDENT), folder, resume)
+        assert own.teacher is not None
+        train(own, exact, student, LoadedTeacher(own.teacher, folder / STUDENT, task=own.task), folder, resume)
     if is_main():
         student.save(folder / TUNED)
 

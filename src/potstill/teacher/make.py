@@ -30,22 +30,24 @@ class LoadedTeacher:
     """A recipe's teacher, loaded when it is first asked for, and once in a run.
 
     Args:
-        recipe: with a teacher.
+        settings: what the recipe says of it.
         folder: of the teacher's model.
         numbered: names of its labels where it has only numbers (Corpus.numbered).
         others: folders of the models whose answers are averaged with its own.
+        task: of the recipe.
 
     Attributes:
         others: these models, each loaded as the first one is.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, numbered: Sequence[str] = (), others: Sequence[Path] = ()) -> None:
-        assert recipe.teacher is not None
+    def __init__(
+        self, settings: TeacherPart, folder: Path, numbered: Sequence[str] = (), others: Sequence[Path] = (), task: str = EMBED
+    ) -> None:
         self.numbered = numbered
-        self.settings: TeacherPart = recipe.teacher
+        self.settings = settings
         self.folder = folder
-        self.others = [LoadedTeacher(recipe, other, numbered) for other in others]
-        self._task = recipe.task
+        self.others = [LoadedTeacher(settings, other, numbered, task=task) for other in others]
+        self._task = task
 
     @property
     def name(self) -> str:

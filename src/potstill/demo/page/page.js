@@ -106,10 +106,10 @@ function show(id, found, others) {
     const like = element("button", "more like this");
     like.type = "button";
     like.addEventListener("click", () => ask(text, row));
-    if (teacher || !title) like.setAttribute("aria-label", `more like: ${(title || text).slice(0, 80)}`);
+    like.setAttribute("aria-label", `more like this: ${(title || text).slice(0, 80)}`);
     more.append(like);
-    const place = others.findIndex((other) => other.row === row);
-    if (place >= 0) more.append(element("span", `also ${place + 1} on the other side`, "both"));
+    const place = others.found.findIndex((other) => other.row === row);
+    if (place >= 0) more.append(element("span", `${others.name} no. ${place + 1}`));
     body.append(more);
     item.append(body);
     return item;
@@ -122,7 +122,7 @@ function show(id, found, others) {
 function taught(words) {
   if (!teacher) return null;
   if (alike !== null) return rowOf(teacher, alike);
-  const known = data.questions.findIndex((question) => question.toLowerCase() === words.toLowerCase());
+  const known = data.questions.findIndex((question) => question === words);
   return known < 0 ? null : rowOf(teacher, texts.length + known);
 }
 
@@ -139,14 +139,13 @@ async function answer() {
   const spent = performance.now();
   const right = taught(words);
   const hers = right ? nearest(teacher, right, skip) : [];
-  show("student", hits, hers);
+  show("student", hits, { name: "the teacher’s", found: hers });
   if (teacher) {
-    show("teacher", hers, hits);
-    const hint = of("teacher").querySelector(".hint");
-    hint.hidden = right !== null;
+    show("teacher", hers, { name: "the page’s", found: hits });
+    of("teacher").querySelector(".hint").hidden = right !== null;
   }
   const parts = `${(encoded - started).toFixed(0)} to encode, ${(spent - encoded).toFixed(0)} to search`;
-  say(`${number.format(texts.length)} texts in ${(spent - started).toFixed(0)} ms${alike === null ? ` (${parts})` : ""}`);
+  say(`The nearest ${hits.length} of ${number.format(texts.length)} texts in ${(spent - started).toFixed(0)} ms${alike === null ? ` (${parts})` : ""}`);
 }
 
 // One answer at a time: what was typed meanwhile is answered afterwards, as a whole.
@@ -156,6 +155,7 @@ async function update() {
   again = true;
   if (busy) return;
   busy = true;
+  of("sides").setAttribute("aria-busy", "true");
   try {
     while (again) {
       again = false;
@@ -165,13 +165,19 @@ async function update() {
     say(`This went wrong: ${error.message}`);
   } finally {
     busy = false;
+    of("sides").removeAttribute("aria-busy");
   }
+}
+
+/** Put the cursor into the field, but not where that would raise a keyboard over half the screen. */
+function focus() {
+  if (!matchMedia("(pointer: coarse)").matches) field.focus({ preventScroll: true });
 }
 
 function ask(words, row = null) {
   alike = row;
   field.value = words;
-  field.focus();
+  focus();
   window.scrollTo({ top: 0 });
   return update();
 }
@@ -215,7 +221,7 @@ async function start() {
   data.ready = `Ready after ${((performance.now() - started) / 1000).toFixed(1)} s. Type, and the nearest texts stand below.`;
   say(data.ready);
   field.disabled = false;
-  field.focus();
+  focus();
   field.addEventListener("input", () => {
     alike = null;
     update();
