@@ -150,3 +150,145 @@ def test_a_browser_finds_what_the_encoder_finds_with_the_network_off(run, texts,
         asked = tab.evaluate("field.value")
         own, hers = (tab.evaluate(FOUND.format(side)) for side in ("student", "teacher"))
         assert asked not in own and own == hers == [text for text in python_finds(run, TEXTS, asked) if text != asked][:6]
+
+
+MEANING = {
+    "Open a gzip-compressed file in binary or text mode.": "how to read compressed data",
+    "Insert an item into a sorted list, and keep it sorted.": "put something in its place by order",
+    "Return how many bytes of the disk are free.": "how much room is left to save files",
+    "Send a message by electronic mail.": "write to a friend",
+    "Wait until all threads have come to this point.": "let workers meet before they go on",
+    "Compute the square root of a number.": "mathematics",
+    "Say which weekday a date falls on.": "is it Monday or Tuesday",
+}
+
+
+def test_real_weights_find_by_meaning_in_the_browser(minilm_dir, npm, tmp_path):
+    folder = export_onnx(load_encoder(minilm_dir, max_length=64), tmp_path / "minilm", list(MEANING))
+    quantize_int8(folder, texts=list(MEANING), limits=LAX)
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text, "title": text[:4]}) + "\n" for text in MEANING))
+    (tmp_path / "questions.txt").write_text("\n".join(MEANING.values()))
+    demo = write_demo(folder, tmp_path / "texts.jsonl", tmp_path / "page", questions=tmp_path / "questions.txt", npm=npm)
+    assert demo.teacher is None and demo.weights < 24e6 and (demo.folder / "model" / "onnx" / "model_quantized.onnx").is_file()
+    with offline(demo.folder, tmp_path / "profile") as tab:
+        for text, question in MEANING.items():
+            assert ask(tab, question)[0] == text
+        first = tab.evaluate("performance.getEntriesByName('first result')[0].startTime")
+        assert 0 < first < 60_000  # milliseconds after the page was opened; two seconds on a machine with nothing else to do
+        tab.evaluate("document.querySelectorAll('#examples button')[2].click()")
+        tab.wait("field.value.startsWith('how much room') && !document.querySelector('[aria-busy]')")
+        assert tab.evaluate("document.querySelector('#student .title').textContent") == "Retu"
+        assert tab.evaluate("document.getElementById('teacher').hidden")
+
+
+def test_the_folder_names_no_place_of_this_machine_and_is_written_over(run, texts, no_library, tmp_path):
+    first = write_demo(run / "onnx", texts, tmp_path / "page")  # the run's own recipe and name are found from here too
+    files = {path.relative_to(first.folder).as_posix() for path in first.folder.rglob("*") if path.is_file()}
+    assert files == {
+        "NOTICE.txt", "demo.json", "index.html", "page.css", "page.js", "teacher.bin", "vectors.bin", "lib/transformers.js",
+        "model/config.json", "model/tokenizer.json", "model/tokenizer_config.json", "model/onnx/model.onnx",
+    }  # fmt: skip
+    assert first.bytes == sum((first.folder / file).stat().st_size for file in files)
+    home = str(tmp_path).encode()
+    assert not any(home in (first.folder / file).read_bytes() for file in files)
+    data = json.loads((first.folder / "demo.json").read_text())
+    assert (data["name"], data["dtype"], data["teacher"]["name"], data["texts"][0]) == ("tiny", "fp32", "big", ["", TEXTS[0]])
+    texts.write_text("another text\n")
+    again = write_demo(run, texts, tmp_path / "page")
+    assert again.texts == 1 and (again.folder / "vectors.bin").stat().st_size == data["dimension"]
+
+
+def test_vectors_are_the_encoders_in_int8_and_the_teachers_come_out_of_the_cache(run, texts, no_library, tmp_path, capfd):
+    questions = tmp_path / "questions.txt"
+    questions.write_text("where is the river\n")
+    folder = write_demo(run, texts, questions=questions).folder
+    assert "teacher cache" in capfd.readouterr().err
+    wanted = Encoder(run).encode(TEXTS, precision="int8")
+    assert (folder / "vectors.bin").read_bytes() == wanted.tobytes()
+    # The student of this run is its teacher, so that texts and questions have the same vectors, but for the rounding.
+    hers = np.frombuffer((folder / "teacher.bin").read_bytes(), dtype=np.int8).reshape(len(TEXTS) + 1, -1)
+    assert np.abs(hers[:-1].astype(int) - wanted).max() <= 1
+    assert np.abs(hers[-1].astype(int) - Encoder(run).encode(["where is the river"], precision="int8")).max() <= 1
+    write_demo(run, texts, questions=questions)
+    assert "teacher cache" not in capfd.readouterr().err
+
+
+def test_a_teacher_that_is_gone_is_told_and_one_that_is_named_must_be_there(run, texts, no_library, tmp_path, tiny_encoder_dir, call):
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    recipe["teacher"]["model"] = "./gone"
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    status, out, _ = call("demo", run, "--texts", texts)
+    assert status == 0 and "not at hand: ./gone: no such folder" in " ".join(out.split()) and "http.server" in out
+    assert not (run.with_name("run-demo") / "teacher.bin").exists()
+    status, out, _ = call("demo", run, "--texts", texts, "--teacher", tiny_encoder_dir)
+    assert status == 0 and "tiny-encoder" in out and (run.with_name("run-demo") / "teacher.bin").is_file()
+    assert call("demo", run, "--texts", texts, "--teacher", "./gone")[::2] == (
+        2,
+        "error: ./gone: no such folder; check the path, which is relative to the working folder\n",
+    )
+    # A model without a recipe has no teacher but the one that is named.
+    exported = shutil.copytree(run / "onnx", tmp_path / "exported")
+    assert write_demo(exported, texts).teacher is None and write_demo(exported, texts).missing == ""
+    assert write_demo(exported, texts, teacher=str(tiny_encoder_dir)).teacher == "tiny-encoder"
+
+
+def _similarity(name: str, normalize: bool) -> Callable[[Path], None]:
+    def write(run: Path) -> None:
+        file = run / "onnx" / "potstill.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"similarity": name, "normalize": normalize}))
+
+    return write
+
+
+def _full(run: Path) -> None:
+    (run.with_name("run-demo")).mkdir()
+    (run.with_name("run-demo") / "mine.txt").write_text("mine")
+
+
+CASES = {
+    "distances, which vectors in int8 do not keep": (_similarity("manhattan", True), "compares vectors by manhattan"),
+    "products of vectors of any length": (_similarity("dot", False), "compares vectors by dot"),
+    "no exported file": (lambda run: shutil.rmtree(run / "onnx"), "holds neither model.onnx nor a run's onnx/"),
+    "weights beside the graph": (lambda run: (run / "onnx" / "model.onnx_data").write_bytes(b"0"), "which no browser loads"),
+    "a folder of somebody else's files": (_full, "exists and is no demo; choose another --out"),
+    "texts that are none": (lambda run: (run.parent / "texts.txt").write_text("\n \n"), "holds no text"),
+    "no texts": (lambda run: (run.parent / "texts.txt").unlink(), "does not exist"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_cannot_be_searched_is_refused_in_one_line(case, run, texts, no_library, call):
+    spoil, words = CASES[case]
+    spoil(run)
+    before = sorted(run.parent.rglob("*"))
+    status, _, err = call("demo", run, "--texts", texts)
+    assert status == 2 and words in err and err.count("\n") == 1
+    assert sorted(run.parent.rglob("*")) == before
+
+
+def test_a_model_with_a_head_is_refused_by_name(tiny_head_exports, texts, no_library, call):
+    status, _, err = call("demo", tiny_head_exports["classification"], "--texts", texts)
+    assert status == 2 and "is a classification model, and a search needs one vector a text" in err
+
+
+def test_unit_length_makes_a_product_a_cosine(run, texts, no_library):
+    _similarity("dot", True)(run)
+    assert write_demo(run, texts).texts == len(TEXTS)
+
+
+def test_texts_of_every_format(tmp_path):
+    rows = [Entry("one, two"), Entry("three", "T")]
+    files = {
+        "a.txt": "one, two\n\n",
+        "b.jsonl": '{"text": "one, two"}\n{"text": "three", "title": "T", "more": 1}\n{"text": " "}\n',
+        "c.csv": 'title,text\n,"one, two"\nT,three\n',
+        "d.tsv": "text\ttitle\none, two\t\nthree\tT\n",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        assert read_entries(tmp_path / name) == (rows[:1] if name == "a.txt" else rows), name
+    (tmp_path / "e.jsonl").write_text('{"text": "a"}\n{"text": ["a"]}\n')
+    with pytest.raises(PotstillError, match=r"e.jsonl:2: text is \['a'\], not a text"):
+        read_entries(tmp_path / "e.jsonl")
+    with pytest.raises(PotstillError, match="is conll; name a file of texts"):
+        read_entries(tmp_path / "f.conll")
