@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,30 @@ from potstill.data.python.python_docs import PAIRS, retrieval_pairs
 from potstill.demo.texts import read_entries, read_questions
 
 ANSWERS = ("gzip.open", "bisect.insort_right", "shutil.disk_usage")
-NEAR = ("gzip", "bz2", "zipfile", "bisect", "heapq", "shutil", "tempfile")  # modules whose documents could be taken for the answers
+NEAR = (
+    "gzip",
+    "bz2",
+    "lzma",
+    "tarfile",
+    "bisect",
+    "heapq",
+    "shutil",
+    "tempfile",
+    "random",
+)  # modules whose documents could be taken for the answers
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     (folder / PAIRS).parent.mkdir()
-    pairs = retrieval_pairs(collect_docstrings(NEAR))
+    library = folder / "library"
+    library.mkdir()
+    for name in NEAR:  # the whole library would take half a minute to parse and to encode
+        shutil.copy(Path(sysconfig.get_paths()["stdlib"]) / f"{name}.py", library)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sysconfig, "get_paths", lambda: {"stdlib": str(library)})
+        pairs = retrieval_pairs(collect_docstrings())
     rows = [{"query": pair.query, "document": pair.document, "name": pair.source.name, "held_out": False} for pair in pairs]
     (folder / PAIRS).write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder

@@ -18,7 +18,7 @@ from potstill.recipe.file import parse_recipe
 from potstill.run.train import first_student, training_set
 from potstill.teacher.answers import Teacher
 from potstill.teacher.cached import MANIFEST
-from potstill.teacher.make import Lesson, teacher_vectors, make_teacher
+from potstill.teacher.make import Lesson, make_teacher, teacher_vectors
 
 CPU, ROWS = torch.device("cpu"), np.array([5, 0, 17])
 

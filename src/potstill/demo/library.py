@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
+import zlib
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -126,7 +127,7 @@ def _read(place: Path) -> dict[str, bytes]:
         for path, (name, digest) in package.files.items():
             try:
                 content, file = _content(place, package, path)
-            except (OSError, KeyError, tarfile.TarError) as error:
+            except (OSError, EOFError, KeyError, tarfile.TarError, zlib.error) as error:
                 raise PotstillError(place, f"has no {package.name}/{path} ({shown(str(error), 100)})", remedy) from error
             if sha256(content).hexdigest() != digest:
                 raise PotstillError(file, f"{path} is not that of {package.spec}", remedy)
