@@ -1,1 +1,4 @@
-"""A folder that searches texts by meaning in a browser; torch is imported for the teacher's vectors alone."""
+"""A static folder that searches texts by meaning in a browser.
+
+torch is imported for the teacher's vectors alone.
+"""
