@@ -1,4 +1,1 @@
-"""A static folder that searches texts by meaning in a browser.
-
-torch is imported for the teacher's vectors alone.
-"""
+"""A static folder that searches texts by meaning in a browser."""
