@@ -27,7 +27,7 @@ def test_help_answers_in_half_a_second_and_loads_nothing_heavy():
         before = _spent()
         done = subprocess.run([sys.executable, "-m", "potstill.cli", "--help"], capture_output=True, text=True, check=True)
         quickest = min(quickest, _spent() - before)
-    commands = ("check", "train", "evaluate", "export", "encode", "predict", "compare", "list", "quickstart")
+    commands = ("check", "train", "evaluate", "export", "encode", "demo", "predict", "compare", "list", "quickstart")
     assert quickest < 0.5 and all(name in done.stdout for name in commands)
     code = "import sys, potstill.cli.commands; print([m for m in ('torch', 'transformers', 'numpy', 'onnxruntime') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -173,7 +173,7 @@ def test_real_weights_find_by_meaning_in_the_browser(minilm_dir, npm, tmp_path):
         for text, question in MEANING.items():
             assert ask(tab, question)[0] == text
         first = tab.evaluate("performance.getEntriesByName('first result')[0].startTime")
-        assert 0 < first < 60_000  # milliseconds after the page was opened; two seconds on a machine with nothing else to do
+        assert 0 < first < 60_000  # milliseconds after the page was opened, beside whatever else the machine does
         tab.evaluate("document.querySelectorAll('#examples button')[2].click()")
         tab.wait("field.value.startsWith('how much room') && !document.querySelector('[aria-busy]')")
         assert tab.evaluate("document.querySelector('#student .title').textContent") == "Retu"
