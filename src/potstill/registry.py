@@ -20,6 +20,9 @@ from potstill.errors import MANY, PotstillError, PotstillErrors, did_you_mean, s
 EMBED, MLM = "embed", "mlm"
 """The tasks that read unlabelled texts: vectors of texts, and masked words. Every other task is a labelled one."""
 
+CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING = "classification", "multilabel", "regression", "tagging"
+"""Kinds of labels, which are families of tasks and kinds of heads too."""
+
 DEV = "-dev"
 """Ending of a task's name: its rows to choose by, instead of those to report on."""
 

@@ -23,7 +23,7 @@ from potstill.search.space import Space, distributions
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "60"))
 fuzz = settings(settings.get_profile("fuzz"), max_examples=EXAMPLES)
-BYTES = {name: path.read_bytes() for name, path in shipped().items()}
+BYTES = {name: text.encode() for name, text in shipped().items()}
 CONTENT = {name: yaml.safe_load(content) for name, content in BYTES.items()}
 
 

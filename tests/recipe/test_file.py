@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel
 
 from potstill.errors import PotstillError, PotstillErrors
-from potstill.recipe.file import open_recipe, override, parse_recipe, read_recipe, resolved, shipped
-from potstill.recipe.recipe import Recipe, top_layers
+from potstill.recipe.file import open_recipe, override, parse_recipe, read_recipe, resolved, shipped, whole
+from potstill.recipe.recipe import OWN_KINDS, Recipe, top_layers
 from potstill.recipe.yaml_text import load
 
 
@@ -49,7 +49,7 @@ def test_every_problem_at_once_with_what_was_meant() -> None:
     )
     assert "recipe: techer: unknown key; did you mean 'teacher'?" in found
     assert "recipe: training.learnin_rate: unknown key; did you mean 'learning_rate'?" in found
-    assert "recipe: data.textx: unknown key; did you mean 'texts'?" in found
+    assert "recipe: data.textx: unknown key; did you mean 'text'?" in found
     assert any("training.epochs: -1" in line for line in found)
     assert any("width 100 is not divisible by heads 7" in line for line in found)
     assert len(found) == 5
@@ -272,8 +272,41 @@ def test_names_that_are_no_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", shipped())
 def test_every_shipped_recipe_reads_and_resolves_to_itself(name: str) -> None:
-    recipe = read_recipe(name)
+    recipe = read_recipe(name, ["data.file=own.csv"] if whole(name).get("task") in OWN_KINDS else [])
     assert parse_recipe(yaml.safe_load(resolved(recipe))) == recipe
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("reviews.csv", "reviews"),
+        ("data/news/train.conll", "news"),  # called after its split alone
+        ("test.csv", "test"),  # and in no folder
+        ("Größe 2024.v2.csv.gz", "Groe-2024"),
+        ("news-dev.csv", "news"),  # -dev is the ending of another task's name
+        ("../日本.csv", "data"),  # nothing is left
+    ],
+)
+def test_a_kind_alone_is_the_task_of_the_file_and_called_as_it_is(file: str, name: str) -> None:
+    recipe = read_recipe("kd/regression", [override("data.file", file)])
+    assert (recipe.task, recipe.name, recipe.evaluate) == (f"regression/{name}", f"kd-{name}", [f"regression/{name}", "cost"])
+    assert recipe.select == f"regression/{name}-dev" and recipe.teacher and recipe.teacher.model == f"runs/{name}-teacher"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([], "task regression says no data; give it data.file, or name a folder under data.dir: regression/NAME"),
+        (["task=regression/x", "data.text=body"], "data: text is said of no file; name `file`, or drop it"),
+        (["data.file=a.csv", "data.split={dev: 0.5, test: 0.5}"], "dev 0.5 and test 0.5 leave nothing to train on; together they must be"),
+        (["data.file={trian: a.csv}"], "data.file.trian: 'trian' is not among 'train', 'dev' or 'test'; did you mean 'train'?"),
+        (["task=regression/x", "data.file=[]"], "data: file names none; name one, or drop it"),
+    ],
+)
+def test_what_is_wrong_with_a_file_of_ones_own(overrides: list[str], said: str) -> None:
+    with pytest.raises(PotstillErrors) as caught:
+        read_recipe("kd/regression", overrides)
+    assert said in str(caught.value) and len(str(caught.value).splitlines()) == 1
 
 
 def test_a_recipe_like_another_lays_its_values_over_it(tmp_path):

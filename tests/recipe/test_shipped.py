@@ -12,8 +12,8 @@ from potstill.check.check import check_recipe
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
 from potstill.models.loading import load_encoder
-from potstill.recipe.file import parse_recipe, read_recipe, shipped
-from potstill.recipe.recipe import Recipe
+from potstill.recipe.file import parse_recipe, read_recipe, shipped, whole
+from potstill.recipe.recipe import OWN_KINDS, Recipe
 from potstill.results import read_metrics, read_run
 from potstill.run.distil import distil
 
@@ -26,9 +26,10 @@ GLUE = {  # folder → (header, a row of number n)
     "STS-B": ("index\tsentence1\tsentence2\tscore", lambda n, text: f"{n}\t{text}\ta {text}\t{n % 5}.{n % 7}"),
 }
 NINE = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
-THIN = {name for name in shipped() if name.endswith(("/cola", "/rte", "/sst2"))}  # files that say their task and, of SST-2, fewer epochs
+THIN = {name for name in shipped() if name.endswith(("/cola", "/rte", "/sst2"))}  # they say their task and, of SST-2, fewer epochs
+KINDS = {name for name in shipped() if name.partition("/")[2] in OWN_KINDS and whole(name)["task"] in OWN_KINDS}  # of a file of one's own
 SIZES = {f"dualtrain/{width}-{project}": (width, project) for width in (96, 48) for project in ("up", "down")}  # other sizes of two
-EVERY = [name for name in shipped() if name not in {*THIN, *SIZES} or name.startswith("finetune/")]
+EVERY = [name for name in shipped() if name not in {*THIN, *SIZES, *KINDS} or name in ("finetune/cola", "finetune/rte", "finetune/sst2")]
 LABELLED = [name for name in EVERY if name not in THIN and read_recipe(name).labelled]
 STSB, TAGS, SENTIMENT = "glue/stsb", "tagging/tiny", "glue/sst2"
 # A recipe on a task of another kind → what it needs beside the task's name.
@@ -43,9 +44,9 @@ OTHER_KINDS: dict[tuple[str, str], list[str]] = {
         for task in (STSB, TAGS)
     },
     ("tinybert/mrpc", STSB): [],
-    ("tinybert/mrpc", TAGS): ["data.augment=null"],  # words that are tagged are not replaced
-    ("codir-fine/mrpc", STSB): ["stages.0.terms.2.other_labels=false"],  # a score has no other class
-    ("codir-fine/mrpc", TAGS): ["stages.0.terms.2.other_labels=false"],
+    ("tinybert/tagging", TAGS): [],  # words that are tagged are not replaced
+    ("codir-fine/regression", STSB): [],  # a score has no other class
+    ("codir-fine/tagging", TAGS): [],
 }
 NO_MEANING = {
     ("bilstm/mrpc", TAGS): "a bilstm has no head for words to be tagged",
@@ -214,6 +215,29 @@ def test_the_names_of_four_tasks_are_the_recipe_with_another_task(name: str) -> 
     recipe, other = read_recipe(name), read_recipe(f"{method}/mrpc", [f"task=glue/{task}"])
     assert recipe.model_copy(update={"training": other.training}) == other
     assert task == "sst2" or recipe.training == other.training
+
+
+@pytest.mark.parametrize("name", sorted(KINDS))
+def test_a_kind_is_the_recipe_on_a_file_of_ones_own(name: str) -> None:
+    method, kind = name.split("/")
+    recipe = read_recipe(name, ["data.file=own.csv"])
+    other = read_recipe(f"{method}/{'classification' if method == 'recommended' else 'mrpc'}", [f"task={kind}/own"])
+    assert recipe.task == f"{kind}/own" and (recipe.name, recipe.student, recipe.training) == (other.name, other.student, other.training)
+    losses = [[(term.loss, term.weight) for term in stage.terms] for stage in recipe.stages]
+    assert losses == [[(term.loss, term.weight) for term in stage.terms] for stage in other.stages]
+
+
+@pytest.mark.parametrize("name", ["kd/multilabel", "recommended/multilabel", "minilm/multilabel", "tang/multilabel"])
+def test_any_number_of_labels_passes_the_check(name: str, tiny_head_dirs: dict[str, Path], tmp_path: Path) -> None:
+    labels = ("red", "green|blue", "", "blue")
+    (tmp_path / "own.csv").write_text("text,label\n" + "".join(f"{a} {b},{labels[n % 4]}\n" for n, a in enumerate(WORDS) for b in WORDS))
+    content = read_recipe(name, [f"data.dir={tmp_path}", "data.file=own.csv"]).model_dump(mode="json")
+    content["teacher"]["model"] = content["student"]["model"] = str(tiny_head_dirs["multilabel"])
+    content["student"] |= {"vocabulary": None} if content["student"]["kind"] != "bilstm" else {"width": 8, "embedding": 8, "dense": 8}
+    content["student"] |= {"layers": 1}
+    for term in (term for stage in content["stages"] for term in stage["terms"] if "heads" in term):
+        term["heads"] = 2
+    check_recipe(parse_recipe(content))
 
 
 def test_what_a_recipe_says_itself_goes_before_its_task() -> None:

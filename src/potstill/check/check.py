@@ -28,7 +28,7 @@ from potstill.runtime.architecture import heads_of, layers_of, width_of
 from potstill.student.cuts import kept_layers
 from potstill.student.pieces import own_pieces
 from potstill.tasks.base import Task, load_tasks, named_at
-from potstill.tasks.labelled import has_labels, labelled_set, load_labelled
+from potstill.tasks.labelled import has_labels, load_labelled, recipe_set
 
 if TYPE_CHECKING:
     from potstill.models.output import Field
@@ -135,7 +135,7 @@ def _read(recipe: Recipe, attempt: Attempt, place: str) -> _Read:
     if recipe.select not in (AGREEMENT, LAST, *recipe.evaluate):
         scored["training.select"] = [recipe.select]
     numbered = recipe.data.labels or ()
-    opens = partial(labelled_set, recipe.task, recipe.data.dir, numbered)
+    opens = partial(recipe_set, recipe)
     own = attempt(named_at, f"{place}: task", opens) if recipe.labelled else None
     if recipe.labelled and own is None:  # the same mistake again
         scored = {key: [name for name in names if name.removesuffix(DEV) != recipe.task] for key, names in scored.items()}
@@ -147,6 +147,8 @@ def _read(recipe: Recipe, attempt: Attempt, place: str) -> _Read:
         read.tasks += attempt(load_tasks, names, recipe.data.dir, opened, f"{place}: {key}") or []
     if own or not recipe.labelled:
         read.corpus = attempt(read_corpus, recipe, own)
+    if own and read.corpus:  # else a file is malformed, and told
+        attempt(own.tell_repeats)
     corpus = read.corpus
     for task in read.tasks:
         attempt(_require_fit, task, recipe, corpus, place)

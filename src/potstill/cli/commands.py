@@ -173,7 +173,20 @@ def list_(
     kind: Annotated[str, typer.Argument(metavar="|".join(show.KINDS))] = "recipes",
 ) -> None:
     """List the names of a kind of show.KINDS, each with what it means."""
-    show.pairs(kind, list(show.listing(kind).items()))
+    show.listed(kind)
+
+
+@app.command(name="show")
+def show_(
+    recipe: RecipeArgument,
+    whole: Annotated[bool, typer.Option("--whole", help="With what it is `like` filled in; without remarks.")] = False,
+) -> None:
+    """Print a recipe as it ships, to be read, or copied and changed."""
+    from potstill.recipe.file import find_recipe
+    from potstill.recipe.file import whole as filled
+    from potstill.recipe.yaml_text import dump
+
+    print((dump(filled(recipe)) if whole else find_recipe(recipe)[1]).rstrip())
 
 
 @app.command()

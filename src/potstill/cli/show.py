@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from potstill.errors import PotstillError, did_you_mean
-from potstill.registry import COST, names, table
+from potstill.registry import CLASSIFICATION, COST, MULTILABEL, REGRESSION, TAGGING, names, table
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from potstill.cli.quickstart import Answer
     from potstill.comparison.against import Comparison
     from potstill.comparison.published import LikeTable
@@ -37,7 +39,7 @@ class Kind:
 def _recipes() -> dict[str, str]:
     from potstill.recipe.file import shipped
 
-    return {name: path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ") for name, path in shipped().items()}
+    return {name: text.partition("\n")[0].lstrip("# ") for name, text in shipped().items()}
 
 
 def _tasks() -> dict[str, str]:
@@ -50,8 +52,10 @@ def _presets() -> dict[str, str]:
     return presets()
 
 
+RECIPES = "recipes"
+COLUMNS = (CLASSIFICATION, REGRESSION, TAGGING, MULTILABEL, "mrpc", "cola", "rte", "sst2")  # tasks that many methods have
 KINDS = {
-    "recipes": Kind("recipes", _recipes),
+    RECIPES: Kind(RECIPES, _recipes),
     "losses": Kind("losses", partial(names, "losses")),
     "layers": Kind("layer maps", partial(table, "layers")),
     "rules": Kind("layer rules", partial(table, "rules")),
@@ -61,6 +65,46 @@ KINDS = {
 }
 
 SERVE = "python -m http.server --directory"
+
+
+def listed(kind: str) -> None:
+    """Print the names of a kind.
+
+    On a terminal each has what it means beside it, and of the recipes a method is a row. Elsewhere a line is a name, but for
+    the recipes with its meaning behind a tab, for programs to read.
+
+    Args:
+        kind: a name of KINDS.
+    """
+    from rich.console import Console
+
+    rows, console = listing(kind), Console()
+    if not console.is_terminal:
+        print("\n".join(rows if kind == RECIPES else [f"{name}\t{meaning}" for name, meaning in rows.items()]))
+    elif kind == RECIPES:
+        _methods(list(rows), console)
+    else:
+        pairs(kind, list(rows.items()))
+
+
+def _methods(recipes: Iterable[str], console: Console) -> None:
+    """Print the recipes: one row a method, its tasks as columns; below them those of a task that few methods have."""
+    from rich.table import Table
+
+    tasks: dict[str, list[str]] = {}
+    for method, _, task in (name.partition("/") for name in recipes):
+        tasks.setdefault(method, []).append(task)
+    table = Table(title=RECIPES, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("", style="cyan", no_wrap=True)
+    for task in COLUMNS:
+        table.add_column(task, justify="center", no_wrap=True)
+    for method, own in tasks.items():
+        if set(own) & set(COLUMNS):
+            table.add_row(method, *("●" if task in own else "" for task in COLUMNS))
+    console.print(table)
+    others = [f"{method}/{task}" for method, own in tasks.items() for task in own if task not in COLUMNS]
+    console.print(f"\n[bold]others[/]  {', '.join(others)}", highlight=False)
+    console.print("\nA name is METHOD/TASK: kd/classification. potstill show NAME prints the recipe.", highlight=False)
 
 
 def finished(folder: Path) -> None:

@@ -17,7 +17,7 @@ from potstill.models.source import model_folder
 from potstill.recipe.part import TextSource
 from potstill.recipe.recipe import EMBED, MLM, Recipe
 from potstill.runtime.folder import CLASSIFICATION, TAGGING
-from potstill.tasks.labelled import LabelledSet, labelled_set
+from potstill.tasks.labelled import LabelledSet, recipe_set
 
 Row = TypeVar("Row", str, tuple[str, ...])
 LEAST_HELD_OUT = 3  # texts whose pairs have an order, which agreement with the teacher compares
@@ -65,13 +65,17 @@ def read_corpus(recipe: Recipe, own: LabelledSet | None = None) -> Corpus:
     for key in ("texts", "pairs", "edits"):
         if getattr(recipe.data, key):
             raise PotstillError(f"data.{key}", f"are not read by the labelled task {recipe.task}", "drop them, or set task: embed")
-    return _labelled(recipe, own or labelled_set(recipe.task, recipe.data.dir, recipe.data.labels or ()))
+    return _labelled(recipe, own or recipe_set(recipe))
 
 
 def _unlabelled(recipe: Recipe) -> Corpus:
     for key in ("augment", "transfer", "labels"):
         if getattr(recipe.data, key):
             raise PotstillError(f"data.{key}", f"is for labelled tasks, and the task is {recipe.task}", "drop it")
+    if recipe.data.file is not None:
+        raise PotstillError(
+            "data.file", f"is for tasks with labels, and the task is {recipe.task}", "name it under data.texts, or data.pairs"
+        )
     kind = EMBED if recipe.task == EMBED else MLM
     pairs = _reads_pairs(recipe)
     if recipe.data.edits and (kind == MLM or pairs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -30,11 +30,61 @@ class Row(NamedTuple):
         place: file:line, for errors.
         text: a text, a pair, or a list of words.
         label: what stood in the file, not checked yet; None where no labels are read.
+        group: the value of the column by which rows are kept together; None where no column is named for it.
     """
 
     place: str
     text: Text
     label: Any
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns, or fields, of a file with labels are called.
+
+    Attributes:
+        text: of the text, or of the list of words.
+        label: of the label, or of the list of tags.
+        text_pair: of a pair's second text; None: `text_pair` where the file has it and `text` has its usual name.
+        group: of what keeps rows together; None: nothing does.
+    """
+
+    text: str = "text"
+    label: str = "label"
+    text_pair: str | None = None
+    group: str | None = None
+
+    @property
+    def pair(self) -> str | None:
+        """The column of a pair's second text, which need not be there unless `text_pair` names it; None where there is none."""
+        return "text_pair" if self.text_pair is None and self.text == Columns.text else self.text_pair
+
+    def required(self, labelled: bool) -> list[str]:
+        """The columns that a file must have, to be read with its labels or without."""
+        return [name for name in (self.text, self.label if labelled else None, self.text_pair, self.group) if name is not None]
+
+    def group_of(self, row: Mapping[str, Any], place: str) -> str | None:
+        """What keeps a row together with others; None where no column is named for it.
+
+        Raises:
+            PotstillError: the row's value is missing.
+        """
+        if self.group is None:
+            return None
+        value = row[self.group]
+        if value is None or not str(value).strip():
+            raise PotstillError(place, f"{self.group!r} is {shown(value)}, and rows are kept together by it", "every row needs one")
+        return str(value).strip()
+
+
+def names_of(kind: str) -> Columns:
+    """What the columns of a file are called where nothing else is said.
+
+    Args:
+        kind: of runtime.folder.HEADS.
+    """
+    return Columns("tokens", "tags") if kind == TAGGING else Columns()
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+from unicodedata import category, normalize
 
 import numpy as np
+from numpy.typing import NDArray
 
 from potstill.data.labelled import Examples
 from potstill.errors import PotstillError, shown, warn
@@ -105,12 +110,98 @@ class LabelledData:
             self._told.add(problem)
             warn(self.name, problem, remedy)
 
+    def tell_repeats(self) -> None:
+        """Count the rows of dev and test whose text a split before has too, as `near_key` takes them for the same, and warn of them.
+
+        All splits are read. A PotstillError comes through where a file is malformed.
+        """
+        before: set[Any] = set()
+        told = []
+        for split in (split for split in SPLITS if split in self.splits):
+            keys = [near_key(text) for text in self._read(split).texts]
+            if repeated := sum(key in before for key in keys):
+                told.append(f"{repeated:,} of {len(keys):,} rows of {split}")
+            before.update(keys)
+        if told:
+            problem = f"{' and '.join(told)} repeat a text of an earlier split, but for capitals, punctuation and spaces"
+            self._tell(problem, "their score says too much: take such rows out")
+
     def _read(self, split: str) -> Examples:
         if split not in self.splits:
             raise PotstillError(self.name, f"has no {split} split (there: {', '.join(self.splits)})", f"add a {split} file")
         if split not in self._examples:
             self._examples[split] = self.splits[split]()
         return self._examples[split]
+
+
+def part_rows(
+    texts: Sequence[Text],
+    shares: Mapping[str, float],
+    name: str,
+    *,
+    groups: Sequence[str | None] | None = None,
+    strata: NDArray[Any] | None = None,
+    labels: Sequence[str] = (),
+) -> dict[str, NDArray[np.int64]]:
+    """Draw the rows of several parts with a fixed seed, and leave the rest to train on.
+
+    Rows of one group are in one part; without groups, rows whose texts `near_key` takes for the same.
+
+    Args:
+        texts: of all rows.
+        shares: part → its share of the rows, together below 1.
+        name: of the rows, for errors.
+        groups: what each row belongs to; None: the same text.
+        strata: (n,) the number of each row's class, each of which has its share of every part; None: all rows alike.
+        labels: names of the classes.
+
+    Returns:
+        The numbers of the rows of "train" and of every part, in their order.
+
+    Raises:
+        PotstillError: a part has no row of some class, since there are too few rows, or too few groups, to be parted so.
+    """
+    members: dict[Any, list[int]] = {}
+    for row, text in enumerate(texts):
+        members.setdefault(near_key(text) if groups is None else groups[row], []).append(row)
+    units = [list(rows) for rows in members.values()]
+    classes = np.zeros(len(texts), dtype=np.int64) if strata is None else np.asarray(strata)
+    class_of = np.array([np.bincount(classes[rows]).argmax() for rows in units])  # of a unit: of most of its rows
+    part_of = np.full(len(texts), -1)
+    order = np.random.default_rng(SEED).permutation(len(units))
+    for number in np.unique(classes):
+        own = [units[unit] for unit in order if class_of[unit] == number]
+        for position, share in enumerate(shares.values()):
+            wanted, had, left = max(1, round(share * int(np.sum(classes == number)))), 0, []
+            for rows in own:
+                if had + len(rows) <= wanted:
+                    part_of[rows] = position
+                    had += len(rows)
+                else:
+                    left.append(rows)
+            own = left
+    _require_all(classes, part_of, shares, name, "group" if groups else "text", labels if strata is not None else ())
+    return {part: np.flatnonzero(part_of == position) for position, part in enumerate(["train", *shares], start=-1)}
+
+
+def _require_all(
+    classes: NDArray[Any], part_of: NDArray[Any], shares: Mapping[str, float], name: str, unit: str, labels: Sequence[str]
+) -> None:
+    """Check that every part, that to train on among them, has rows of every class.
+
+    Raises:
+        PotstillError: one has none.
+    """
+    parts = ["train", *shares]
+    lacking = [number for number in np.unique(classes) if len(np.unique(part_of[classes == number])) < len(parts)]
+    if lacking and not labels:
+        problem = f"{len(classes)} rows of too few different {unit}s for {', '.join(parts)}"
+        raise PotstillError(name, problem, "add rows, or give each part a file")
+    if lacking:
+        told = ", ".join(f"{shown(labels[number])} ({np.sum(classes == number)} rows)" for number in lacking[:LISTED])
+        more = f" and {len(lacking) - LISTED} more" if len(lacking) > LISTED else ""
+        problem = f"too few rows of different {unit}s to have some in each of {', '.join(parts)}: {told}{more}"
+        raise PotstillError(name, problem, "add rows of it, leave the label out, or set data.split.stratify=false")
 
 
 def hold_out(examples: Examples, name: str) -> tuple[Examples, Examples]:
@@ -137,6 +228,23 @@ def hold_out(examples: Examples, name: str) -> tuple[Examples, Examples]:
             name, "the train split holds one text only, so none can be held out for choosing", "add rows, or a dev and a test file"
         )
     return examples.take(rest), examples.take(drawn)
+
+
+def near_key(text: Text) -> Any:
+    """What two texts have in common that differ in nothing but capitals, punctuation, spaces and forms of one character.
+
+    Of a text of punctuation alone it is that text.
+    """
+    if not isinstance(text, str):
+        return tuple(near_key(each) for each in text)
+    plain = normalize("NFKC", text).casefold()
+    return " ".join(plain.translate(_punctuation()).split()) or plain.strip()
+
+
+@cache
+def _punctuation() -> dict[int, str]:
+    """Every character of punctuation → a space, for str.translate."""
+    return {code: " " for code in range(sys.maxunicode + 1) if category(chr(code)).startswith("P")}
 
 
 def _key(text: Text) -> str | tuple[str, ...]:

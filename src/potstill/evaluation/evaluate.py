@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ def evaluate(
     max_length: int | None = None,
     documents: str | Path | None = None,
     engine: str = ONNXRUNTIME,
+    opened: Mapping[str, Callable[[], Task]] | None = None,
 ) -> Record:
     """Score a model on tasks and measure its cost where `cost` is among them.
 
@@ -48,13 +49,14 @@ def evaluate(
         documents: of retrieval, another model that encodes the documents, as its folder says; `model` then encodes the
             queries alone. Both must give vectors of one space. The cost is that of `model`.
         engine: of `model`, where it is an ONNX file: "onnxruntime" or "openvino".
+        opened: as in `load_tasks`: tasks whose data is no folder's.
 
     Raises:
         PotstillError: no such task or model, or data missing or malformed (PotstillErrors when
             several tasks have something wrong); with `documents` also another task than retrieval, or vectors of
             different widths.
     """
-    loaded = load_tasks(tasks, folder)
+    loaded = load_tasks(tasks, folder, opened)
     if documents is not None:
         _require_retrieval(loaded)
     subject = open_subject(model, precision, threads, pooling=pooling, max_length=max_length, engine=engine)

@@ -17,35 +17,75 @@ from potstill.recipe.explained import explained, location_of, named
 from potstill.recipe.known import unknown_names
 from potstill.recipe.recipe import Recipe
 from potstill.recipe.yaml_text import NotYaml, dump, dump_inline, load
+from potstill.registry import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING
 
 RECIPES = Path(__file__).parent / "shipped"
 LIKE = "like"
+BASE = "/mrpc"  # ending of a method's recipe that others of it are like
+KINDS = {
+    CLASSIFICATION: "one label a text, or a pair of texts",
+    REGRESSION: "a score of each text, or pair of texts",
+    TAGGING: "a tag for each word",
+    MULTILABEL: "any number of labels a text, or a pair of texts",
+}
+"""Kinds of own data → what they are."""
+STUDENT_ALONE = ("bilstm", "dualtrain", "finetune")  # methods without a teacher
+# Kind of own data → methods that cannot do it as they stand; `check` says why.
+NO_MEANING: dict[str, tuple[str, ...]] = {
+    CLASSIFICATION: (),
+    REGRESSION: ("mukherjee",),
+    TAGGING: ("bilstm", "mukherjee", "tang"),
+    MULTILABEL: ("codir-fine", "distilbert", "lrc-bert", "mukherjee", "pkd-last", "pkd-skip", "tinybert"),
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def shipped() -> dict[str, Path]:
-    """The recipes inside the package: name, which is `<method>/<task>` → file."""
-    return {path.relative_to(RECIPES).with_suffix("").as_posix(): path for path in sorted(RECIPES.rglob("*.yaml"))}
+def shipped() -> dict[str, str]:
+    """The recipes inside the package: name, which is `<method>/<task>` → its YAML.
+
+    A method's recipe for MRPC serves other tasks as well. Where such a task has no file of its own, its recipe is made here:
+    `like` that one, with another task.
+    """
+    files = {path.relative_to(RECIPES).with_suffix("").as_posix(): path.read_text(encoding="utf-8") for path in RECIPES.rglob("*.yaml")}
+    methods = sorted(name.removesuffix(BASE) for name in files if name.endswith(BASE))
+    made = {f"{method}/{name}": text for method in methods for name, text in _made(method).items()}
+    return dict(sorted((made | files).items()))
 
 
-def find_recipe(name: str) -> Path:
-    """Find the file of a recipe.
+def _made(method: str) -> dict[str, str]:
+    """The recipes of a method that differ from its recipe for MRPC in the task alone: the task's name → YAML."""
+    base = f"{method}{BASE}"
+    found = {short: f"# {base} on glue/{short}.\nlike: {base}\ntask: glue/{short}\n" for short in ("cola", "rte")}
+    for kind, what in KINDS.items():
+        if method not in NO_MEANING[kind]:
+            call = f"potstill train {method}/{kind} --set data.file=FILE --set data.text=COLUMN --set data.label=COLUMN"
+            call = call.partition(" --set data.text")[0] if kind == TAGGING else call
+            model = "--set student.model=MODEL" if method in STUDENT_ALONE else "--set teacher.model=TEACHER"
+            found[kind] = f"# {base} on your own data: {what}.\n#   {call} {model}\nlike: {base}\ntask: {kind}\ndata: {{dir: .}}\n"
+    return found
+
+
+def find_recipe(name: str) -> tuple[str, str]:
+    """Find a recipe.
 
     Args:
         name: a path, or the name of a shipped recipe. A path that exists goes first.
 
+    Returns:
+        Where it is, for errors: the path, or the shipped name; and its YAML.
+
     Raises:
-        PotstillError: neither exists.
+        PotstillError: neither exists, or the file cannot be read.
     """
     kind, known = kind_of_place(name) if name else None, shipped()  # no name is the working folder to pathlib
     if kind == "a file":
-        return Path(name)
+        return str(Path(name)), _text_of(Path(name))
     if name in known:
-        return known[name]
+        return name, known[name]
     if kind is not None:
         raise PotstillError(name, f"is {kind}, not the file of a recipe", "name a file, or a shipped recipe (potstill list recipes)")
-    remedy, base = did_you_mean(name, known), f"{name.partition('/')[0]}/mrpc"
+    remedy, base = did_you_mean(name, known), f"{name.partition('/')[0]}{BASE}"
     more = f"; another task: {base} --set task=glue/…" if base in known else ""
     raise PotstillError(name[:100], "no such recipe file, and no shipped recipe of that name", f"{remedy}{more}")
 
@@ -63,11 +103,10 @@ def read_recipe(name: str, overrides: tuple[str, ...] | list[str] = ()) -> Recip
         name: a path, or the name of a shipped recipe.
         overrides: `a.b=c` each, where c is YAML. They are applied in their order.
     """
-    path = find_recipe(name)
-    content = _load(path)
+    content = whole(name)
     for setting in overrides:
         content = _overridden(content, setting)
-    return parse_recipe(content, str(path))
+    return parse_recipe(content, str(Path(name)))
 
 
 def open_recipe(recipe: Recipe | dict[str, Any] | str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -87,21 +126,26 @@ def open_recipe(recipe: Recipe | dict[str, Any] | str | Path, overrides: Sequenc
     return parse_recipe(content)
 
 
-def _load(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The content of a recipe's file, laid over what it is like.
+def whole(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The content of a recipe, laid over what it is like.
+
+    Args:
+        name: a path, or the name of a shipped recipe.
+        above: the recipes that led here by their `like`.
 
     Raises:
-        PotstillError: it is like itself, or like no recipe.
+        PotstillError: there is no such recipe, it is no mapping, or it is like itself, or like no recipe.
     """
-    if path in above:
-        raise PotstillError(path, f"is like itself, by way of {above[-1]}", f"drop one `{LIKE}`")
-    content = mapping(path, "start from a shipped recipe: potstill list recipes")
+    place, text = find_recipe(name)
+    if place in above:
+        raise PotstillError(place, f"is like itself, by way of {above[-1]}", f"drop one `{LIKE}`")
+    content = _mapping_of(text, place, "start from a shipped recipe: potstill list recipes")
     other = content.pop(LIKE, None)
     if other is None:
         return content
     if not isinstance(other, str):
-        raise PotstillError(f"{path}: {LIKE}", f"{shown(other)} is no recipe's name", "give a path or a shipped name")
-    return _laid_over(_load(find_recipe(other), (*above, path)), content)
+        raise PotstillError(f"{place}: {LIKE}", f"{shown(other)} is no recipe's name", "give a path or a shipped name")
+    return _laid_over(whole(other, (*above, place)), content)
 
 
 def mapping(path: Path, remedy: str) -> dict[str, Any]:
@@ -114,17 +158,31 @@ def mapping(path: Path, remedy: str) -> dict[str, Any]:
     Raises:
         PotstillError: the file cannot be read, is not YAML, or holds no mapping.
     """
+    return _mapping_of(_text_of(path), str(path), remedy)
+
+
+def _text_of(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        PotstillError: it cannot be read, or is not UTF-8.
+    """
     try:
-        content = load(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except OSError as error:
         raise PotstillError(path, f"cannot be read ({error.strerror})", "check its permissions") from error
     except UnicodeDecodeError as error:
         raise PotstillError(path, f"is not a text ({error.reason} at byte {error.start:,})", "save it in UTF-8") from error
+
+
+def _mapping_of(text: str, place: str, remedy: str) -> dict[str, Any]:
+    try:
+        content = load(text)
     except NotYaml as error:
-        place = path if error.line is None else f"{path}:{error.line}"
-        raise PotstillError(place, f"is not YAML ({error.problem})", "mend that line" if error.line else "mend it") from error
+        where = place if error.line is None else f"{place}:{error.line}"
+        raise PotstillError(where, f"is not YAML ({error.problem})", "mend that line" if error.line else "mend it") from error
     if not isinstance(content, dict):
-        raise PotstillError(path, f"holds {type(content).__name__}, not a mapping", remedy)
+        raise PotstillError(place, f"holds {type(content).__name__}, not a mapping", remedy)
     return content
 
 

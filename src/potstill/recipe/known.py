@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import Any
 
 from potstill.errors import MANY, PotstillError, unknown
-from potstill.recipe.recipe import AGREEMENT, LAST
+from potstill.recipe.recipe import AGREEMENT, LAST, OWN_KINDS
 from potstill.registry import COST, EMBED, MLM, names, table
 
 OWN = "<name>"  # stands in the list of tasks for the name of a user's own data set
@@ -46,7 +46,7 @@ def _unknown_parts(content: Any, place: str, table: Callable[[str], dict[str, st
 
 def _unknown_tasks(content: Any, place: str, table: Callable[[str], dict[str, str]]) -> Iterator[PotstillError]:
     asked: list[tuple[str, str | None, Iterable[str]]] = [
-        ("task", _text_at(content, "task"), (EMBED, MLM)),
+        ("task", _text_at(content, "task"), (EMBED, MLM, *OWN_KINDS)),
         ("training.select", _text_at(content, "training", "select"), (AGREEMENT, LAST)),
         *(("evaluate", name, (COST,)) for name in _list_at(content, "evaluate") if isinstance(name, str)),
     ]

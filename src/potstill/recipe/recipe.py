@@ -6,7 +6,9 @@ exists is checked by `potstill check`, which knows the parts.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
+from unicodedata import normalize
 
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
@@ -17,7 +19,7 @@ from potstill.recipe.student import StaticStudent as StaticStudent
 from potstill.recipe.student import Student as Student
 from potstill.recipe.student import TransformerStudent as TransformerStudent
 from potstill.recipe.student import Vocabulary as Vocabulary
-from potstill.registry import COST, DEV
+from potstill.registry import CLASSIFICATION, COST, DEV, MULTILABEL, REGRESSION, TAGGING
 from potstill.registry import EMBED as EMBED
 from potstill.registry import MLM as MLM
 
@@ -25,6 +27,9 @@ AGREEMENT, LAST = "agreement", "last"
 """Values of `training.select` beside the name of a dev task."""
 TASK = "{task}"
 """Stands for the last part of the recipe's task in its name and in the models of both sides: one file serves every task."""
+
+OWN_KINDS = (CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING)
+"""Families of tasks of one's own data. Such a name alone is the task of `data.file`, and called as the file is."""
 
 Epochs = Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)]
 
@@ -40,10 +45,33 @@ class Augment(Part):
     )
 
 
+class Split(Part):
+    """How the rows of `data.file` are parted into those to train on, to choose by (dev) and to report on (test)."""
+
+    dev: float | None = Field(None, ge=0, lt=1, description="share of the rows; default: 0.1 of files that no split is said of, else 0")
+    test: float | None = Field(None, ge=0, lt=1, description="likewise")
+    stratify: bool | None = Field(None, description="every class has its share of every part; default: true of one label a text")
+    group: Named | None = Field(None, description="column: rows with the same value of it stay in one part")
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Split:
+        if (self.dev or 0) + (self.test or 0) >= 1:
+            raise ValueError(f"dev {self.dev:g} and test {self.test:g} leave nothing to train on; together they must be below 1")
+        return self
+
+
 class Data(Part):
     """What the student is trained on."""
 
-    dir: str = Field(".", description="folder that `texts` and the tasks' files are under")
+    dir: str = Field(".", description="folder that `texts`, `file` and the tasks' files are under")
+    file: Named | list[Named] | dict[Literal["train", "dev", "test"], Named | list[Named]] | None = Field(
+        None,
+        description="of a task of your own data: its file or files (table, JSON lines, parquet, CoNLL, data set), or those of each split",
+    )
+    text: Named | None = Field(None, description="column of `file` with the text; default: text, or tokens of tagged words")
+    text_pair: Named | None = Field(None, description="column of `file` with a pair's second text; default: text_pair where it is there")
+    label: Named | None = Field(None, description="column of `file` with the label; default: label, or tags of tagged words")
+    split: Split | None = Field(None, description="how the rows of `file` are parted; default: a tenth each for dev and test")
     texts: list[Named | TextSource] = Field([], description="of the tasks embed and mlm")
     pairs: list[TextSource] = Field(
         [], description="of a contrastive loss: rows of a text, its pair, and maybe a hard negative, in two or three `columns`"
@@ -70,6 +98,15 @@ class Data(Part):
     transfer: list[Named | TextSource] = Field(
         [], description="of a task of classes: unlabelled texts, or pairs in two `columns`, beside its own; else as `augment`"
     )
+
+    @model_validator(mode="after")
+    def _of_a_file(self) -> Data:
+        told = [key for key in ("text", "text_pair", "label", "split") if getattr(self, key) is not None]
+        if self.file is None and told:
+            raise ValueError(f"{told[0]} is said of no file; name `file`, or drop it")
+        if self.file in ([], {}):
+            raise ValueError("file names none; name one, or drop it")
+        return self
 
     @field_validator("labels")
     @classmethod
@@ -349,6 +386,25 @@ def _with_task(part: Any, task: str) -> Any:
     return part.replace(TASK, task) if isinstance(part, str) else part
 
 
+def first_file(file: Any) -> str | None:
+    """The first of the files that `data.file` names, in any of its forms; None where it names none."""
+    if isinstance(file, dict):
+        file = list(file.values())
+    if isinstance(file, list):
+        return first_file(file[0]) if file else None
+    return file if isinstance(file, str) else None
+
+
+def own_name(file: str) -> str:
+    """What a data set of one's own is called: as its file, or as the file's folder where that is only called after its split."""
+    *folders, last = [part for part in re.split(r"[/\\]", file) if part.strip(".")] or ["data"]
+    stem = last.lstrip(".").partition(".")[0]
+    if stem.lower() in ("train", "dev", "test", "data") and folders:
+        stem = folders[-1]
+    plain = normalize("NFKD", stem).encode("ascii", "ignore").decode()  # without accents
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")[:100].removesuffix(DEV) or "data"
+
+
 class Recipe(Part):
     """A whole recipe.
 
@@ -394,6 +450,13 @@ class Recipe(Part):
         task = content.get("task") if isinstance(content, dict) else None
         if not isinstance(task, str):
             return content
+        if task in OWN_KINDS:
+            data = content.get("data")
+            file = first_file(data.get("file") if isinstance(data, dict) else None)
+            if file is None:
+                raise ValueError(f"task {task} says no data; give it data.file, or name a folder under data.dir: {task}/NAME")
+            task = f"{task}/{own_name(file)}"
+            content = {**content, "task": task}
         filled = content if "evaluate" in content or task in (EMBED, MLM) else {**content, "evaluate": [task, COST]}
         short = task.rpartition("/")[2]
         return {key: _with_task(value, short) if key in ("name", "teacher", "student") else value for key, value in filled.items()}

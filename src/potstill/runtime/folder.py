@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.machine.files import write_text
+from potstill.registry import CLASSIFICATION as CLASSIFICATION
 from potstill.registry import EMBED as EMBED
+from potstill.registry import MULTILABEL as MULTILABEL
+from potstill.registry import REGRESSION as REGRESSION
+from potstill.registry import TAGGING as TAGGING
 
 if TYPE_CHECKING:
     from potstill.runtime.tokens import Text
@@ -28,7 +32,6 @@ OUTPUT = "sentence_embedding"
 TOKEN_VECTORS = "last_hidden_state"  # the second output of an encoder, for readers that pool themselves
 LOGITS = "logits"  # the output of a model with a head
 
-CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING = "classification", "multilabel", "regression", "tagging"
 HEADS = (CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING)
 
 COSINE = "cosine"

@@ -19,6 +19,7 @@ from potstill.search.queue import ANOTHER, WHY, Queue, first_number
 from potstill.search.record import Search, Step, Trial
 from potstill.search.trials import Job, StepCounter
 from potstill.tasks.base import COST
+from potstill.tasks.labelled import recipe_set
 
 BEST, COPIES = "best", "copies"
 TESTED = 10  # students of the chosen run that are scored on the tests, at most
@@ -49,11 +50,11 @@ def run_best(job: Job, queue: Queue, trial: optuna.Trial) -> float:
             student.save(copies / f"{stage}-{step}")
 
     run = distil(recipe, out=job.folder / BEST, resume=(job.folder / BEST).exists(), watch=watch)
-    steps = []
+    steps, opened = [], recipe_set(recipe).tasks() if recipe.labelled else None
     for line in read_metrics(job.folder / BEST):
         if "dev" in line:
             total, copy = before.total(line["stage"], line["step"]), copies / f"{line['stage']}-{line['step']}"
-            scores = evaluate(copy, tests, recipe.data.dir, name=f"step {total}").scores if copy.is_dir() else {}
+            scores = evaluate(copy, tests, recipe.data.dir, name=f"step {total}", opened=opened).scores if copy.is_dir() else {}
             steps.append(Step(step=total, dev=line["dev"]["value"], scores=_primary(scores)))
     shipped = run.records[-1]
     trial.set_user_attr("steps", [step.model_dump() for step in steps])

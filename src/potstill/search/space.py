@@ -27,7 +27,8 @@ MOST_WHOLE = 2**62
 LISTED = (ONE_FACTOR, GRID)  # samplers whose trials are known beforehand
 # Trials that differ in one of these would be scored by different rulers, or not in the trial at all. A score is the best
 # of the evaluations: more of them would make it higher.
-RULERS = ("name", "task", "data.dir", "data.held_out", "training.select", "training.evaluations", "evaluate", "export")
+OWN_FILE = ("data.file", "data.text", "data.text_pair", "data.label", "data.split")
+RULERS = ("name", "task", "data.dir", *OWN_FILE, "data.held_out", "training.select", "training.evaluations", "evaluate", "export")
 AGREEMENT_RULERS = ("teacher", "data.texts", "data.pairs", "training.seed")  # whom the student is to agree with, and on which texts
 # Keys of the training that depend on the losses or on this machine: the others are checked as the recipe is read.
 CHECKED = ("training.batch_size", "training.precision", "training.device", "training.max_length")

@@ -26,7 +26,7 @@ from potstill.data.files.jsonl import read_jsonl_rows
 from potstill.data.files.lines import require_clean, shown_path
 from potstill.data.files.tables import DIALECTS, read_table
 from potstill.data.files.tagged import conll_rows, tagged_jsonl_rows
-from potstill.data.labelled import Examples, Row, examples_of
+from potstill.data.labelled import Columns, Examples, Row, examples_of, names_of
 from potstill.data.splits import SPLITS, LabelledData
 from potstill.errors import PotstillError, shown
 from potstill.machine.files import kind_of_place
@@ -56,7 +56,7 @@ def read_labelled(
     Returns:
         The examples; and the label names in the order of the labels' numbers, [] for a regression.
     """
-    return examples_of(_rows(path, kind, labelled=True), kind, names, path, numbered)
+    return examples_of(read_rows(path, kind), kind, names, path, numbered)
 
 
 def read_inputs(path: str | Path, kind: str) -> list[Text]:
@@ -73,7 +73,7 @@ def read_inputs(path: str | Path, kind: str) -> list[Text]:
         PotstillError: there is no text, or single texts and pairs are mixed; whatever a reader finds,
             at its file and line.
     """
-    texts = [row.text for row in _rows(path, kind, labelled=False)]
+    texts = [row.text for row in read_rows(path, kind, labelled=False)]
     if not texts:
         raise PotstillError(path, "holds no texts", "name a file with at least one row")
     if len({type(text) for text in texts}) > 1:
@@ -143,42 +143,72 @@ def _require_none_meant(folder: Path, split: str, kind: str) -> None:
             raise PotstillError(path, problem, f"name it {split}, with one of these endings: {endings_of(READERS[kind == TAGGING])}")
 
 
-def _rows(path: str | Path, kind: str, *, labelled: bool) -> Iterator[Row]:
+def read_rows(path: str | Path, kind: str, columns: Columns | None = None, *, labelled: bool = True) -> Iterator[Row]:
+    """Yield the rows of one file.
+
+    Args:
+        path: as in `read_labelled`.
+        kind: of runtime.folder.HEADS.
+        columns: names of its columns; default: the usual ones.
+        labelled: whether to read labels.
+
+    Raises:
+        PotstillError: a file of this ending is not read for the kind; whatever a reader finds, at its file and line.
+    """
     readers = READERS[kind == TAGGING]
     format = format_of(path)
     if format not in readers:
         raise PotstillError(path, f"ends in {ending_of(path)!r}", f"for {kind} name a file that ends in one of {endings_of(readers)}")
-    for row in readers[format](path, labelled=labelled):
+    for row in readers[format](path, labelled=labelled, columns=columns or names_of(kind)):
         if labelled and kind == MULTILABEL and format in DIALECTS:
             row = row._replace(label=row.label.split(BAR) if row.label.strip() else [])
         yield row
 
 
-def _table_rows(path: str | Path, *, labelled: bool, format: str) -> Iterator[Row]:
-    for number, row in read_table(path, ["text", "label"] if labelled else ["text"], format):
-        yield Row(f"{path}:{number}", _text(row, f"{path}:{number}"), row.get("label"))
+def _table_rows(path: str | Path, *, labelled: bool, columns: Columns, format: str) -> Iterator[Row]:
+    for number, row in read_table(path, columns.required(labelled), format):
+        yield row_of(row, columns, f"{path}:{number}")
 
 
-def _jsonl_rows(path: str | Path, *, labelled: bool) -> Iterator[Row]:
-    for number, row in read_jsonl_rows(path, ["text", "label"] if labelled else ["text"]):
+def _jsonl_rows(path: str | Path, *, labelled: bool, columns: Columns) -> Iterator[Row]:
+    for number, row in read_jsonl_rows(path, columns.required(labelled)):
         place = f"{path}:{number}"
-        if isinstance(row.get("label"), list):
-            for label in row["label"]:
-                if isinstance(label, str):
-                    require_clean(label, place)
-        yield Row(place, _text(row, place), row.get("label"))
+        label = row.get(columns.label)
+        for each in label if isinstance(label, list) else ():
+            if isinstance(each, str):
+                require_clean(each, place)
+        yield row_of(row, columns, place)
 
 
-def _text(row: dict[str, Any], place: str) -> Text:
-    sides = [row[field] for field in ("text", "text_pair") if field in row]
-    for field, side in zip(("text", "text_pair"), sides, strict=False):
-        if not isinstance(side, str) or not side.strip():
-            raise PotstillError(place, f"{field!r} is {shown(side)}", "write a text that is not blank")
-    return (sides[0], sides[1]) if len(sides) == 2 else sides[0]
+def row_of(row: dict[str, Any], columns: Columns, place: str) -> Row:
+    """A row of a table of texts.
+
+    Args:
+        row: name of the column → what stands in it.
+        columns: names of the columns that are read.
+        place: where the row is, for errors.
+
+    Raises:
+        PotstillError: a text is blank or none, or what keeps rows together is missing.
+    """
+    fields = [field for field in (columns.text, columns.pair) if field in row]
+    for field in fields:
+        if not isinstance(row[field], str) or not row[field].strip():
+            raise PotstillError(place, f"{field!r} is {shown(row[field])}", "write a text that is not blank")
+    sides = [row[field] for field in fields]
+    text = (sides[0], sides[1]) if len(sides) == 2 else sides[0]
+    return Row(place, text, row.get(columns.label), columns.group_of(row, place))
+
+
+def _conll_rows(path: str | Path, *, labelled: bool, columns: Columns) -> Iterator[Row]:
+    if columns != names_of(TAGGING):
+        problem = "has columns without names: the word is in the first and its tag in the last"
+        raise PotstillError(path, problem, "drop data.text, data.text_pair, data.label and data.split.group")
+    return conll_rows(path, labelled=labelled)
 
 
 # By whether words are tagged, then by the file's format.
 READERS: dict[bool, dict[str, Callable[..., Iterator[Row]]]] = {
     False: {CSV: partial(_table_rows, format=CSV), TSV: partial(_table_rows, format=TSV), JSONL: _jsonl_rows},
-    True: {JSONL: tagged_jsonl_rows, CONLL: conll_rows, TEXT: conll_rows},
+    True: {JSONL: tagged_jsonl_rows, CONLL: _conll_rows, TEXT: _conll_rows},
 }

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from potstill.data.files.jsonl import read_jsonl_rows
 from potstill.data.files.lines import read_lines, require_clean
-from potstill.data.labelled import Row
+from potstill.data.labelled import Columns, Row, names_of
 from potstill.errors import PotstillError, shown
-from potstill.registry import OUTSIDE
+from potstill.registry import OUTSIDE, TAGGING
 
 DOCUMENT = "-DOCSTART-"  # CoNLL-2003 opens every document with a line that begins so
+WORDS_AND_TAGS = names_of(TAGGING)
 TAG = re.compile(rf"{OUTSIDE}|[BI]-\S+")
 
 
@@ -59,33 +60,48 @@ def conll_rows(path: str | Path, *, labelled: bool = True) -> Iterator[Row]:
         yield Row(place, words, tags if labelled else None)
 
 
-def tagged_jsonl_rows(path: str | Path, *, labelled: bool = True) -> Iterator[Row]:
+def tagged_jsonl_rows(path: str | Path, *, labelled: bool = True, columns: Columns = WORDS_AND_TAGS) -> Iterator[Row]:
     """Yield a sentence a row out of {"tokens": [...], "tags": [...]}.
+
+    A PotstillError comes through as from `read_jsonl_rows` and `tagged_row`, with the line's number.
 
     Args:
         path: the file of JSON lines.
         labelled: whether to read tags. If not, a line may have them or not, and the rows have none.
+        columns: what its fields are called.
+    """
+    for number, row in read_jsonl_rows(path, columns.required(labelled)):
+        yield tagged_row(row, columns, f"{path}:{number}", labelled=labelled)
+
+
+def tagged_row(row: Mapping[str, Any], columns: Columns, place: str, *, labelled: bool = True) -> Row:
+    """A sentence out of a list of words and a list of tags.
+
+    Args:
+        row: name of the field → what stands in it.
+        columns: what the fields are called.
+        place: where the row is, for errors.
+        labelled: whether to read tags.
 
     Raises:
-        PotstillError: as `read_jsonl_rows`; with the line's number: there are no words, a word is blank
-            or not a text, a tag is not O, B-x or I-x, or there are more or fewer tags than words.
+        PotstillError: there are no words, a word is blank or not a text, a tag is not O, B-x or I-x, or there are more or
+            fewer tags than words.
     """
-    for number, row in read_jsonl_rows(path, ["tokens", "tags"] if labelled else ["tokens"]):
-        place = f"{path}:{number}"
-        words = _words(row["tokens"], place)
-        if not labelled:
-            yield Row(place, words, None)
-            continue
-        if not isinstance(row["tags"], list):
-            raise PotstillError(place, f"'tags' is {shown(row['tags'])}, not a list", "write one tag for each token")
-        if len(row["tags"]) != len(words):
-            raise PotstillError(place, f"{len(row['tags'])} tags for {len(words)} tokens", "write one tag for each token")
-        yield Row(place, words, [_tag(tag, place) for tag in row["tags"]])
+    words = _words(row[columns.text], columns.text, place)
+    group = columns.group_of(row, place)
+    if not labelled:
+        return Row(place, words, None, group)
+    tags = row[columns.label]
+    if not isinstance(tags, list):
+        raise PotstillError(place, f"{columns.label!r} is {shown(tags)}, not a list", "write one tag for each token")
+    if len(tags) != len(words):
+        raise PotstillError(place, f"{len(tags)} tags for {len(words)} tokens", "write one tag for each token")
+    return Row(place, words, [_tag(tag, place) for tag in tags], group)
 
 
-def _words(tokens: Any, place: str) -> list[str]:
+def _words(tokens: Any, field: str, place: str) -> list[str]:
     if not isinstance(tokens, list) or not tokens:
-        raise PotstillError(place, f"'tokens' is {shown(tokens)}", "write a list of words, at least one")
+        raise PotstillError(place, f"{field!r} is {shown(tokens)}", "write a list of words, at least one")
     return [_word(word, place) for word in tokens]
 
 

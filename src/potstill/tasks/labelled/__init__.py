@@ -9,6 +9,7 @@ from potstill.tasks.labelled.task import (
     has_labels,
     labelled_set,
     load_labelled,
+    recipe_set,
     training_data,
 )
 
@@ -22,6 +23,7 @@ __all__ = [
     "labelled_set",
     "load_labelled",
     "named",
+    "recipe_set",
     "same_labels",
     "training_data",
 ]

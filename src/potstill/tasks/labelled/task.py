@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from potstill import registry
 from potstill.data.files.labelled_files import own_data
+from potstill.data.files.own_files import own_files
 from potstill.data.labelled import Examples
 from potstill.data.splits import LabelledData
 from potstill.errors import PotstillError, did_you_mean
+from potstill.recipe.recipe import OWN_KINDS, Recipe
 from potstill.registry import DEV
 from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING
 from potstill.runtime.tokens import Text
@@ -198,6 +200,11 @@ class LabelledSet:
         """What training needs. A PotstillError comes through as from `test_task`."""
         return TrainingData(self.data.kind, self.data.labels, *self.data.train_and_dev(), self.data.numbered)
 
+    def tell_repeats(self) -> None:
+        """Warn of texts that are in several splits of own data, as LabelledData.tell_repeats finds them; a benchmark's are its own."""
+        if issubclass(self.family, OwnTask):
+            self.data.tell_repeats()
+
     def tasks(self) -> dict[str, Callable[[], Task]]:
         """The name of each of the two tasks → the method that makes it."""
         return {self.data.name: self.test_task, self.data.name + DEV: self.dev_task}
@@ -215,6 +222,29 @@ def labelled_set(name: str, folder: str | Path, numbered: Sequence[str] = ()) ->
     """
     family, variant = _labelled_family(name)
     return LabelledSet.open(family, variant, Path(folder), numbered)
+
+
+def recipe_set(recipe: Recipe) -> LabelledSet:
+    """The data set of a recipe's labelled task: that of its `data.file`, else that of the task's name under `data.dir`.
+
+    A PotstillError comes through as from `labelled_set` and `own_files`.
+
+    Args:
+        recipe: of a labelled task.
+
+    Raises:
+        PotstillError: there is a `data.file`, and the task is none of own data.
+    """
+    data = recipe.data
+    if data.file is None:
+        return labelled_set(recipe.task, data.dir, data.labels or ())
+    family, variant = _labelled_family(recipe.task)
+    if not issubclass(family, OwnTask):
+        kinds = ", ".join(OWN_KINDS)
+        raise PotstillError(
+            "data.file", f"is not read by the task {recipe.task}, which has files of its own", f"set task to one of {kinds}"
+        )
+    return LabelledSet(family, own_files(family.kind, variant.removesuffix(DEV), data), family.measures)
 
 
 def load_labelled(name: str, folder: str | Path, numbered: Sequence[str] = ()) -> LabelledTask:
