@@ -130,6 +130,52 @@ def check(recipe: RecipeArgument, overrides: SetOption = None) -> None:
 
 
 @app.command()
+def init(
+    csv: Annotated[
+        Optional[list[str]],
+        typer.Option("--csv", "--table", metavar="FILE", help="Texts with labels: .csv, .tsv, .jsonl, .parquet or a saved data set."),
+    ] = None,
+    conll: Annotated[Optional[list[str]], typer.Option(metavar="FILE", help="Tagged words: a word and its tag a line.")] = None,
+    texts: Annotated[Optional[list[str]], typer.Option(metavar="FILE", help="Texts without labels, a line each or in a table.")] = None,
+    pairs: Annotated[Optional[list[str]], typer.Option(metavar="FILE", help="Pairs of texts in a table: a query and its document.")] = None,
+    text: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Of the text.")] = None,
+    text_pair: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Of a pair's second text.")] = None,
+    label: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Of the label.")] = None,
+    group: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Rows with the same value of it stay in one split.")] = None,
+    kind: Annotated[
+        Optional[str], typer.Option(help="classification, regression, multilabel, tagging; default: told by the labels.")
+    ] = None,
+    labels: Annotated[
+        Optional[str], typer.Option(metavar="A,B,…", help="The labels' names in the order of the teacher's LABEL_0, LABEL_1, ….")
+    ] = None,
+    teacher: Annotated[Optional[str], typer.Option(metavar="MODEL", help="Fine-tuned on these labels; of texts an encoder.")] = None,
+    student: Annotated[Optional[str], typer.Option(metavar="MODEL", help="That the student starts from; default: the recipe's.")] = None,
+    out: Annotated[Optional[Path], typer.Option(metavar="FILE", help="The recipe to write; default: NAME.yaml, after the data.")] = None,
+) -> None:
+    """Write a recipe for data of your own, and check it. At a terminal it asks for what is not given.
+
+    Several files of one kind: the option again. Files called train, dev and test are these splits.
+    """
+    from potstill.cli.init import completed
+    from potstill.cli.own_recipe import own_recipe
+    from potstill.machine.files import kind_of_place, write_text
+
+    _quiet()
+    data = {"csv": csv or [], "conll": conll or [], "texts": texts or [], "pairs": pairs or []}
+    said = {"text": text, "text_pair": text_pair, "label": label, "group": group, "kind": kind, "teacher": teacher, "student": student}
+    names = tuple(name.strip() for name in labels.split(",")) if labels else ()
+    asks = show.ask if sys.stdin.isatty() and sys.stdout.isatty() else None
+    if out is not None and kind_of_place(out) is not None:
+        refuse(out, "is there already", "name another file with --out")
+    found = own_recipe(completed(data, asks, labels=names, **said))
+    file = out or Path(f"{found.name}.yaml")
+    if kind_of_place(file) is not None:
+        refuse(file, "is there already", "name another file with --out")
+    write_text(file, found.text)
+    show.pairs(str(file), [("like", found.base), *(("", reason) for reason in found.why), ("next", f"potstill train {file}")])
+
+
+@app.command()
 def train(
     recipe: RecipeArgument,
     overrides: SetOption = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -105,6 +105,23 @@ def _methods(recipes: Iterable[str], console: Console) -> None:
     others = [f"{method}/{task}" for method, own in tasks.items() for task in own if task not in COLUMNS]
     console.print(f"\n[bold]others[/]  {', '.join(others)}", highlight=False)
     console.print("\nA name is METHOD/TASK: kd/classification. potstill show NAME prints the recipe.", highlight=False)
+
+
+def ask(question: str, choices: Sequence[str]) -> str:
+    """Put a question to the user at the terminal.
+
+    Args:
+        question: its words.
+        choices: the answers to choose from; none: any, also an empty one.
+
+    Returns:
+        The answer without white space around it.
+    """
+    from rich.prompt import Prompt
+
+    return str(
+        Prompt.ask(question, choices=list(choices), show_choices=True) if choices else Prompt.ask(question, default="", show_default=False)
+    ).strip()
 
 
 def finished(folder: Path) -> None:

@@ -145,7 +145,7 @@ def whole(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
         return content
     if not isinstance(other, str):
         raise PotstillError(f"{place}: {LIKE}", f"{shown(other)} is no recipe's name", "give a path or a shipped name")
-    return _laid_over(whole(other, (*above, place)), content)
+    return laid_over(whole(other, (*above, place)), content)
 
 
 def mapping(path: Path, remedy: str) -> dict[str, Any]:
@@ -186,11 +186,12 @@ def _mapping_of(text: str, place: str, remedy: str) -> dict[str, Any]:
     return content
 
 
-def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+def laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two recipes' contents in one: mappings key by key, anything else as `above` has it."""
     both = dict(below)
     for key, value in above.items():
         old = both.get(key)
-        both[key] = _laid_over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        both[key] = laid_over(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return both
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,19 @@ def own_files(kind: str, name: str, data: Data) -> LabelledData:
     known = labels if numbered or labels == [str(number) for number in range(len(labels))] else []
     splits = {part: partial(_same, parts[part]) for part in SPLITS if part in parts}
     return LabelledData(f"{kind}/{name}", kind, labels, splits, list(known))
+
+
+def first_labels(data: Data, count: int) -> list[Any]:
+    """The labels of the first rows as they stand in the files, to tell what kind they are of.
+
+    A PotstillError comes through where a file is missing, or one of these rows is malformed.
+
+    Args:
+        data: as in `own_files`, of a table of texts.
+        count: of the rows.
+    """
+    sources = _sources(CLASSIFICATION, data, _columns(CLASSIFICATION, data))
+    return [row.label for row in islice(chain.from_iterable(chain.from_iterable(sources.values())), count)]
 
 
 def _same(examples: Examples) -> Examples:
