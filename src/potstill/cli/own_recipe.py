@@ -13,6 +13,7 @@ from potstill.data.files.formats import stem_of
 from potstill.data.files.own_files import SHARE, first_labels, own_files
 from potstill.data.splits import LabelledData
 from potstill.errors import PotstillError
+from potstill.machine.files import kind_of_place
 from potstill.recipe.file import KINDS, LIKE, laid_over, parse_recipe, whole
 from potstill.recipe.recipe import Data, Recipe, own_name
 from potstill.recipe.yaml_text import dump_inline, load
@@ -51,7 +52,7 @@ def own_recipe(said: Wanted) -> Written:
         said: what the user wants, all of it.
 
     Raises:
-        PotstillError: something is wrong with the data, or with a model; or no recipe passes: what is wrong with the first.
+        PotstillError: something is wrong with the data, or with a model; or no recipe passes: what is wrong with the plainest.
     """
     from potstill.check.check import check_recipe
 
@@ -76,7 +77,7 @@ def own_recipe(said: Wanted) -> Written:
         try:
             check_recipe(recipe, f"the recipe like {base}")
         except PotstillError as error:
-            refused = refused or error
+            refused = error
             continue
         return Written(called, base, told, text, recipe)
     assert refused is not None
@@ -111,7 +112,7 @@ def _labelled(said: Wanted, name: str, data: Part, files: list[str]) -> tuple[Wa
     elif said.kind is None:
         kind, reason = _kind_of(first_labels(Data.model_validate(data), READ), said.label or "label")
         said, told = replace(said, kind=kind), [reason]
-    if not isinstance(data["file"], dict):
+    if not isinstance(data["file"], dict) and all(kind_of_place(file) != "a folder" for file in said.files):  # which has splits maybe
         data["split"] = {"dev": SHARE, "test": SHARE}
     if said.group is not None:
         data.setdefault("split", {})["group"] = said.group
@@ -121,7 +122,7 @@ def _labelled(said: Wanted, name: str, data: Part, files: list[str]) -> tuple[Wa
     except PotstillError as error:
         if said.kind != CLASSIFICATION or isinstance(data["file"], dict):
             raise
-        data["split"]["stratify"] = False
+        data.setdefault("split", {})["stratify"] = False
         try:
             found = own_files(said.kind, name, Data.model_validate(data))
         except PotstillError:
@@ -174,14 +175,18 @@ def _labelled_tries(said: Wanted, name: str, data: LabelledData) -> Iterator[tup
         yield f"finetune/{said.kind}", over, [f"{said.teacher} {lacking}, so this recipe fine-tunes it first; {again}"]
         return
     base, teacher = f"recommended/{said.kind}", {"teacher": {"model": said.teacher}}
-    why = [f"{said.teacher} knows these labels: a small pretrained encoder learns of it and of them"]
+    why = [f"{said.teacher} knows these labels, and a student learns of it and of them"]
     own: Part = {"model": said.student} if said.student else {}
     yield base, teacher | ({"student": own} if own else {}), why
     plain = {"vocabulary": None, "embedding_rank": None}
     yield base, teacher | {"student": own | plain}, [*why, "the student keeps its whole vocabulary"]
     if said.student is None:
         half = max(1, layers_of(config_of(folder)) // 2)
-        yield base, teacher | {"student": {"model": None, "layers": half} | plain}, [*why, f"the student is {half} of the teacher's layers"]
+        yield (
+            base,
+            teacher | {"student": {"model": None, "layers": half} | plain},
+            [*why, f"the student is cut from the teacher: {half} of its layers"],
+        )
 
 
 def _lacks(folder: Path, data: LabelledData) -> str:
@@ -229,7 +234,7 @@ def _searches(folder: str) -> Part:
 REMARKS = {
     "task": "its test rows are scored, and what it costs; evaluate: [TASK, …, cost] for others",
     "evaluate": "the search tasks in retrieval/",
-    "split": "drawn by a fixed seed; what differs in capitals, punctuation and spaces alone stays together",
+    "split": "drawn by a fixed seed: the same rows in every run",
     "student": "its size; see `Students of another kind` in the guide",
     "texts": "a tenth, at most 1,000, is held out",
 }
@@ -255,8 +260,8 @@ def _text(said: Wanted, base: str, content: Part, why: list[str]) -> str:
             lines.append(_line(key, value, key))
     training = whole(base)["training"]
     shown = {key: training[key] for key in ("epochs", "batch_size", "learning_rate") if key in training}
-    return "\n".join([*lines, f"# training: {dump_inline(shown)}   # as it is; take the mark away to change it"]) + "\n"
+    return "\n".join([*lines, f"# training: {dump_inline(shown)}   # as it stands there; without the # it is yours to change"]) + "\n"
 
 
 def _line(key: str, value: Any, name: str) -> str:
-    return f"{key}: {dump_inline(value)}" + (f"   # {REMARKS[name]}" if name in REMARKS else "")
+    return f"{key}: {dump_inline(value)}" + (f"   # {REMARKS[name]}" if name in REMARKS and value else "")

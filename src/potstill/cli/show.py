@@ -119,9 +119,8 @@ def ask(question: str, choices: Sequence[str]) -> str:
     """
     from rich.prompt import Prompt
 
-    return str(
-        Prompt.ask(question, choices=list(choices), show_choices=True) if choices else Prompt.ask(question, default="", show_default=False)
-    ).strip()
+    found = Prompt.ask(question, choices=list(choices)) if choices else Prompt.ask(question, default="", show_default=False)
+    return found.strip()
 
 
 def finished(folder: Path) -> None:

@@ -165,23 +165,62 @@ def part_rows(
     for row, text in enumerate(texts):
         members.setdefault(near_key(text) if groups is None else groups[row], []).append(row)
     units = [list(rows) for rows in members.values()]
-    classes = np.zeros(len(texts), dtype=np.int64) if strata is None else np.asarray(strata)
-    class_of = np.array([np.bincount(classes[rows]).argmax() for rows in units])  # of a unit: of most of its rows
-    part_of = np.full(len(texts), -1)
+    classes = np.zeros(len(texts), dtype=np.int64) if strata is None else np.unique(strata, return_inverse=True)[1]
     order = np.random.default_rng(SEED).permutation(len(units))
-    for number in np.unique(classes):
-        own = [units[unit] for unit in order if class_of[unit] == number]
-        for position, share in enumerate(shares.values()):
-            wanted, had, left = max(1, round(share * int(np.sum(classes == number)))), 0, []
+    draw = _by_quota if groups is None else _by_balance
+    part_of = draw([units[unit] for unit in order], classes, list(shares.values()))
+    _require_all(
+        classes if strata is None else strata, part_of, shares, name, "group" if groups else "text", labels if strata is not None else ()
+    )
+    return {part: np.flatnonzero(part_of == position) for position, part in enumerate(["train", *shares], start=-1)}
+
+
+def _by_quota(units: Sequence[list[int]], classes: NDArray[Any], shares: Sequence[float]) -> NDArray[np.int64]:
+    """The part of each row, -1 for none: of each class the first units that fit into a part's share, which is a row at least.
+
+    Args:
+        units: rows that stay together, nearly always a single one.
+        classes: (n,) of the rows; a unit's is that of most of its rows.
+        shares: of the parts.
+    """
+    part_of = np.full(len(classes), -1)
+    of_class: dict[int, list[list[int]]] = {}
+    for rows in units:
+        of_class.setdefault(int(np.bincount(classes[rows]).argmax()) if len(rows) > 1 else int(classes[rows[0]]), []).append(rows)
+    for number, size in enumerate(np.bincount(classes)):
+        own = of_class.get(number, [])
+        for position, share in enumerate(shares):
+            room, left = max(1, round(share * int(size))), []
             for rows in own:
-                if had + len(rows) <= wanted:
+                if len(rows) <= room:
                     part_of[rows] = position
-                    had += len(rows)
+                    room -= len(rows)
                 else:
                     left.append(rows)
             own = left
-    _require_all(classes, part_of, shares, name, "group" if groups else "text", labels if strata is not None else ())
-    return {part: np.flatnonzero(part_of == position) for position, part in enumerate(["train", *shares], start=-1)}
+    return part_of
+
+
+def _by_balance(units: Sequence[list[int]], classes: NDArray[Any], shares: Sequence[float]) -> NDArray[np.int64]:
+    """The part of each row, -1 for none: each unit, the largest first, goes where it brings all counts nearest to the shares.
+
+    The distance is Pearson's chi-squared of the counts of rows by part and class.
+
+    Args:
+        units: rows that stay together, any number of them.
+        classes: (n,) of the rows.
+        shares: of the parts.
+    """
+    part_of = np.full(len(classes), -1)
+    wanted = np.outer([1 - sum(shares), *shares], np.bincount(classes))  # (1 + parts, classes)
+    had = np.zeros_like(wanted)
+    for rows in sorted(units, key=len, reverse=True):
+        more = np.bincount(classes[rows], minlength=wanted.shape[1])
+        change = (((had + more - wanted) ** 2 - (had - wanted) ** 2) / wanted).sum(axis=1)
+        best = int(change.argmin())
+        had[best] += more
+        part_of[rows] = best - 1
+    return part_of
 
 
 def _require_all(
