@@ -103,7 +103,7 @@ def warn_of_chance(corpus: Corpus, teacher: EncoderModel) -> None:
     else:
         logits = row_logits(predict, kind, names, texts, "teacher.model", corpus.numbered)
         answers = list(logits.argmax(axis=1) if kind == CLASSIFICATION else (logits >= 0).astype(np.int64))
-    said, given = np.concatenate([np.ravel(one) for one in answers]), np.concatenate([np.ravel(one) for one in gold])
+    said, given = np.concatenate([np.ravel(one) for one in answers]), np.concatenate([np.ravel(one) for one in gold]).astype(np.int64)
     hits, often = int((said == given).sum()), int(np.bincount(given).max(initial=0))
     if hits <= often < len(given):
         problem = f"answers {hits} of {len(given)} labels of {count} dev rows right, and the most frequent answer alone would {often}"

@@ -212,17 +212,27 @@ def _unlabelled(said: Wanted, files: list[str]) -> Part:
 
 def _unlabelled_tries(said: Wanted) -> Iterator[tuple[str, Part, list[str]]]:
     """As `_labelled_tries`."""
+    from potstill.check.shapes import config_of
+    from potstill.models.source import model_folder
+    from potstill.runtime.architecture import layers_of
+
     base = "recommended/embed" if said.form == TEXTS else "recommended/pairs"
-    what = "texts without labels" if said.form == TEXTS else "pairs of texts"
+    shipped = whole(base)
     over: Part = {"teacher": {"model": said.teacher}} if said.teacher else {}
-    over |= {"student": {"model": said.student}} if said.student else {}
-    source = said.student or "the teacher"
-    yield base, over, [f"{what}: three layers of {source} learn the teacher's vectors"]
-    projected = copy.deepcopy(whole(base)["stages"])
+    student: Part = {"model": said.student} if said.student else {}
+    source = said.student or said.teacher
+    layers = int(shipped["student"]["layers"])
+    if source and layers_of(config_of(model_folder(source))) < layers:
+        layers = student["layers"] = layers_of(config_of(model_folder(source)))
+    over |= {"student": student} if student else {}
+    what = "texts without labels" if said.form == TEXTS else "pairs of texts"
+    why = f"{what}: {layers} layers of {said.student or 'the teacher'} learn the teacher's vectors"
+    yield base, over, [why]
+    projected = copy.deepcopy(shipped["stages"])
     for term in projected[0]["terms"]:
         term |= {"project": "linear"} if term["loss"] == "embedding_cosine" else {}
         term |= {"weight": 10.0} if term["loss"] == "similarity_mse" else {}  # as in embed/mpnet-to-3-layers
-    yield base, over | {"stages": projected}, [f"{what}: three layers of {source} learn the teacher's vectors through a projection"]
+    yield base, over | {"stages": projected}, [f"{why} through a projection"]
 
 
 def _searches(folder: str) -> Part:
