@@ -103,7 +103,7 @@ def test_the_commands_of_a_document_exist(document: str):
         assert {word for word in words if word.startswith("--")} <= options, (name, words)
         if name == "list" and words:
             assert words[0] in KINDS
-        if name in ("check", "train", "search") and words:
+        if name in ("check", "train", "search") and words and not words[0].endswith(".yaml"):  # what `init` writes: tests/cli/test_init.py
             read_recipe(words[0], [value for option, value in pairwise(words) if option == "--set"])
 
 

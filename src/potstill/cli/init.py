@@ -118,13 +118,15 @@ def _with_columns(said: Wanted, columns: list[str], ask: Ask | None) -> Wanted:
         usual = {"text": "tokens", "label": "tags"}
     else:
         usual = {"text": "text", "label": "label"} if said.form == TABLE else {"text": "text"}
+    named: dict[str, Any] = {}
     for key, name in usual.items():
-        if getattr(said, key) is None and name in columns:
-            said = replace(said, **{key: name})
-        elif getattr(said, key) is None and ask is None:
+        if getattr(said, key) is not None:
+            continue
+        if name not in columns and ask is None:
             raise PotstillError(option(key), f"is not given, and {said.files[0]} has no usual column", f"name one of {', '.join(columns)}")
-        elif getattr(said, key) is None and ask is not None:
-            said = replace(said, **{key: ask(f"The column of the {'second text' if key == 'text_pair' else key}", columns)})
+        question = f"The column of the {'second text' if key == 'text_pair' else key}"
+        named[key] = name if name in columns or ask is None else ask(question, columns)
+    said = replace(said, **named)
     for key in ("text", "text_pair", "label", "group"):
         name = getattr(said, key)
         if name is not None and name not in columns:

@@ -86,6 +86,7 @@ def find_recipe(name: str) -> tuple[str, str]:
     if kind is not None:
         raise PotstillError(name, f"is {kind}, not the file of a recipe", "name a file, or a shipped recipe (potstill list recipes)")
     remedy, base = did_you_mean(name, known), f"{name.partition('/')[0]}{BASE}"
+    remedy = "potstill list recipes names them" if remedy.startswith("known: ") else remedy  # more than a line holds
     more = f"; another task: {base} --set task=glue/…" if base in known else ""
     raise PotstillError(name[:100], "no such recipe file, and no shipped recipe of that name", f"{remedy}{more}")
 
