@@ -300,6 +300,7 @@ def test_a_kind_alone_is_the_task_of_the_file_and_called_as_it_is(file: str, nam
         (["task=regression/x", "data.text=body"], "data: text is said of no file; name `file`, or drop it"),
         (["data.file=a.csv", "data.split={dev: 0.5, test: 0.5}"], "dev 0.5 and test 0.5 leave nothing to train on; together they must be"),
         (["data.file={trian: a.csv}"], "data.file.trian: 'trian' is not among 'train', 'dev' or 'test'; did you mean 'train'?"),
+        (["data.file=a.csv", "data.text=a", "data.label=a"], "column 'a' is named twice; text, text_pair and label are columns of their"),
         (["task=regression/x", "data.file=[]"], "data: file names none; name one, or drop it"),
     ],
 )

@@ -104,6 +104,9 @@ class Data(Part):
         told = [key for key in ("text", "text_pair", "label", "split") if getattr(self, key) is not None]
         if self.file is None and told:
             raise ValueError(f"{told[0]} is said of no file; name `file`, or drop it")
+        columns = [column for column in (self.text, self.text_pair, self.label) if column is not None]
+        if twice := [column for column in columns if columns.count(column) > 1]:
+            raise ValueError(f"column {twice[0]!r} is named twice; text, text_pair and label are columns of their own")
         if self.file in ([], {}):
             raise ValueError("file names none; name one, or drop it")
         return self
