@@ -17,7 +17,7 @@ import yaml
 import potstill
 from potstill.cli import show
 from potstill.errors import install
-from potstill.run.folder import held
+from potstill.machine.held import held
 
 
 def test_help_answers_in_half_a_second_and_loads_nothing_heavy():

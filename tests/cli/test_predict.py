@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import shutil
@@ -20,6 +21,8 @@ from transformers import (
 )
 
 from potstill.deploy.onnx import export_onnx
+from potstill.errors import PotstillWarning
+from potstill.evaluation.subject import open_subject
 from potstill.machine.hardware import PER_CORE, usable_cores
 from potstill.models.encoder import EncoderModel
 from potstill.models.loading import load_encoder
@@ -47,7 +50,7 @@ def test_every_kind(call, tmp_path, tiny_head_dirs, tiny_head_exports):
     (tmp_path / "texts.txt").write_text("the river\n\nvillage\n")
     (tmp_path / "words.conll").write_text("the\nriver\n\nx\n")
     (number, empty, _) = predicted(call, tiny_head_exports["regression"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
-    assert isinstance(number["score"], float) and empty.keys() == {"score"}
+    assert number == {"text": "the river", "score": number["score"]} and isinstance(number["score"], float) and empty["text"] == ""
     several = predicted(call, tiny_head_dirs["multilabel"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
     assert all(set(answer["labels"]) <= {"red", "green", "blue"} for answer in several)
     tags = predicted(call, tiny_head_exports["tagging"], tmp_path / "words.conll", tmp_path / "out.jsonl")
@@ -226,7 +229,81 @@ def test_a_system_without_room_for_threads_is_no_fault_of_the_model(call, tmp_pa
     def full(*arguments: object, **settings: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr("potstill.evaluation.subject.open_subject", full)
+    monkeypatch.setattr("potstill.run.encode.open_subject", full)
     (tmp_path / "texts.txt").write_text("the river\n")
     status, _, err = call("encode", tiny_export_dir, tmp_path / "texts.txt", "--out", tmp_path / "out")
     assert status == 2 and err.startswith("error: threads: the system starts no more of them;") and len(err.splitlines()) == 1
+
+
+def test_every_class_has_its_probability_beside_the_text(call, tmp_path, tiny_head_exports):
+    (tmp_path / "pairs.csv").write_text('text,text_pair\n"the river, and",a village\nx,y\n')
+    (tmp_path / "texts.txt").write_text("the river\nx\n")
+    (one, _) = predicted(call, tiny_head_exports["classification"], tmp_path / "pairs.csv", tmp_path / "out.jsonl")
+    assert (one["text"], one["text_pair"]) == ("the river, and", "a village")
+    assert one["probabilities"].keys() == {"no", "yes", "maybe"} and sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert one["probabilities"][one["label"]] == one["score"] == max(one["probabilities"].values())
+    (several, _) = predicted(call, tiny_head_exports["multilabel"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
+    assert [name for name, chance in several["probabilities"].items() if chance >= 0.5] == several["labels"]
+    assert call("predict", tiny_head_exports["classification"], tmp_path / "pairs.csv", "--out", tmp_path / "out.csv")[0] == 0
+    with (tmp_path / "out.csv").open(newline="") as stream:
+        (row, _) = csv.DictReader(stream)
+    assert row == {
+        "text": "the river, and", "text_pair": "a village", "label": one["label"], "score": str(one["score"]),
+        **{f"probability of {label}": str(chance) for label, chance in one["probabilities"].items()},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "text"),
+    [
+        ("t.txt", "The river's\tbank, and x.\nx\n", "The river's\tbank, and x."),  # as the user wrote it
+        ("t.jsonl", '{"tokens": ["The", "river\'s", "bank"]}\n{"tokens": ["x"]}\n', "The river's bank"),  # words with spaces between them
+    ],
+)
+def test_entities_are_told_by_their_characters(call, tmp_path, tiny_head_dirs, tiny_head_exports, file, content, text):
+    (tmp_path / file).write_text(content)
+    (found, _) = predicted(call, tiny_head_exports["tagging"], tmp_path / file, tmp_path / "out.jsonl")
+    assert found["text"] == text and len(found["tags"]) == len(found["tokens"]) == len(found["scores"])
+    assert found["entities"] and all(text[one["start"] : one["end"]] == one["text"] for one in found["entities"])
+    # By hand: every run of tags that are not O, where B- begins a new one.
+    wanted: list[str] = []
+    for before, word, tag in zip(["O", *found["tags"]], found["tokens"], found["tags"]):
+        if tag == "B-PER" or (tag == "I-PER" and before == "O"):
+            wanted.append(word)
+        elif tag == "I-PER":
+            wanted[-1] += word
+    assert ["".join(one["text"].split()) for one in found["entities"]] == wanted
+
+
+def test_a_tagger_of_something_else_than_entities_names_none(call, tmp_path, tiny_head_dirs):
+    folder = shutil.copytree(tiny_head_dirs["tagging"], tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"id2label": {"0": "NOUN", "1": "VERB", "2": "X"}, "label2id": {"NOUN": 0, "VERB": 1, "X": 2}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (tmp_path / "t.txt").write_text("the river runs\n")
+    with pytest.warns(PotstillWarning, match="its tags are not all O, B-x or I-x"):
+        status, out, _ = call("predict", folder, tmp_path / "t.txt", "--out", "-")
+    found = json.loads(out)
+    assert status == 0 and "entities" not in found and set(found["tags"]) <= {"NOUN", "VERB", "X"}
+
+
+def test_a_torch_tagger_reads_lower_case_where_its_folder_says_so(call, tmp_path, tiny_head_dirs):
+    folder = shutil.copytree(tiny_head_dirs["tagging"], tmp_path / "model")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = None  # upper case is unknown to it
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "modules.json").write_text(
+        json.dumps([{"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"}])
+    )
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 32, "do_lower_case": True}))
+    assert open_subject(folder).tokenizer.encode("THE RIVER").tokens == ["[CLS]", "the", "river", "[SEP]"]
+    (tmp_path / "t.txt").write_text("THE RIVER, X\nthe river, x\n")
+    upper, lower = predicted(call, folder, tmp_path / "t.txt", tmp_path / "out.jsonl")
+    assert (upper["tags"], upper["scores"]) == (lower["tags"], lower["scores"]) and upper["tokens"] == ["THE", "RIVER", ",", "X"]
+
+
+@pytest.mark.parametrize("out", ["x.parquet", "x.jsonl.gz", "x.tsv"])
+def test_a_form_that_is_not_written_is_told(call, tmp_path, tiny_head_exports, out):
+    (tmp_path / "t.txt").write_text("the river\n")
+    status, _, err = call("predict", tiny_head_exports["classification"], tmp_path / "t.txt", "--out", tmp_path / out)
+    assert status == 2 and "which is not written; end it in .jsonl or .csv" in err and not (tmp_path / out).exists()

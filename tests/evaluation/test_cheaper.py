@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from potstill.evaluation.cheaper import cheaper_vectors, remembering
 from potstill.evaluation.quality import score
@@ -27,7 +29,11 @@ def test_every_text_is_encoded_once(tmp_path: Path) -> None:
         asked.extend(texts)
         return np.stack([table[int(text.split()[1])] for text in texts])  # a query and its document are one vector
 
-    subject = remembering(Subject("m", tmp_path, "onnx", "onnx", "embed", [], encode, encode, {}, 0, 0, dimension=16, unit=False))
+    subject = remembering(
+        Subject(
+            "m", tmp_path, "onnx", "onnx", "embed", [], encode, encode, {}, 0, 0, dimension=16, unit=False, tokenizer=Tokenizer(WordLevel())
+        )
+    )
     scored = score(tasks, subject.encode)
     rows = cheaper_vectors(subject, tasks, [8])
     assert sorted(asked) == sorted(text for task in tasks for text in task.texts())

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from potstill.errors import DiskFull, PotstillError
+from potstill.machine.held import LOCK, held
 from potstill.recipe.file import parse_recipe, resolved
-from potstill.run.folder import LOCK, RECIPE, claim, held, release
+from potstill.run.folder import RECIPE, claim, release
 
 CONTENT = {
     "name": "x",
@@ -25,7 +26,7 @@ HALF = ".recipe.yaml.0badcafe.part"  # of an earlier version's name
 HOLD = """
 import sys, time
 from pathlib import Path
-from potstill.run.folder import held
+from potstill.machine.held import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(100)

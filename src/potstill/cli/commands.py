@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
 import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional, TextIO
 
 import typer
 
@@ -17,11 +19,7 @@ from potstill.cli import show
 from potstill.errors import PotstillError, PotstillWarning, install, refuse
 from potstill.machine import processes
 from potstill.machine.files import is_full
-from potstill.runtime.folder import ENGINES, ONNXRUNTIME, TAGGING, TOKENIZER
-
-if TYPE_CHECKING:
-    from potstill.evaluation.subject import Subject
-    from potstill.runtime.tokens import Text
+from potstill.runtime.folder import ENGINES, ONNXRUNTIME
 
 app = typer.Typer(
     name="potstill",
@@ -37,6 +35,11 @@ SetOption = Annotated[
 ]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, an exported ONNX folder, or a hub name.")
+]
+
+
+InputFormat = Annotated[
+    Optional[str], typer.Option(help="Of FILE: text, csv, tsv, jsonl or conll; default: by its ending, of standard input text.")
 ]
 
 
@@ -282,32 +285,31 @@ def export(
 @app.command()
 def encode(
     model: ModelArgument,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Texts, one a line (.gz too).")],
-    out: Annotated[Path, typer.Option(help="The .npy file to write: one row a line of FILE.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Texts, one a line; .csv, .tsv or .jsonl with text; .gz too; - for standard input.")
+    ],
+    out: Annotated[
+        str, typer.Option(help="What to write: .npy, .parquet, .jsonl or .csv, a folder of shards (no ending), - for standard output.")
+    ],
     threads: ThreadsOption = None,
     dimensions: Annotated[int | None, typer.Option(help="Keep the first so many of each vector; default: all.")] = None,
     vectors: Annotated[str, typer.Option(help="Of a vector's numbers: float32, int8, binary or ubinary.")] = "float32",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken encoding stopped.")] = False,
+    input_format: InputFormat = None,
+    output_format: Annotated[
+        Optional[str], typer.Option(help="npy, parquet, jsonl, csv or shards; default: by the ending, of standard output jsonl.")
+    ] = None,
 ) -> None:
-    """Turn every line of a file into a vector."""
-    import numpy as np
-
-    from potstill.data.files.lines import read_lines
-    from potstill.evaluation.subject import open_subject
-    from potstill.machine.files import write_aside
-    from potstill.runtime.decode import require_finite
-    from potstill.runtime.vectors import cut, quantize, require_dimensions
+    """Turn every text of a file into a vector, in its order; memory does not grow with the file."""
+    from potstill.run.encode import encode_file
 
     _quiet()
-    texts = [line for _, line in read_lines(file)]
-    subject = open_subject(model, threads=threads)
-    width = require_dimensions(model, dimensions, subject.dimension)
-    quantize(np.zeros((1, width), dtype=np.float32), vectors)  # what is wrong with it is told before the work
-    whole = subject.encode(texts, "encode")
-    require_finite(whole, model, "vectors")
-    found = quantize(cut(whole, width, subject.unit), vectors)
-    with write_aside(out) as aside, aside.open("wb") as stream:
-        np.save(stream, found)
-    show.pairs(str(out), [("vectors", f"{found.shape[0]:,} × {found.shape[1]} {found.dtype}")])
+    with _standard_output(out) as stream, _resumable() if stream is None else nullcontext():
+        done = encode_file(
+            model, file, out, threads=threads, dimensions=dimensions, precision=vectors, input_format=input_format,
+            output_format=output_format, resume=resume, stream=stream,
+        )  # fmt: skip
+        show.pairs(out, [("vectors", f"{done.rows:,} × {done.width} {done.kind}")])
 
 
 @app.command()
@@ -334,52 +336,26 @@ def demo(
 def predict(
     model: ModelArgument,
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="FILE",
             help="Texts, one a line; .csv, .tsv, .jsonl or .ndjson with text and, for pairs, text_pair; "
             "to tag words, .jsonl or .ndjson with tokens, .conll with one word a line, or .txt with either words or texts. "
-            "Each may end in .gz too.",
+            "Each may end in .gz too; - for standard input.",
         ),
     ],
-    out: Annotated[Path, typer.Option(help="The .jsonl file to write: one object a text, in the file's order.")],
+    out: Annotated[str, typer.Option(help="The file to write, one answer a text, in order: .jsonl or .csv; - for standard output.")],
     threads: ThreadsOption = None,
+    input_format: InputFormat = None,
+    output_format: Annotated[Optional[str], typer.Option(help="jsonl or csv; default: by the ending.")] = None,
 ) -> None:
     """Label, score or tag every text of a file with a model that has a head."""
-    from json import dumps
-
-    from potstill.data.files.inputs import read_file
-    from potstill.evaluation.subject import open_subject
-    from potstill.machine.files import write_text
-    from potstill.runtime.decode import answers, require_finite
+    from potstill.run.predict import predict_file
 
     _quiet()
-    subject = open_subject(model, threads=threads)
-    if subject.predict is None:
-        refuse(model, "has no head: it gives vectors, no labels", "use `potstill encode`, or name a model that was fine-tuned")
-    texts = read_file(file, subject.head)
-    if subject.head == TAGGING:
-        texts = _split(texts, subject)
-    logits = subject.run(texts, "predict")
-    require_finite(logits, model, "logits")
-    found = answers(subject.head, subject.labels, logits, texts)
-    write_text(out, "".join(dumps(answer, ensure_ascii=False) + "\n" for answer in found))
-    show.pairs(str(out), [("predictions", f"{len(found):,}"), ("kind", subject.head), ("labels", ", ".join(subject.labels) or "a number")])
-
-
-def _split(texts: list[Text], subject: Subject) -> list[Text]:
-    """Texts to be tagged as lists of words, split as the model's tokenizer splits them."""
-    if all(isinstance(text, list) for text in texts):
-        return texts
-    from potstill.runtime.tokens import load_tokenizer, words_of
-
-    if subject.format == "onnx":
-        tokenizer = load_tokenizer(subject.path / TOKENIZER, 1 << 20)
-    else:
-        from potstill.models import loading
-
-        tokenizer = loading.load_tokenizer(subject.path).backend_tokenizer
-    return [words_of(tokenizer, text) if isinstance(text, str) else text for text in texts]
+    with _standard_output(out) as stream:
+        done = predict_file(model, file, out, threads=threads, input_format=input_format, output_format=output_format, stream=stream)
+        show.pairs(out, [("predictions", f"{done.rows:,}"), ("kind", done.head), ("labels", ", ".join(done.labels) or "a number")])
 
 
 @app.command()
@@ -437,6 +413,28 @@ def quickstart(
 
 
 @contextmanager
+def _standard_output(out: str) -> Iterator[Optional[TextIO]]:
+    """Standard output for the results alone where `out` is "-", else None. All that is said to the user then goes to standard error.
+
+    Raises:
+        Exit: with status 141, as a shell has it, where whoever reads it has stopped reading.
+    """
+    if out != "-":
+        yield None
+        return
+    stream = io.TextIOWrapper(sys.stdout.buffer, encoding="utf-8", newline="")
+    try:
+        with redirect_stdout(sys.stderr):
+            yield stream
+        stream.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still in the buffer has no reader
+        raise typer.Exit(141) from None
+    finally:
+        stream.detach()
+
+
+@contextmanager
 def _resumable() -> Iterator[None]:
     """On Ctrl-C, say how to go on.
 
@@ -454,7 +452,6 @@ def _resumable() -> Iterator[None]:
 def _quiet() -> None:
     """Keep the libraries' notices off the screen; errors still come through."""
     import logging
-    import os
     import warnings
 
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
 
+from potstill.machine.files import link_or_copy
 from potstill.runtime.folder import CONFIG, FILES, ONNX, README
 
 
@@ -25,16 +24,8 @@ def write_bundle(folder: Path, student: Path, exported: Path) -> None:
         if source.is_dir():
             target.mkdir(parents=True)  # an empty one too: modules.json names it
         elif source != student / README:
-            _link(source, target)
-    _link(exported / CONFIG, folder / CONFIG)
+            link_or_copy(source, target)
+    link_or_copy(exported / CONFIG, folder / CONFIG)
     for name in FILES["auto"]:
         if (exported / name).is_file():
-            _link(exported / name, folder / ONNX / name)
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links, or another one
-        shutil.copyfile(source, target)
+            link_or_copy(exported / name, folder / ONNX / name)

@@ -32,6 +32,8 @@ from potstill.tasks.base import Predictor
 from potstill.tasks.labelled.matching import label_order
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from potstill.models.encoder import EncoderModel
 
 TORCH_INT8: Role = "torch-int8"
@@ -57,6 +59,7 @@ class Subject:
         dimension: width of a vector.
         unit: whether vectors are of unit length.
         similarity: how they are to be compared: one of runtime.folder.SIMILARITIES.
+        tokenizer: that every text goes through, as the model was told to read texts.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Subject:
     embedding_parameters: int
     dimension: int
     unit: bool
+    tokenizer: Tokenizer
     similarity: str = COSINE
 
     @property
@@ -167,6 +171,7 @@ def _open_onnx(folder: Path, name: str, precision: str, threads: int | None, eng
         dimension=encoder.dimension,
         unit=config.normalize,
         similarity=config.similarity,
+        tokenizer=encoder.tokenizer,
     )
 
 
@@ -241,6 +246,7 @@ def torch_subject(model: EncoderModel, folder: Path, name: str, role: Role = "mo
         dimension=model.dimension,
         unit=model.head == EMBED and model.normalize,
         similarity=model.layout.similarity,
+        tokenizer=model.tokenizer,
     )
 
 

@@ -175,6 +175,15 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name, which takes no room; where the file system has no hard links, or is another one, copy it."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def require_nameable(path: str | Path) -> None:
     """Check that a path is one that a file system can have and a text can name.
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from potstill.check.check import check_recipe
 from potstill.errors import PotstillError
 from potstill.machine.files import write_text
+from potstill.machine.held import held
 from potstill.machine.processes import is_main
 from potstill.recipe.file import open_recipe, resolved
 from potstill.recipe.recipe import EMBED, Recipe
 from potstill.results import Run, read_run, run_folder
-from potstill.run.folder import RECIPE, UNDISTILLED, claim, held, release
+from potstill.run.folder import RECIPE, UNDISTILLED, claim, release
 from potstill.run.measure import measure
 from potstill.run.ship import ship
 from potstill.run.train import CHECKPOINTS, Watch, first_student, teach

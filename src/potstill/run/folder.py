@@ -1,15 +1,13 @@
-"""The run folder: held, claimed, resumed, and what in it depends on which part of the recipe."""
+"""The run folder: claimed, resumed, and what in it depends on which part of the recipe."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from potstill.errors import PotstillError
-from potstill.machine.files import clear_half, halves, remove, require_nameable, writing
+from potstill.machine.files import clear_half, halves, remove
+from potstill.machine.held import LOCK
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Recipe, Tune
 from potstill.run.train import CHECKPOINTS
@@ -17,70 +15,7 @@ from potstill.run.tune import STAGE, TUNED
 from potstill.runtime.folder import BUNDLE, ONNX
 
 RECIPE = "recipe.yaml"
-LOCK = ".lock"  # there while a process works in the folder
 UNDISTILLED = ".undistilled"  # the student before training, until it is measured
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Hold the run folder for the length of the block, so that no other process works in it. It is made where it is missing.
-
-    The system lets go of it when the process ends, however it ends. A folder that was made here and is empty at the end goes.
-
-    Raises:
-        PotstillError: another process holds it, or it is a file or cannot be made.
-    """
-    require_nameable(folder)
-    file = folder / LOCK
-    with writing(folder):
-        if folder.exists() and not folder.is_dir():
-            raise PotstillError(folder, "is a file", "choose another --out")
-        missing = [place for place in (folder, *folder.parents) if not place.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _locked(file)
-    try:
-        yield
-    finally:
-        remove(file)  # while it is still held: another process would take a file that is gone for free
-        if descriptor is not None:
-            os.close(descriptor)
-        with suppress(OSError):  # not empty, or another process is faster
-            for place in missing:
-                place.rmdir()
-
-
-def _locked(file: Path) -> int | None:
-    """The descriptor of a file that this process has locked; None where the system has no such locks.
-
-    Raises:
-        PotstillError: another process has.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    while True:
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            process = os.read(descriptor, 20).decode("ascii", "replace") or "another one"
-            os.close(descriptor)
-            raise PotstillError(
-                file.parent, f"process {process} works on it", "wait for that one, end it, or choose another --out"
-            ) from None
-        except OSError:  # a file system without locks
-            os.close(descriptor)
-            return None
-        try:
-            same = os.path.samestat(os.fstat(descriptor), file.stat())
-        except FileNotFoundError:  # the one that held it is through, and has taken the file away
-            same = False
-        if same:
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
-            return descriptor
-        os.close(descriptor)
 
 
 def claim(folder: Path, recipe: Recipe, resume: bool) -> None:

@@ -64,6 +64,7 @@ class Encoder:
         dimension: width of a sentence embedding as `encode` gives it, or of what the head reads.
         prompt: what is put before every text; "" for nothing.
         file: the .onnx file.
+        tokenizer: that every text goes through.
         threads: of one call into the model.
         engine: as given.
 
@@ -92,8 +93,8 @@ class Encoder:
         self.dimension = require_dimensions(folder, dimensions, config.dimension)
         self.prompt, self._similarity = config.prompt, config.similarity
         self.file = model_file(folder, precision)
-        self._tokenizer = load_tokenizer(folder / TOKENIZER, config.max_length)
-        require_room(f"{folder / CONFIG}: max_length", self._tokenizer, config.max_length)
+        self.tokenizer = load_tokenizer(folder / TOKENIZER, config.max_length)
+        require_room(f"{folder / CONFIG}: max_length", self.tokenizer, config.max_length)
         self.threads = threads or usable_cores()
         self.engine = engine
         self._graph = open_graph(self.file, self.threads, engine)
@@ -275,7 +276,7 @@ class Encoder:
         if self.head != TAGGING:  # JSON has no tuples: a pair may come as a list, which would be taken for words
             texts = [tuple(text) if isinstance(text, list) else text for text in texts]  # type: ignore[misc]
             texts = prompted(self.prompt, texts)
-        return tokenize(self._tokenizer, texts, self.max_length)
+        return tokenize(self.tokenizer, texts, self.max_length)
 
     def _batches(
         self, tokens: TokenizedTexts, batch_tokens: int | None, batch_size: int | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +21,7 @@ Text = str | tuple[str, str] | list[str]  # one text, a pair, or the words of a 
 
 # Texts a call: enough for all threads, few enough for a smooth bar; an encoding takes kilobytes until its ids are copied out.
 CHUNK = 4096
+WORD = re.compile(r"\S+")
 NOWHERE = -1  # instead of a word's number, at a token with which no word begins
 
 
@@ -203,7 +205,7 @@ def cut_to(tokenizer: Tokenizer, max_length: int, side: str | None = None) -> No
     tokenizer.no_padding()
 
 
-def words_of(tokenizer: Tokenizer, text: str) -> list[str]:
+def places_of_words(tokenizer: Tokenizer, text: str) -> list[tuple[int, int]]:
     """The words of a text to be tagged: signs apart where that changes no piece, else what stands between spaces.
 
     The tokenizer's own splitting counts where the words, with single spaces between them, are the same pieces as the text.
@@ -214,20 +216,20 @@ def words_of(tokenizer: Tokenizer, text: str) -> list[str]:
         text: one text.
 
     Returns:
-        Its words in order; none of a blank text.
+        For each word in order the place of its first character and that behind its last one; none of a blank text.
 
     Raises:
         PotstillError: the text holds half a surrogate pair.
     """
-    plain = text.split()
+    plain = [word.span() for word in WORD.finditer(text)]
     if tokenizer.pre_tokenizer is None:
         return plain
     _require_characters(text, "text")
-    found = [text[start:end] for _, (start, end) in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
-    words = [word for part in found for word in part.split()]
+    parts = [place for _, place in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+    words = [word.span() for start, end in parts for word in WORD.finditer(text, start, end)]
     if words == plain:
         return plain
-    own, joined = tokenizer.encode_batch_fast([text, " ".join(words)])
+    own, joined = tokenizer.encode_batch_fast([text, " ".join(text[start:end] for start, end in words)])
     return words if own.ids == joined.ids else plain
 
 

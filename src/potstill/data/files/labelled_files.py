@@ -59,12 +59,13 @@ def read_labelled(
     return examples_of(read_rows(path, kind), kind, names, path, numbered)
 
 
-def read_inputs(path: str | Path, kind: str) -> list[Text]:
+def read_inputs(path: str | Path, kind: str, format: str | None = None) -> list[Text]:
     """The texts alone of a file as `read_labelled` takes it. The labels may be missing.
 
     Args:
-        path: the file; its name tells the format.
+        path: the file.
         kind: of runtime.folder.HEADS.
+        format: of FORMAT_OF; default: what the file's name tells.
 
     Returns:
         The texts, all single ones, all pairs, or all lists of words.
@@ -73,7 +74,7 @@ def read_inputs(path: str | Path, kind: str) -> list[Text]:
         PotstillError: there is no text, or single texts and pairs are mixed; whatever a reader finds,
             at its file and line.
     """
-    texts = [row.text for row in read_rows(path, kind, labelled=False)]
+    texts = [row.text for row in read_rows(path, kind, labelled=False, format=format)]
     if not texts:
         raise PotstillError(path, "holds no texts", "name a file with at least one row")
     if len({type(text) for text in texts}) > 1:
@@ -143,7 +144,9 @@ def _require_none_meant(folder: Path, split: str, kind: str) -> None:
             raise PotstillError(path, problem, f"name it {split}, with one of these endings: {endings_of(READERS[kind == TAGGING])}")
 
 
-def read_rows(path: str | Path, kind: str, columns: Columns | None = None, *, labelled: bool = True) -> Iterator[Row]:
+def read_rows(
+    path: str | Path, kind: str, columns: Columns | None = None, *, labelled: bool = True, format: str | None = None
+) -> Iterator[Row]:
     """Yield the rows of one file.
 
     Args:
@@ -151,14 +154,16 @@ def read_rows(path: str | Path, kind: str, columns: Columns | None = None, *, la
         kind: of runtime.folder.HEADS.
         columns: names of its columns; default: the usual ones.
         labelled: whether to read labels.
+        format: what the file is; default: what its name says.
 
     Raises:
         PotstillError: a file of this ending is not read for the kind; whatever a reader finds, at its file and line.
     """
     readers = READERS[kind == TAGGING]
-    format = format_of(path)
+    told, format = format, format or format_of(path)
     if format not in readers:
-        raise PotstillError(path, f"ends in {ending_of(path)!r}", f"for {kind} name a file that ends in one of {endings_of(readers)}")
+        problem = f"ends in {ending_of(path)!r}" if told is None else f"is read as {told}"
+        raise PotstillError(path, problem, f"for {kind} name a file that ends in one of {endings_of(readers)}")
     for row in readers[format](path, labelled=labelled, columns=columns or names_of(kind)):
         if labelled and kind == MULTILABEL and format in DIALECTS:
             row = row._replace(label=row.label.split(BAR) if row.label.strip() else [])

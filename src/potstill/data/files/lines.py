@@ -5,10 +5,12 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from potstill.data.files.formats import is_gzipped, remedy_for, what_begins, what_is
 from potstill.errors import PotstillError
@@ -20,6 +22,16 @@ HEAD = 32  # bytes at a file's beginning that tell what it is
 
 # What errors="surrogateescape" makes of bytes that are not UTF-8; valid UTF-8 never decodes to these.
 _SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class StandardInput(str):
+    """Stands for a file's path where the lines come from standard input; it is what errors call that."""
+
+    __slots__ = ()
+
+    def __new__(cls) -> StandardInput:
+        """The one text that it is."""
+        return super().__new__(cls, "standard input")
 
 
 def require_file(path: str | Path) -> Path:
@@ -58,9 +70,10 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             it is no text, or it cannot be read; with the line's number: its gzip is broken, invalid UTF-8, a NUL byte, more
             than MAX_LINE characters.
     """
-    path = require_file(path)
-    if what := what_is(path):
-        raise PotstillError(path, f"is {what}", remedy_for(what))
+    if not isinstance(path, StandardInput):
+        path = require_file(path)
+        if what := what_is(path):
+            raise PotstillError(path, f"is {what}", remedy_for(what))
     number = 0
     with _opened(path, lambda: number + 1) as stream:
         # The limit is what keeps a 10 MB line from being read whole; + 1 leaves room for its end.
@@ -98,7 +111,7 @@ def require_clean(text: str, place: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path, line: Callable[[], int]) -> Iterator[io.TextIOWrapper]:
+def _opened(path: Path | StandardInput, line: Callable[[], int]) -> Iterator[io.TextIOWrapper]:
     """The file as a stream of text; `line` gives the number of the line that is being read.
 
     Raises:
@@ -107,7 +120,7 @@ def _opened(path: Path, line: Callable[[], int]) -> Iterator[io.TextIOWrapper]:
     try:
         # Escaped, not strict: a strict decoder fails somewhere in its 8 KB, without a line number.
         with (
-            gzip.open(path) if is_gzipped(path) else path.open("rb") as binary,
+            _bytes_of(path) as binary,
             io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape") as stream,
         ):
             if what := what_begins(binary.peek(HEAD)[:HEAD]):
@@ -117,6 +130,13 @@ def _opened(path: Path, line: Callable[[], int]) -> Iterator[io.TextIOWrapper]:
         raise PotstillError(f"{path}:{line()}", f"broken gzip ({error})", "fetch or compress the file again") from error
     except OSError as error:
         raise PotstillError(path, f"cannot be read ({error.strerror or error})", "check its permissions") from error
+
+
+def _bytes_of(path: Path | StandardInput) -> Any:
+    """The file's bytes, unpacked, as a stream that can be looked ahead in."""
+    if isinstance(path, StandardInput):
+        return sys.stdin.buffer
+    return gzip.open(path) if is_gzipped(path) else path.open("rb")
 
 
 def _rest_of_line(stream: io.TextIOWrapper) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from potstill.data.files.jsonl import read_jsonl_rows
 from potstill.data.files.lines import read_lines, require_clean
 from potstill.data.labelled import Columns, Row, names_of
 from potstill.errors import PotstillError, shown
-from potstill.registry import OUTSIDE, TAGGING
+from potstill.registry import TAGGING
+from potstill.runtime.entities import TAG
 
 DOCUMENT = "-DOCSTART-"  # CoNLL-2003 opens every document with a line that begins so
 WORDS_AND_TAGS = names_of(TAGGING)
-TAG = re.compile(rf"{OUTSIDE}|[BI]-\S+")
 
 
 def conll_rows(path: str | Path, *, labelled: bool = True) -> Iterator[Row]:
