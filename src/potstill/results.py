@@ -15,6 +15,7 @@ from potstill.errors import PotstillError, shown, warn
 from potstill.machine.files import kind_of_place, write_text
 from potstill.machine.hardware import cpuinfo, usable_cores
 
+RECIPE_FILE = "recipe.yaml"
 RESULTS_FILE = "results.json"
 METRICS_FILE = "metrics.jsonl"
 CASES_FILE = "cases.json"

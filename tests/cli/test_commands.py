@@ -311,6 +311,7 @@ def test_below_a_labelled_score_stands_what_one_answer_to_everything_has(capsys)
     title, *rows = (line.split() for line in capsys.readouterr().out.splitlines())
     assert title == ["kd"]
     assert rows == [
+        ["file", "torch", "model"],
         ["glue/mrpc", "f1", "81.00", "accuracy", "70.00"],
         ["always", "“yes”", "f1", "79.87", "accuracy", "66.49"],
         ["sts/stsb", "spearman", "75.00"],

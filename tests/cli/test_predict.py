@@ -235,14 +235,14 @@ def test_a_system_without_room_for_threads_is_no_fault_of_the_model(call, tmp_pa
     assert status == 2 and err.startswith("error: threads: the system starts no more of them;") and len(err.splitlines()) == 1
 
 
-def test_every_class_has_its_probability_beside_the_text(call, tmp_path, tiny_head_exports):
+def test_every_class_has_its_probability_beside_the_text(call, tmp_path, tiny_head_dirs, tiny_head_exports):
     (tmp_path / "pairs.csv").write_text('text,text_pair\n"the river, and",a village\nx,y\n')
     (tmp_path / "texts.txt").write_text("the river\nx\n")
     (one, _) = predicted(call, tiny_head_exports["classification"], tmp_path / "pairs.csv", tmp_path / "out.jsonl")
     assert (one["text"], one["text_pair"]) == ("the river, and", "a village")
     assert one["probabilities"].keys() == {"no", "yes", "maybe"} and sum(one["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert one["probabilities"][one["label"]] == one["score"] == max(one["probabilities"].values())
-    (several, _) = predicted(call, tiny_head_exports["multilabel"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
+    (several, _) = predicted(call, tiny_head_dirs["multilabel"], tmp_path / "texts.txt", tmp_path / "out.jsonl")
     assert [name for name, chance in several["probabilities"].items() if chance >= 0.5] == several["labels"]
     assert call("predict", tiny_head_exports["classification"], tmp_path / "pairs.csv", "--out", tmp_path / "out.csv")[0] == 0
     with (tmp_path / "out.csv").open(newline="") as stream:
@@ -257,7 +257,11 @@ def test_every_class_has_its_probability_beside_the_text(call, tmp_path, tiny_he
     ("file", "content", "text"),
     [
         ("t.txt", "The river's\tbank, and x.\nx\n", "The river's\tbank, and x."),  # as the user wrote it
-        ("t.jsonl", '{"tokens": ["The", "river\'s", "bank"]}\n{"tokens": ["x"]}\n', "The river's bank"),  # words with spaces between them
+        (  # words with single spaces between them
+            "t.jsonl",
+            json.dumps({"tokens": ["The", "river", "'", "s", "bank", ",", "and", "x", "."]}) + '\n{"tokens": ["x"]}\n',
+            "The river ' s bank , and x .",
+        ),
     ],
 )
 def test_entities_are_told_by_their_characters(call, tmp_path, tiny_head_dirs, tiny_head_exports, file, content, text):

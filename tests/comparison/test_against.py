@@ -193,9 +193,43 @@ def test_the_majority_class_is_a_row_of_every_table(tmp_path: Path) -> None:
 
 
 def test_a_column_has_its_best_among_models_that_learnt_something() -> None:
-    comparison = compared([with_majority(labelled(name, 13, f1)) for name, f1 in (("kd", 70.0), ("pkd", 75.0))])
-    score = next(column for column in sheet_columns(comparison) if column.title == "median")
-    assert score.best(comparison.entries) == "74.50"
+    runs = [with_majority(labelled(name, seed, f1)) for name, f1 in (("kd", 70.0), ("pkd", 75.0)) for seed in (13, 14)]
+    assert bold(compared(runs), "median") == "74.50"
+
+
+def bold(comparison: Comparison, title: str) -> str | None:
+    return next(column for column in sheet_columns(comparison) if column.title == title).best(comparison.entries)
+
+
+@pytest.mark.parametrize(
+    ("kd", "pkd", "wanted"),
+    [
+        ([82.0, 83.0], [80.0, 81.0], "82.00"),  # every seed above every seed; of int8, half a point below
+        ([82.0, 83.0], [80.0, 82.5], None),  # one seed of the other is above one of its
+        ([82.0, 83.0], [80.0], None),  # a single run tells nothing
+        ([83.0], [80.0, 81.0], None),
+    ],
+)
+def test_noise_is_never_bold(kd: list[float], pkd: list[float], wanted: str | None) -> None:
+    scores = {"kd": kd, "pkd": pkd}
+    comparison = compared([labelled(name, 13 + number, f1) for name, each in scores.items() for number, f1 in enumerate(each)])
+    assert bold(comparison, "median") == wanted
+    assert (bold(comparison, "of teacher") is None) == (wanted is None)
+    assert bold(comparison, "speed-up") is None and bold(comparison, "Accuracy") is None, "nothing tells how far these scatter"
+    stream = io.StringIO()
+    print_sheet(comparison, Console(file=stream, width=140, force_terminal=True))
+    assert ("\x1b[1m82.00" in stream.getvalue()) == (wanted is not None)
+
+
+def test_sizes_are_counted_and_not_measured() -> None:
+    small = labelled("small", 13, 80.0)
+    for record in small.records:
+        if record.cost is not None and record.role != "teacher":
+            record.cost.bytes //= 2
+    comparison = compared([labelled("kd", 13, 82.0), small])
+    assert bold(comparison, "int8") is not None and bold(comparison, "int8") == min(
+        (f"{each.int8:,.1f}" for each in comparison.entries if each.int8 is not None), key=float
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from potstill.comparison.compare import compare
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.results import Record, Run, machine
 
 PAIRS = [("the river", "a river", 5), ("the village", "nine 9s", 1), ("a long text about a village", "and rivers", 2), ("x", "y z", 3)]
@@ -141,3 +143,59 @@ def test_the_baseline_is_named_or_among_the_runs(call: Callable[..., tuple[int, 
     assert status == 2 and "nowhere" in err and len(err.splitlines()) == 1
     status, _, err = call("compare", seeds[0], "--csv", tmp_path)
     assert (status, err) == (2, f"error: {tmp_path}: is a folder; name a file\n")
+
+
+def test_unfinished_runs_are_left_out_of_all_that_a_pattern_names(seeds: list[str], tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "recipe.yaml").touch()
+    (tmp_path / "kd-search").mkdir()
+    (tmp_path / "page.html").touch()
+    with pytest.warns(PotstillWarning) as told:
+        comparison = compare(sorted(map(str, tmp_path.iterdir())))[0]
+    assert [(entry.name, entry.runs) for entry in comparison.entries] == [("finetune", 2), ("kd", 2)]
+    assert [str(warning.message).removeprefix(f"{tmp_path}/").partition(";")[0] for warning in told] == [
+        "broken: is no finished run and is left out",
+        "kd-search: is no run and is left out",
+        "page.html: is no run and is left out",
+    ]
+
+
+@pytest.mark.parametrize("others", [True, False], ids=["beside runs", "alone"])
+@pytest.mark.parametrize("name", ["nowhere", "elsewhere/notes", "broken"])
+def test_what_was_meant_is_no_run_and_an_error(seeds: list[str], tmp_path: Path, name: str, others: bool) -> None:
+    (tmp_path / "elsewhere" / "notes").mkdir(parents=True)  # in another folder than the runs: no pattern gave it
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "recipe.yaml").touch()
+    names = [*(seeds if others else []), str(tmp_path / name)]
+    if others and name == "broken":
+        with pytest.warns(PotstillWarning, match="is no finished run and is left out"):
+            compare(names)
+        return
+    with pytest.raises(PotstillError, match=f"{name}.*no such file; name a run folder that"):
+        compare(names)
+
+
+def test_an_unfinished_baseline_is_an_error(seeds: list[str], tmp_path: Path) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "recipe.yaml").touch()
+    with pytest.raises(PotstillError, match="no such file"):
+        compare(seeds, baseline=[str(tmp_path / "broken")])
+
+
+def test_models_of_one_shape_are_timed_once(run_dir: Path, tiny_encoder_dir: Path, sts_dir: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    timed: list[str] = []
+    monkeypatch.setattr("potstill.comparison.compare.measure_pass", lambda where, *rest: timed.append(where) or float(len(timed)))
+    sizes = {"model.safetensors": (tiny_encoder_dir / "model.safetensors").stat().st_size}
+    for name, heads in (("same", 4), ("other", 2)):  # fewer heads of the same width: as many bytes, and another time
+        shutil.copytree(run_dir, tmp_path / name)
+        config = json.loads((tmp_path / name / "student" / "config.json").read_text())
+        config |= {"num_attention_heads": heads, "id2label": {"0": name}}
+        (tmp_path / name / "student" / "config.json").write_text(json.dumps(config))
+    for name in ("run", "same", "other"):
+        record = Record(name="student", role="student", model="gone", format="torch", files=sizes, machine=machine())
+        Run(name=name, seed=1, created="2026-11-21", recipe={}, records=[record]).write(tmp_path / name)
+    _, table = compare([tmp_path / name for name in ("run", "same", "other")], like="distilface", data=sts_dir, threads=1)
+    assert table is not None
+    assert [Path(where).parent.name for where in timed] == ["run", "other"]
+    assert [cells[7] for group in table.groups[1:] for _, cells in group.rows] == ["1.0", "1.0", "2.0"]
+    assert "Models of one shape and size were timed once." in table.notes

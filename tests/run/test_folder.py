@@ -13,7 +13,8 @@ import pytest
 from potstill.errors import DiskFull, PotstillError
 from potstill.machine.held import LOCK, held
 from potstill.recipe.file import parse_recipe, resolved
-from potstill.run.folder import RECIPE, claim, release
+from potstill.results import RECIPE_FILE
+from potstill.run.folder import claim, release
 
 CONTENT = {
     "name": "x",
@@ -27,6 +28,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 from potstill.machine.held import held
+from potstill.results import RECIPE_FILE
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(100)
@@ -83,7 +85,7 @@ def test_a_kill_before_the_first_file_leaves_an_empty_folder(tmp_path, recipe, r
 
 
 def test_resume_clears_the_halves_that_a_kill_left_wherever_they_lie(tmp_path, recipe):
-    (tmp_path / RECIPE).write_text(resolved(recipe))
+    (tmp_path / RECIPE_FILE).write_text(resolved(recipe))
     (tmp_path / "student").mkdir()
     files = [".metrics.jsonl.01234567-12-0badcafe.part", ".report.html.0badcafe.part", "student/.README.md.0badcafe.part"]
     for name in files:
@@ -95,7 +97,7 @@ def test_resume_clears_the_halves_that_a_kill_left_wherever_they_lie(tmp_path, r
     for name in others:
         (tmp_path / name).touch()
     claim(tmp_path, recipe, resume=True)
-    assert {path.name for path in tmp_path.iterdir()} == {RECIPE, "student", "tuned", *others}
+    assert {path.name for path in tmp_path.iterdir()} == {RECIPE_FILE, "student", "tuned", *others}
     assert list((tmp_path / "student").iterdir()) == []
 
 
@@ -106,15 +108,15 @@ def test_what_is_no_run_or_another_run_is_left_alone(tmp_path, recipe):
         claim(tmp_path, recipe, resume=False)
     with pytest.raises(PotstillError, match="something that is no run"):
         claim(tmp_path, recipe, resume=True)
-    (tmp_path / RECIPE).write_text(resolved(parse_recipe(CONTENT | {"training": {"seed": 1}})))
+    (tmp_path / RECIPE_FILE).write_text(resolved(parse_recipe(CONTENT | {"training": {"seed": 1}})))
     with pytest.raises(PotstillError, match="begun with another recipe"):
         claim(tmp_path, recipe, resume=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", HALF, RECIPE}
+    assert {path.name for path in tmp_path.iterdir()} == {"notes.txt", HALF, RECIPE_FILE}
 
 
 def test_release_takes_back_what_a_run_wrote_that_never_began(tmp_path, recipe):
     with held(tmp_path / "run"):
-        (tmp_path / "run" / RECIPE).write_text(resolved(recipe))
+        (tmp_path / "run" / RECIPE_FILE).write_text(resolved(recipe))
         (tmp_path / "run" / ".undistilled").mkdir()
         release(tmp_path / "run")
     assert not (tmp_path / "run").exists()

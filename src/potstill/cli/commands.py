@@ -277,9 +277,7 @@ def export(
     from potstill.run.export import export as run
 
     _quiet()
-    folder = run(model, out, int8=int8, threads=threads, only=only)
-    weights = sorted(path for kind in ("*.safetensors", "*.onnx") for path in folder.rglob(kind))
-    show.pairs(str(folder), [(path.relative_to(folder).as_posix(), f"{path.stat().st_size / 1e6:,.1f} MB") for path in weights])
+    show.exported(run(model, out, int8=int8, threads=threads, only=only))
 
 
 @app.command()

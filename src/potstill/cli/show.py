@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from potstill.errors import PotstillError, did_you_mean
 from potstill.registry import CLASSIFICATION, COST, MULTILABEL, REGRESSION, TAGGING, names, table
+from potstill.report.numbers import MISSING
+from potstill.runtime.folder import GATE, ONNX, STUDENT
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from potstill.comparison.against import Comparison
     from potstill.comparison.published import LikeTable
     from potstill.demo.demo import Demo
+    from potstill.report.gate import GateRow
     from potstill.results import Record
     from potstill.search.record import Search
 
@@ -134,6 +138,24 @@ def finished(folder: Path) -> None:
     print(f"\nrun folder: {folder}\nreport: {folder / 'report.html'}")
 
 
+def exported(folder: Path) -> None:
+    """Print the weights of an exported folder, and what the int8 gate said of each setting that it tried."""
+    from potstill.report.gate import gate_table
+
+    weights = sorted(path for kind in ("*.safetensors", "*.onnx") for path in folder.rglob(kind))
+    pairs(str(folder), [(path.relative_to(folder).as_posix(), f"{path.stat().st_size / 1e6:,.1f} MB") for path in weights])
+    for file in sorted(folder.rglob(GATE)):
+        table = gate_table(json.loads(file.read_text(encoding="utf-8")))
+        print()
+        pairs("int8 gate", [(row.setting, _verdict(row, table.columns)) for row in table.rows])
+
+
+def _verdict(row: GateRow, columns: Iterable[tuple[str, str]]) -> str:
+    """Whether a setting passed the gate, why not, and its figures."""
+    figures = [f"{title} ({unit}) {cell}" for (title, unit), (cell, _) in zip(columns, row.cells) if cell != MISSING]
+    return f"{'passed' if row.passed else f'failed ({row.why})'}: {', '.join(figures)}"
+
+
 def compared(comparison: Comparison, table: LikeTable | None, written: Mapping[str, Path | None]) -> None:
     """Print runs side by side, or a publication's table with them in it, and where the files are.
 
@@ -243,7 +265,8 @@ def record(record: Record) -> None:
     from potstill.report.majority import majority_answer, majority_score
     from potstill.report.rows import always
 
-    rows = [] if record.documents is None else [("queries by", record.model), ("documents by", record.documents)]
+    rows = [("file", _scored(record))]
+    rows += [] if record.documents is None else [("queries by", record.model), ("documents by", record.documents)]
     for task, scores in record.scores.items():
         measures = {key: value for key, value in scores.items() if isinstance(value, float)}
         constant = {key: value for key in measures if (value := majority_score(scores, key)) is not None}
@@ -260,6 +283,18 @@ def record(record: Record) -> None:
             ("peak memory", f"{cost.peak_memory_mb:,.0f} MB"),
         ]
     pairs(record.name, rows)
+
+
+def _scored(record: Record) -> str:
+    """The file that was scored, where it lies in the folder that was named, and what it is."""
+    from potstill.report.shape import at_home
+    from potstill.results import CONVERTED, ROLES
+
+    part = ONNX if record.format == "onnx" else STUDENT
+    home = at_home(record.model)
+    names = [f"{part}/{name}" if (home / part / name).is_file() else name for name in record.files]
+    kind = ROLES[record.role] if record.role in CONVERTED else "torch model"
+    return f"{', '.join(names)} ({kind})" if names else kind
 
 
 def _figures(measures: Mapping[str, float]) -> str:

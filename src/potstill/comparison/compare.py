@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from potstill.comparison.methods import Methods, methods_of
 from potstill.comparison.page import write_comparison
 from potstill.comparison.published import LikeTable, Preset, like_table, read_preset, with_published
 from potstill.comparison.sheet import as_csv, as_markdown
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, warn
 from potstill.evaluation.cost import measure_pass
 from potstill.evaluation.evaluate import evaluate
 from potstill.evaluation.subject import TORCH_INT8
@@ -24,10 +25,16 @@ from potstill.recipe.recipe import Recipe
 from potstill.report.grouped import Group, group_runs, place_of
 from potstill.report.scores import task_title
 from potstill.report.shape import at_home
-from potstill.results import RESULTS_FILE, Record, Run, machine, read_run
+from potstill.results import RECIPE_FILE, RESULTS_FILE, Record, Run, machine, read_run
+from potstill.runtime.folder import CONFIG as EXPORT_CONFIG
 from potstill.runtime.folder import ONNX, STUDENT
 from potstill.tasks.base import COST, load_tasks
 
+MODEL_CONFIG = "config.json"
+MODEL_PARTS = (MODEL_CONFIG, EXPORT_CONFIG, STUDENT, ONNX)
+"""One of these is in every folder that holds a model."""
+# Of a network's configuration: what changes no time.
+NAMES = {"_name_or_path", "architectures", "finetuning_task", "id2label", "label2id", "problem_type", "transformers_version"}
 # Of a record in a run: the part of the run's folder that holds its weights, and the precision to open it with.
 PARTS = {"student": (STUDENT, "auto"), "onnx": (ONNX, "fp32"), "int8": (ONNX, "int8"), TORCH_INT8: (STUDENT, TORCH_INT8)}
 
@@ -53,7 +60,8 @@ def compare(
 ) -> tuple[Comparison, LikeTable | None]:
     """Compare runs, those that differ only in the seed as one, and write the files that are asked for.
 
-    With `like` runs of different tasks may be named: those of one method are one row then (`methods_of`).
+    With `like` runs of different tasks may be named: those of one method are one row then (`methods_of`). Runs that are not
+    finished are left out with a warning where others are, and so is what a pattern such as `runs/*` names beside runs.
 
     Args:
         names: run folders; with `like` other models too, which are scored here.
@@ -85,6 +93,7 @@ def compare(
             raise PotstillError(target, "is to hold two things", "name a file for each")
     preset = read_preset(like) if like is not None else None
     plain = [expanded(name) for name in baseline]
+    names = _without_unfinished(_each_once(names), preset is not None)
     named = _named(_each_once([*names, *baseline]), preset, data, threads)
     folders = [each.folder for each in named if each.folder is not None]
     runs, places = [_completed(each.run) for each in named], [each.folder for each in named]
@@ -132,6 +141,32 @@ def _each_once(names: Sequence[str | Path]) -> list[str]:
     return list(places.values())
 
 
+def _without_unfinished(names: Sequence[str], models: bool) -> list[str]:
+    """The names without those of unfinished runs, and without what lies beside a finished run that is named and is none itself.
+
+    A shell gives all that lies in a folder for `runs/*`: searches, pages. What stands alone was meant, and is an error later, as is
+    what is not there at all: no pattern gives that.
+
+    Args:
+        names: as the user gave them, each once.
+        models: whether models that belong to no run may be named.
+    """
+    places = {name: expanded(name) for name in names}
+    finished = {name for name, place in places.items() if place.name == RESULTS_FILE or kind_of_place(place / RESULTS_FILE) == "a file"}
+    homes = {places[name].absolute().parent for name in finished}
+    kept = []
+    for name, place in places.items():
+        known = name in finished or (models and any(kind_of_place(place / part) for part in MODEL_PARTS))
+        unfinished = kind_of_place(place / RECIPE_FILE) == "a file"
+        if known or not kind_of_place(place) or not finished or not (unfinished or place.absolute().parent in homes):
+            kept.append(name)
+        elif unfinished:
+            warn(name, "is no finished run and is left out", "go on with it: potstill train RECIPE --out … --resume")
+        else:
+            warn(name, "is no run and is left out")
+    return kept
+
+
 def _named(names: Sequence[str], preset: Preset | None, data: Path | None, threads: int | None) -> list[Named]:
     folders = {name: expanded(name) for name in names}
     models = [name for name, folder in folders.items() if preset is not None and kind_of_place(folder / RESULTS_FILE) != "a file"]
@@ -166,17 +201,40 @@ def _timed(
     seconds: dict[tuple[int, int], float] = {}
     here = machine()
     notes = [f"Ours: {preset.timed} one text at a time, threads: {threads or here.cores}, {here.cpu}."]
+    alike: dict[str, float] = {}
+    spared = False
     for number, place, record in _records(groups):
         group = groups[number]
         where, precision = _whereabouts(group.folders[0], record)
         if where is None:
             notes.append(f"No time of {group.name}, {record.name}: its weights were not kept.")
             continue
+        key = _what_takes_time(where, precision, record)
+        if key in alike:
+            seconds[number, place], spared = alike[key], True
+            continue
         try:
-            seconds[number, place] = measure_pass(where, preset.timed, data, precision, threads)
+            seconds[number, place] = alike[key] = measure_pass(where, preset.timed, data, precision, threads)
         except PotstillError as error:  # a teacher that has moved must not cost the table
             notes.append(f"No time of {group.name}, {record.name}: {error.problem}.")
-    return seconds, notes
+    return seconds, notes + ["Models of one shape and size were timed once."] * spared
+
+
+def _what_takes_time(where: str, precision: str, record: Record) -> str:
+    """What decides how long a pass takes, as text: the file's size and the network's configuration, names of labels apart.
+
+    A model of which either is not known is like none but itself.
+    """
+    folder = at_home(where)
+    network = folder.parent / STUDENT if folder.name == ONNX else folder
+    try:
+        config = json.loads((network / MODEL_CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        config = None
+    if not isinstance(config, dict) or not record.files:
+        return f"{folder} {precision}"
+    shape = {key: value for key, value in config.items() if key not in NAMES}
+    return json.dumps([precision, record.format, sorted(record.files.items()), shape], sort_keys=True)
 
 
 def _records(groups: Sequence[Group]) -> Iterator[tuple[int, int, Record]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from potstill.comparison.against import MAJORITY, PUBLISHED, TEACHER, Comparison, Entry
+from potstill.comparison.verdict import BETTER, verdict
 from potstill.report.numbers import MISSING, fixed, shown_number, significant
 from potstill.report.scores import better, metric_title
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 NAME, GAP, EDGES = 16, 2, 2
 """Letters: of a name that a narrow terminal shows at least, between columns, and of the table’s edges."""
 MEDIAN = "median"
+NONE, SEEDS, UNKNOWN = "none", "seeds", "unknown"  # of SheetColumn.noise
 CODES = ("name", "kind", "runs", "seeds", "width", "layers", "parameters", "compress", "fp32", "int8", "speed_up", "p50_ms", "score", "low",
          "high", "of_teacher", "gain", "verdict", "baseline")  # fmt: skip
 """Columns of the CSV file, by the names of Entry's fields; the measures come after `high`."""
@@ -35,6 +37,8 @@ class SheetColumn:
         better: 1 where more is better, -1 where less is, 0 where neither is.
         rank: a terminal without room for all columns shows those of low rank.
         words: whether the cells are words.
+        noise: what tells whether the best is better by more than chance: NONE, for what is counted and not measured; SEEDS, the
+            scores of an entry's seeds; UNKNOWN, nothing.
     """
 
     group: str
@@ -45,13 +49,26 @@ class SheetColumn:
     better: int = 0
     rank: int = 9
     words: bool = False
+    noise: str = UNKNOWN
 
     def best(self, entries: Sequence[Entry]) -> str | None:
-        """The best cell's text; None where fewer than two differ. Teachers, published rows and the majority class do not count."""
-        values = [(value, self.text(each)) for each in entries if each.ours and (value := self.key(each)) is not None]
-        if not self.better or self.words or len({text for _, text in values}) < 2:
+        """The best cell's text; None where fewer than two differ, and where chance may be what makes it the best.
+
+        Teachers, published rows and the majority class do not count.
+        """
+        found = [(value, each) for each in entries if each.ours and (value := self.key(each)) is not None]
+        if not self.better or self.words or self.noise == UNKNOWN or len({self.text(each) for _, each in found}) < 2:
             return None
-        return (max if self.better > 0 else min)(values)[1]
+        _, best = max(found, key=lambda pair: self.better * pair[0])
+        if self.noise == SEEDS and not all(each is best or verdict(_seeds(best), _seeds(each)) == BETTER for _, each in found):
+            return None
+        return self.text(best)
+
+
+def _seeds(entry: Entry) -> list[float]:
+    """The lowest and the highest score of an entry's seeds; one alone of a single run."""
+    scores = [score for score in (entry.low, entry.high) if score is not None]
+    return scores if entry.runs > 1 else scores[:1]
 
 
 def sheet_columns(comparison: Comparison) -> list[SheetColumn]:
@@ -59,30 +76,41 @@ def sheet_columns(comparison: Comparison) -> list[SheetColumn]:
     measures = list(dict.fromkeys(name for entry in comparison.entries for name in entry.measures))
     return [
         SheetColumn("", "runs", "", lambda entry: str(entry.runs or MISSING), lambda entry: entry.runs or None, rank=8),
-        _number(comparison.score, MEDIAN, "", lambda entry: entry.score, fixed(2), 1, rank=0),
+        _number(comparison.score, MEDIAN, "", lambda entry: entry.score, fixed(2), 1, rank=0, noise=SEEDS),
         SheetColumn(comparison.score, "range", "of seeds", spread, lambda entry: entry.low, rank=4),
         *(
             _number(comparison.score, metric_title(name), "", lambda entry, name=name: entry.measures.get(name), fixed(2), better(name))  # type: ignore[misc]
             for name in measures
         ),
-        _number(comparison.score, "of teacher", "%", lambda entry: entry.of_teacher, fixed(1), 1, rank=2),
-        _number("Against no distillation", "gain", "points", lambda entry: entry.gain, lambda value: f"{value:+.2f}", 1, rank=5),
+        _number(comparison.score, "of teacher", "%", lambda entry: entry.of_teacher, fixed(1), 1, rank=2, noise=SEEDS),
+        _number("Against no distillation", "gain", "points", lambda entry: entry.gain, _signed, 1, rank=5, noise=SEEDS),
         SheetColumn("Against no distillation", "verdict", "", lambda entry: entry.verdict or MISSING, _verdict, 1, rank=1, words=True),
         _number("Student", "hidden", "width", lambda entry: entry.width, fixed(0), rank=6),
         _number("Student", "layers", "", lambda entry: entry.layers, fixed(0), rank=6),
-        _number("Size", "parameters", "M", lambda entry: entry.parameters, fixed(1), -1, rank=5),
-        _number("Size", "compress", "×", lambda entry: entry.compress, fixed(2), 1, rank=3),
-        _number("Size", "fp32", "MB", lambda entry: entry.fp32, fixed(1), -1, rank=3),
-        _number("Size", "int8", "MB", lambda entry: entry.int8, fixed(1), -1, rank=3),
+        _number("Size", "parameters", "M", lambda entry: entry.parameters, fixed(1), -1, rank=5, noise=NONE),
+        _number("Size", "compress", "×", lambda entry: entry.compress, fixed(2), 1, rank=3, noise=NONE),
+        _number("Size", "fp32", "MB", lambda entry: entry.fp32, fixed(1), -1, rank=3, noise=NONE),
+        _number("Size", "int8", "MB", lambda entry: entry.int8, fixed(1), -1, rank=3, noise=NONE),
         _number("Speed", "speed-up", "×", lambda entry: entry.speed_up, fixed(2), 1, rank=4),
         _number("Speed", "p50", "ms", lambda entry: entry.p50_ms, significant, -1, rank=7),
     ]  # fmt: skip
 
 
 def _number(
-    group: str, title: str, unit: str, value: Callable[[Entry], float | None], form: Callable[[float], str], better: int = 0, rank: int = 9
+    group: str,
+    title: str,
+    unit: str,
+    value: Callable[[Entry], float | None],
+    form: Callable[[float], str],
+    better: int = 0,
+    rank: int = 9,
+    noise: str = UNKNOWN,
 ) -> SheetColumn:
-    return SheetColumn(group, title, unit, lambda entry: shown_number(value(entry), form), value, better, rank)
+    return SheetColumn(group, title, unit, lambda entry: shown_number(value(entry), form), value, better, rank, noise=noise)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}"
 
 
 def _verdict(entry: Entry) -> float | None:

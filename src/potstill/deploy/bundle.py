@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from potstill.machine.files import link_or_copy
-from potstill.runtime.folder import CONFIG, FILES, ONNX, README
+from potstill.runtime.folder import CONFIG, FILES, GATE, ONNX, README
 
 
 def write_bundle(folder: Path, student: Path, exported: Path) -> None:
@@ -17,7 +17,7 @@ def write_bundle(folder: Path, student: Path, exported: Path) -> None:
     Args:
         folder: to be made; beside the other two, so that it can be renamed whole.
         student: the torch model, as EncoderModel.save writes it.
-        exported: the same model, as `export_onnx` writes it; with its int8 file where it has one.
+        exported: the same model, as `export_onnx` writes it; with its int8 file, and what the gate said of it, where it has them.
     """
     for source in sorted(student.rglob("*")):
         target = folder / source.relative_to(student)
@@ -26,6 +26,6 @@ def write_bundle(folder: Path, student: Path, exported: Path) -> None:
         elif source != student / README:
             link_or_copy(source, target)
     link_or_copy(exported / CONFIG, folder / CONFIG)
-    for name in FILES["auto"]:
+    for name in (*FILES["auto"], GATE):
         if (exported / name).is_file():
             link_or_copy(exported / name, folder / ONNX / name)

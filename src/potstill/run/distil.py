@@ -15,8 +15,8 @@ from potstill.machine.held import held
 from potstill.machine.processes import is_main
 from potstill.recipe.file import open_recipe, resolved
 from potstill.recipe.recipe import EMBED, Recipe
-from potstill.results import Run, read_run, run_folder
-from potstill.run.folder import RECIPE, UNDISTILLED, claim, release
+from potstill.results import RECIPE_FILE, Run, read_run, run_folder
+from potstill.run.folder import UNDISTILLED, claim, release
 from potstill.run.measure import measure
 from potstill.run.ship import ship
 from potstill.run.train import CHECKPOINTS, Watch, first_student, teach
@@ -74,7 +74,7 @@ def _distil(recipe: Recipe, place: str, folder: Path, resume: bool, watch: Watch
             claim(folder, recipe, resume)
         plan = check_recipe(recipe, place)
         if is_main():
-            write_text(folder / RECIPE, resolved(recipe))
+            write_text(folder / RECIPE_FILE, resolved(recipe))
     teacher = plan.teacher
     dev: CheckpointScore | None = None
     if tell(lambda: not (folder / STUDENT).is_dir()):

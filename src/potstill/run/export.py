@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from itertools import islice
@@ -9,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from potstill.errors import PotstillError, shown
-from potstill.machine.files import write_aside
+from potstill.machine.files import write_aside, write_text
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Int8, Recipe
-from potstill.run.folder import RECIPE
+from potstill.results import RECIPE_FILE
 from potstill.run.ship import SAMPLE
-from potstill.runtime.folder import ONNX, STUDENT
+from potstill.runtime.folder import GATE, ONNX, STUDENT
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
@@ -33,6 +34,8 @@ def export(
     only: str | None = None,
 ) -> Path:
     """Export a model folder (or a run's student) to a bundle: the torch model at its root, its ONNX files in onnx/, and a card.
+
+    With `int8`, gate.json beside the int8 file has every setting that the gate measured.
 
     Args:
         model: a folder, or a name on the hub.
@@ -62,7 +65,7 @@ def export(
     out = Path(out)
     require_replaceable(out)
     of_run = (Path(model) / STUDENT).is_dir()
-    own = Path(model) / RECIPE
+    own = Path(model) / RECIPE_FILE
     recipe = read_recipe(str(own)) if of_run and (int8 or own.is_file()) else None
     source = load_encoder(Path(model) / STUDENT if of_run else model)
     sample = list(texts) or list(islice(sentences(found.text for found in collect_docstrings(SAMPLE_PACKAGES)), SAMPLE))
@@ -72,32 +75,39 @@ def export(
             export_onnx(source, graphs, sample)
             if int8:
                 limits = recipe.export.limits if recipe else None
-                quantize_int8(graphs, texts=sample, limits=Limits(**(limits or Int8()).limits), threads=threads)
+                rows = quantize_int8(graphs, texts=sample, limits=Limits(**(limits or Int8()).limits), threads=threads)
+                write_text(graphs / GATE, json.dumps(rows, indent=2) + "\n")
             if not only:
-                _put_together(source, aside, str(model), out.name, recipe)
+                _put_together(source, aside)
+            _describe(source, aside, str(model), out.name, recipe)
     except PotstillError as error:  # said of the folder aside, which is gone
         raise PotstillError(out, error.problem, error.remedy) from error
     return out
 
 
-def _put_together(source: EncoderModel, folder: Path, model: str, name: str, recipe: Recipe | None) -> None:
-    """Make the bundle of a model and of its graphs, which lie in the folder already.
-
-    Args:
-        source: the model.
-        folder: holds the graphs, in PARTS.
-        model: what the user called it.
-        name: of the bundle.
-        recipe: of the run that made the model, if any.
-    """
+def _put_together(source: EncoderModel, folder: Path) -> None:
+    """Make the bundle of a model and of its graphs, which lie in the folder already, in PARTS."""
     from potstill.deploy.bundle import write_bundle
-    from potstill.deploy.card import write_card
-    from potstill.teacher.make import short_name
 
     parts = folder / PARTS
     source.save(parts / STUDENT)
     write_bundle(folder, parts / STUDENT, parts / ONNX)
     shutil.rmtree(parts)
+
+
+def _describe(source: EncoderModel, folder: Path, model: str, name: str, recipe: Recipe | None) -> None:
+    """Write the card.
+
+    Args:
+        source: the model.
+        folder: of the bundle, or of the ONNX files alone.
+        model: what the user called it.
+        name: of the folder when it is done.
+        recipe: of the run that made the model, if any.
+    """
+    from potstill.deploy.card import write_card
+    from potstill.teacher.make import short_name
+
     if recipe is None:
         write_card(folder, name=name, teacher=None, origin=model, kind=source.head)
         return

@@ -10,11 +10,11 @@ from potstill.machine.files import clear_half, halves, remove
 from potstill.machine.held import LOCK
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Recipe, Tune
+from potstill.results import RECIPE_FILE
 from potstill.run.train import CHECKPOINTS
 from potstill.run.tune import STAGE, TUNED
 from potstill.runtime.folder import BUNDLE, ONNX
 
-RECIPE = "recipe.yaml"
 UNDISTILLED = ".undistilled"  # the student before training, until it is measured
 
 
@@ -34,7 +34,7 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     Raises:
         PotstillError: it holds a run already (without `resume`), something that is no run, or a run of another recipe.
     """
-    mine = folder / RECIPE
+    mine = folder / RECIPE_FILE
     if any(path.name != LOCK for path in set(folder.iterdir()) - set(halves(folder))):
         if not resume:
             raise PotstillError(folder, "holds a run already", "add --resume to go on with it, or choose another --out")
@@ -73,7 +73,7 @@ def _require_same(mine: Path, recipe: Recipe) -> None:
 
 def release(folder: Path) -> None:
     """Take back what a run that never began has written."""
-    for part in (UNDISTILLED, RECIPE):  # a kill between the two leaves a run that can be gone on with
+    for part in (UNDISTILLED, RECIPE_FILE):  # a kill between the two leaves a run that can be gone on with
         remove(folder / part)
 
 

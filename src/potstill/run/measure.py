@@ -19,10 +19,9 @@ from potstill.machine.files import write_aside, write_text
 from potstill.recipe.recipe import EMBED, MLM, Recipe
 from potstill.results import REPORT_FILE, SHIPPED, Record, Run, read_cases, read_metrics
 from potstill.run.folder import UNDISTILLED
-from potstill.run.ship import GATE
 from potstill.run.train import first_student
 from potstill.run.tune import STAGE
-from potstill.runtime.folder import BUNDLE, HEADS, ONNX, STUDENT
+from potstill.runtime.folder import BUNDLE, GATE, HEADS, ONNX, STUDENT
 from potstill.tasks.base import COST, Task
 from potstill.teacher.make import LoadedTeacher
 

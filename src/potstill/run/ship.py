@@ -16,14 +16,13 @@ from potstill.machine.files import write_aside, write_text
 from potstill.recipe.recipe import Recipe
 from potstill.run.dev import dev_score
 from potstill.run.tune import TUNED, tune
-from potstill.runtime.folder import ONNX, STUDENT
+from potstill.runtime.folder import GATE, ONNX, STUDENT
 from potstill.teacher.make import LoadedTeacher
 
 if TYPE_CHECKING:
     from potstill.deploy.rounded import Roundings
     from potstill.training.trainer import CheckpointScore
 
-GATE = "gate.json"
 SAMPLE = 512  # texts that an export without texts of its own is checked and calibrated on
 
 

@@ -24,6 +24,7 @@ QUANTIZED = "model_quantized.onnx"
 TOKENIZER = "tokenizer.json"
 CONFIG = "potstill.json"
 README = "README.md"
+GATE = "gate.json"  # what the int8 gate measured, beside the file that passed it
 # A run folder's exported folder, its torch model, and both in one. In a bundle too the graphs lie in ONNX.
 ONNX, STUDENT, BUNDLE = "onnx", "student", "bundle"
 

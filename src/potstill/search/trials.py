@@ -22,8 +22,9 @@ from potstill.evaluation.cost import measure_cost
 from potstill.machine.files import is_full, write_text
 from potstill.recipe.file import override, read_recipe, resolved
 from potstill.recipe.recipe import Recipe
+from potstill.results import RECIPE_FILE
 from potstill.run.export import export
-from potstill.run.folder import RECIPE, decides_student
+from potstill.run.folder import decides_student
 from potstill.run.ship import SAMPLE
 from potstill.run.train import CHECKPOINTS, first_student, teach
 from potstill.runtime.folder import ONNX, STUDENT
@@ -162,7 +163,7 @@ class Job:
                     raise optuna.TrialPruned
 
         plan = check_recipe(recipe)
-        write_text(folder / RECIPE, resolved(recipe))
+        write_text(folder / RECIPE_FILE, resolved(recipe))
         teach(recipe, plan, first_student(recipe, plan), plan.teacher, folder, False, watch)
         gc.collect()  # Trainer's parts refer to each other in circles
         if not curve:
