@@ -215,7 +215,7 @@ def test_noise_is_never_bold(kd: list[float], pkd: list[float], wanted: str | No
     comparison = compared([labelled(name, 13 + number, f1) for name, each in scores.items() for number, f1 in enumerate(each)])
     assert bold(comparison, "median") == wanted
     assert (bold(comparison, "of teacher") is None) == (wanted is None)
-    assert bold(comparison, "speed-up") is None and bold(comparison, "Accuracy") is None, "nothing tells how far these scatter"
+    assert bold(comparison, "speed-up") is None and bold(comparison, "accuracy") is None, "nothing tells how far these scatter"
     stream = io.StringIO()
     print_sheet(comparison, Console(file=stream, width=140, force_terminal=True))
     assert ("\x1b[1m82.00" in stream.getvalue()) == (wanted is not None)

@@ -197,5 +197,5 @@ def test_models_of_one_shape_are_timed_once(run_dir: Path, tiny_encoder_dir: Pat
     _, table = compare([tmp_path / name for name in ("run", "same", "other")], like="distilface", data=sts_dir, threads=1)
     assert table is not None
     assert [Path(where).parent.name for where in timed] == ["run", "other"]
-    assert [cells[7] for group in table.groups[1:] for _, cells in group.rows] == ["1.0", "1.0", "2.0"]
+    assert [cells[7] for group in table.groups[1:] for _, cells in group.rows] == ["1.00", "1.00", "2.00"]
     assert "Models of one shape and size were timed once." in table.notes
