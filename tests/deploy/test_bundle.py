@@ -29,8 +29,8 @@ from potstill.deploy.quantize import quantize_int8
 from potstill.deploy.snippets import SNIPPETS, describe, render, unfit
 from potstill.evaluation.subject import open_subject
 from potstill.models.encoder import EncoderModel, keep_layers
+from potstill.models.layout import Layout, Normalize
 from potstill.models.loading import load_encoder
-from potstill.models.sentence_format import Layout, Normalize
 from potstill.run.export import export
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import MODEL, QUANTIZED, read_config

@@ -9,8 +9,8 @@ import torch
 
 from potstill.errors import PotstillError, PotstillErrors
 from potstill.evaluation.evaluate import evaluate
+from potstill.models.layout import Normalize
 from potstill.models.loading import load_encoder
-from potstill.models.sentence_format import Normalize
 from potstill.results import Record
 
 

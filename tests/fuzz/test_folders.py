@@ -35,8 +35,8 @@ from fuzz.strategies import (
 )
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
+from potstill.models.layout import Layout, Normalize
 from potstill.models.loading import load_encoder
-from potstill.models.sentence_format import Layout, Normalize
 from potstill.runtime.decode import require_finite
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import EMBED, MODEL, OUTPUT, QUANTIZED, TAGGING

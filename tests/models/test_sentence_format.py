@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
+from potstill.models.layout import Layout, Normalize, lower_cased
 from potstill.models.loading import load_encoder
-from potstill.models.sentence_format import Layout, Normalize, lower_cased, read, write
+from potstill.models.sentence_read import read
+from potstill.models.sentence_write import write
 
 TYPES = "sentence_transformers.models"
 WEIGHTS = {"linear.weight": torch.ones(8, 32), "linear.bias": torch.zeros(8)}

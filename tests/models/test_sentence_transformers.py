@@ -18,7 +18,7 @@ from potstill.deploy.card import write_card
 from potstill.deploy.onnx import export_onnx
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
-from potstill.models.sentence_format import read
+from potstill.models.sentence_read import read
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import read_config
 from potstill.student.transformer import cut_student

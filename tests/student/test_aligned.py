@@ -21,8 +21,8 @@ from potstill.deploy.gate import Limits
 from potstill.deploy.onnx import export_onnx
 from potstill.deploy.quantize import quantize_int8
 from potstill.models.encoder import EncoderModel
+from potstill.models.layout import Layout, Normalize, Truncate
 from potstill.models.loading import load_encoder
-from potstill.models.sentence_format import Layout, Normalize, Truncate
 from potstill.recipe.file import parse_recipe, read_recipe
 from potstill.recipe.recipe import Int8
 from potstill.results import read_run

@@ -16,6 +16,7 @@ import potstill
 from potstill.errors import PotstillError
 from potstill.evaluation.subject import open_subject
 from potstill.models.encoder import EncoderModel
+from potstill.models.layout import Layout
 from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING
 from potstill.results import read_run
@@ -188,7 +189,7 @@ def test_a_real_encoders_pieces_say_something_and_rarity_helps(minilm_dir, data_
 
 def test_it_is_as_wide_as_the_vectors_that_its_source_gives(tiny_encoder_dir, work, call):
     source = load_encoder(tiny_encoder_dir)
-    EncoderModel(source.network, source.hf_tokenizer, dense=[torch.nn.Linear(32, 8)]).save("narrow")
+    EncoderModel(source.network, source.hf_tokenizer, layout=Layout(dense=[torch.nn.Linear(32, 8)])).save("narrow")
     content = recipe(tiny_encoder_dir) | {"student": STUDENT | {"width": 50}}
     cases = [({"model": "narrow"}, 2, "have 8 dimensions, and 50"), ({"model": str(tiny_encoder_dir), "pooling": "concat_last_two"}, 0, "")]
     for teacher, expected, words in cases:

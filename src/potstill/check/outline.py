@@ -88,7 +88,7 @@ def _student_rows(recipe: Recipe, plan: RunPlan, found: Outline) -> Rows:
 
 def _aligned_row(sides: Sides, dimension: int, width: int) -> str:
     """How the student's vectors come into the teacher's space, of `dimension` numbers, out of hidden states of `width`."""
-    from potstill.models.sentence_format import read
+    from potstill.models.sentence_read import read
     from potstill.student.aligned import ends_at
 
     said = f"{dimension} wide, the teacher's space: "
@@ -100,7 +100,7 @@ def _aligned_row(sides: Sides, dimension: int, width: int) -> str:
 
 def _folder_rows(recipe: Recipe, title: str, folder: Path | None) -> Rows:
     """What a sentence-transformers folder says beside its modules, and which of its prompts are not used; none where it says nothing."""
-    from potstill.models.sentence_format import read
+    from potstill.models.sentence_read import read
 
     notes = read(folder).notes() if folder is not None and recipe.task == EMBED else []
     return [(title, "; ".join(notes))] if notes else []

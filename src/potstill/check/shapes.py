@@ -102,7 +102,7 @@ def vector_width(pooled: Pooled, width: int) -> int:
 def _own_pooling(folder: Path | None) -> Pooled:
     from torch import nn
 
-    from potstill.models.sentence_format import read as layout_of
+    from potstill.models.sentence_read import read as layout_of
 
     layout = layout_of(folder) if folder is not None else None
     if layout is None:

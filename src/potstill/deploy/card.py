@@ -114,7 +114,7 @@ def _prompt(folder: Path) -> str:
     """What a model's folder puts before every text; "" for nothing."""
     if (folder / CONFIG).is_file():
         return read_config(folder).prompt
-    from potstill.models.sentence_format import read
+    from potstill.models.sentence_read import read
 
     return read(folder).prompt
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from potstill.errors import PotstillError
 from potstill.machine.files import write_aside
 from potstill.machine.progress import progress
-from potstill.models import heads, sentence_format, tokenizer_format
+from potstill.models import heads, sentence_write, tokenizer_format
+from potstill.models.layout import Layout, Normalize, lower_cased, width_behind
 from potstill.models.output import EMBEDDING, INSIDE, LOGITS, POOLED, STATES, EncoderOutput, Field
 from potstill.models.pooling import CLS_POOLER, WEIGHTED, mean, pooler_of, pooling_named
-from potstill.models.sentence_format import Layout, Normalize, lower_cased, width_behind
 from potstill.registry import EMBED, MLM
 from potstill.runtime.batching import length_batches
 from potstill.runtime.folder import TAGGING, TOKEN_TYPES, prompted
@@ -47,7 +47,6 @@ class EncoderModel(nn.Module):
         max_length: tokens a text is cut to, special tokens included; default the layout's, else 128.
         layout: what a sentence-transformers folder says; default nothing. Where another pooling than its own is asked
             for, its weights of layers are left out.
-        dense, layer_weights: of the layout, where there is none.
         head: "embed" for a network whose language-model head is for training alone; default: what the network is.
 
     Attributes:
@@ -73,8 +72,6 @@ class EncoderModel(nn.Module):
         normalize: bool | None = None,
         max_length: int | None = None,
         layout: Layout | None = None,
-        dense: Sequence[nn.Module] = (),
-        layer_weights: Tensor | None = None,
         head: str | None = None,
     ) -> None:
         super().__init__()
@@ -83,10 +80,7 @@ class EncoderModel(nn.Module):
         self.network = network
         self.head = head or heads.kind_of(network)
         self.labels = heads.labels_of(network, self.head)
-        if layout is None:
-            own = dense or ([] if normalize is False else [Normalize()])
-            layout = Layout(layer_weights if pooling == WEIGHTED else None, pooling=pooling, dense=own)
-        layout = _settled(layout, pooling, normalize, network)
+        layout = _settled(layout or Layout(pooling=pooling), pooling, normalize, network)
         max_length = max_length or layout.max_length or 128
         self.hf_tokenizer = hf_tokenizer = lower_cased(hf_tokenizer) if layout.lower_case else hf_tokenizer
         self.tokenizer = Tokenizer.from_str(hf_tokenizer.backend_tokenizer.to_str())
@@ -389,7 +383,7 @@ class EncoderModel(nn.Module):
             network.save_pretrained(aside)
             self.save_tokenizer(aside)
             if self.head == EMBED:
-                sentence_format.write(aside, self.layout, self.depth, self.width)
+                sentence_write.write(aside, self.layout, self.depth, self.width)
 
 
 def _mixed(states: Sequence[Tensor], weights: Tensor) -> Tensor:

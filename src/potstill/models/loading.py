@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from potstill.errors import PotstillError, shown, warn
-from potstill.models import heads, sentence_format
+from potstill.models import heads, sentence_read
 from potstill.models.encoder import EncoderModel
 from potstill.models.pooling import CLS_POOLER, POOLINGS
 from potstill.models.sentence_format import UNLIMITED
@@ -58,7 +58,7 @@ def load_encoder(
     from transformers.utils import logging
 
     folder = model_folder(str(name))
-    layout = sentence_format.read(folder)
+    layout = sentence_read.read(folder)
     logging.disable_progress_bar()
     kind = MLM if lm_head else head or heads.saved_kind(folder)
     way = pooling or layout.pooling or "mean"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from potstill.models.sentence_format import Normalize, Truncate
+from potstill.models.layout import Normalize, Truncate
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel

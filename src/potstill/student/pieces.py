@@ -57,12 +57,13 @@ def tokenizer_of(folder: Path) -> dict[str, Any]:
     than tokenizer.json, and there may be no tokenizer.json. A PotstillError from below comes through: the folder has no
     fast one, or a broken one.
     """
-    from potstill.models import sentence_format
+    from potstill.models import sentence_read
+    from potstill.models.layout import lower_cased
     from potstill.models.loading import load_tokenizer
 
     loaded = load_tokenizer(folder)
-    if sentence_format.read(folder).lower_case:
-        loaded = sentence_format.lower_cased(loaded)
+    if sentence_read.read(folder).lower_case:
+        loaded = lower_cased(loaded)
     return json.loads(loaded.backend_tokenizer.to_str())
 
 

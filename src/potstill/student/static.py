@@ -14,7 +14,7 @@ from sklearn.decomposition import PCA
 
 from potstill.errors import PotstillError
 from potstill.models.encoder import EncoderModel
-from potstill.models.sentence_format import Layout
+from potstill.models.layout import Layout
 from potstill.models.static import StaticConfig, StaticModel
 from potstill.runtime.tokens import TokenizedTexts
 

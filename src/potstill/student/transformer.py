@@ -19,7 +19,7 @@ from potstill.student.layer_importance import most_important
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from potstill.models.sentence_format import Layout
+    from potstill.models.layout import Layout
 
 
 def choose_layers(
