@@ -7,6 +7,7 @@ import os
 import shutil
 import sysconfig
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -279,3 +280,21 @@ def test_without_hard_links_they_are_copies(tiny_encoder_dir, bundle, tmp_path, 
     monkeypatch.setattr(os, "link", refuse)
     write_bundle(tmp_path / "bundle", tiny_encoder_dir, halved(bundle, tmp_path))
     np.testing.assert_array_equal(Encoder(tmp_path / "bundle").encode(SAMPLE), Encoder(bundle).encode(SAMPLE))
+
+
+@pytest.mark.parametrize("only", [None, "onnx"])
+def test_the_gates_verdict_is_told_and_kept_beside_the_card(tiny_encoder_dir, tmp_path, call, monkeypatch, only):
+    def lax(folder: Path, *, texts: Sequence[str], **_: object) -> list[dict[str, Any]]:
+        return quantize_int8(folder, texts=texts[:20], limits=LAX)
+
+    monkeypatch.setattr("potstill.deploy.quantize.quantize_int8", lax)
+    folder = tmp_path / "out"
+    status, out, err = call("export", tiny_encoder_dir, "--out", folder, "--int8", *(["--only", only] if only else []))
+    assert status == 0, err
+    (row,) = json.loads((folder / ("gate.json" if only else "onnx/gate.json")).read_text())
+    assert row["passed"] and row["setting"] == "all int8"
+    said = " ".join(out.split())
+    assert f"int8 gate all int8 passed: mean (cosine) {row['cosine_mean']:.4f}" in said and f"speed-up (×) {row['speedup']:.2f}" in said
+    assert (folder / "model.safetensors").is_file() == (only is None)
+    card = (folder / "README.md").read_text()
+    assert "tiny-encoder" in card and "Encoder(" in card
