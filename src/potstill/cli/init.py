@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,7 +64,7 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def completed(data: dict[str, Sequence[str]], ask: Ask | None, **said: Any) -> Wanted:
+def completed(data: Mapping[str, Sequence[str]], ask: Ask | None, **said: Any) -> Wanted:
     """What the user said, and what is missing in it asked for, or taken as it is usually called.
 
     Args:

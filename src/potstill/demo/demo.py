@@ -17,7 +17,7 @@ from potstill.machine.files import write_aside
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Recipe
 from potstill.report.page import TEMPLATE as REPORT
-from potstill.run.folder import RECIPE
+from potstill.results import RECIPE_FILE
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import BUNDLE, COSINE, EMBED, ONNX, QUANTIZED, ExportConfig, exported_folder, model_file, read_config
 from potstill.runtime.vectors import quantize
@@ -133,12 +133,12 @@ def _home(model: Path) -> Path:
     """The folder whose name says what a model is: the run, also where its onnx/ or bundle/ was named."""
     folder = model.expanduser()
     folder = folder if folder.name else folder.absolute()
-    return folder.parent if folder.name in (ONNX, BUNDLE) and (folder.parent / RECIPE).is_file() else folder
+    return folder.parent if folder.name in (ONNX, BUNDLE) and (folder.parent / RECIPE_FILE).is_file() else folder
 
 
 def _recipe(home: Path) -> Recipe | None:
     """The recipe of a run; None of a model without one."""
-    file = home / RECIPE
+    file = home / RECIPE_FILE
     return read_recipe(str(file)) if file.is_file() else None
 
 

@@ -101,7 +101,8 @@ def describe(folder: Path, file: str | None = None, path: str = PLACE) -> Bundle
         file: MODEL or QUANTIZED; None for the latter where there is one.
         path: of the folder, as the lines are to name it.
     """
-    from potstill.models.sentence_format import MODULES, OWN_TYPES, read
+    from potstill.models.sentence_format import MODULES, OWN_TYPES
+    from potstill.models.sentence_read import read
 
     config, layout = read_config(folder), read(folder)
     graphs = folder / ONNX if (folder / ONNX).is_dir() else folder
