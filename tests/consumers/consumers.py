@@ -268,6 +268,8 @@ def write_page(results: dict[str, Any]) -> str:
         figures = [f"{row[precision]:.1e}" if precision in row else "–" for precision in PRECISIONS]
         lines.append(f"| {name} | {versions} | {' | '.join(figures)} | {notes.index(note) + 1 if note else ''} |")
     told = [f"{number}. {note}" for number, note in enumerate(notes, 1)]
+    untried = [name for name in CONSUMERS if name not in results["rows"]]
+    told += [f"\nNot tried yet: {'; '.join(untried)}."] if untried else []
     sections = [HEAD.format(number=len(TEXTS)), "\n".join(lines) + "\n", *(["\n".join(told) + "\n"] if told else []), AFTER]
     return "\n".join([*sections, *_sections(Bundle(**results["bundle"]), results["rows"])])
 
