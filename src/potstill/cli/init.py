@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from potstill.data.files.formats import CONLL, CSV, DATASET, JSONL, TEXT, format_of
+from potstill.data.files.formats import CONLL, CSV, DATASET, JSONL, TEXT, TSV, ending_of, format_of
 from potstill.data.files.hub import load_data
 from potstill.data.files.jsonl import read_jsonl_rows
 from potstill.data.files.tables import read_table
@@ -138,12 +138,15 @@ def _columns_in(file: str) -> list[str]:
     """Names of a table's columns, or of the fields of its first row.
 
     Raises:
-        PotstillError: it cannot be read, or holds no rows.
+        PotstillError: it is no table, cannot be read, or holds no rows.
     """
     format = format_of(file)
     if kind_of_place(file) == "a folder" or format == DATASET:
         found = load_data(file)
         return list((next(iter(found.values())) if isinstance(found, dict) else found).features)
-    for _, row in read_jsonl_rows(file) if format == JSONL else read_table(file, [], format or CSV):
+    if format is None or format not in (CSV, TSV, JSONL):
+        remedy = "name a .csv, .tsv, .jsonl or .parquet, or use --conll or --texts"
+        raise PotstillError(file, f"ends in {ending_of(file)!r}, and is no table", remedy)
+    for _, row in read_jsonl_rows(file) if format == JSONL else read_table(file, [], format):
         return list(row)
     raise PotstillError(file, "holds no rows", "name a file with at least one row under its header")

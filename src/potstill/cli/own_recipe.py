@@ -14,7 +14,7 @@ from potstill.data.files.own_files import SHARE, first_labels, own_files
 from potstill.data.splits import LabelledData
 from potstill.errors import PotstillError
 from potstill.machine.files import kind_of_place
-from potstill.recipe.file import KINDS, LIKE, laid_over, parse_recipe, whole
+from potstill.recipe.file import KINDS, LIKE, checked, laid_over, parse_recipe, whole
 from potstill.recipe.recipe import Data, Recipe, own_name
 from potstill.recipe.yaml_text import dump_inline, load
 from potstill.registry import CLASSIFICATION, EMBED, MLM, MULTILABEL, REGRESSION, TAGGING
@@ -110,7 +110,7 @@ def _labelled(said: Wanted, name: str, data: Part, files: list[str]) -> tuple[Wa
     if said.form == WORDS:
         said = replace(said, kind=TAGGING)
     elif said.kind is None:
-        kind, reason = _kind_of(first_labels(Data.model_validate(data), READ), said.label or "label")
+        kind, reason = _kind_of(first_labels(checked(Data, data, "init: data"), READ), said.label or "label")
         said, told = replace(said, kind=kind), [reason]
     if not isinstance(data["file"], dict) and all(kind_of_place(file) != "a folder" for file in said.files):  # which has splits maybe
         data["split"] = {"dev": SHARE, "test": SHARE}
@@ -118,13 +118,13 @@ def _labelled(said: Wanted, name: str, data: Part, files: list[str]) -> tuple[Wa
         data.setdefault("split", {})["group"] = said.group
     assert said.kind is not None
     try:
-        return said, own_files(said.kind, name, Data.model_validate(data)), told
+        return said, own_files(said.kind, name, checked(Data, data, "init: data")), told
     except PotstillError as error:
         if said.kind != CLASSIFICATION or isinstance(data["file"], dict):
             raise
         data.setdefault("split", {})["stratify"] = False
         try:
-            found = own_files(said.kind, name, Data.model_validate(data))
+            found = own_files(said.kind, name, checked(Data, data, "init: data"))
         except PotstillError:
             raise error from None
         return said, found, [*told, f"rows are parted without regard to their labels: {error.problem}"]
@@ -138,7 +138,7 @@ def _kind_of(labels: list[Any], column: str) -> tuple[str, str]:
     """
     if any(isinstance(label, list) or BAR in str(label) for label in labels):
         return MULTILABEL, f"some labels are several, in a list or with {BAR} between them: multilabel (else --kind)"
-    different = {str(label).strip() for label in labels}
+    different = {str(label).strip() for label in labels if label is not None} - {""}  # who reads them all tells of missing ones
     numbers = [_number(label) for label in different]
     if all(number is not None for number in numbers) and (
         len(different) > FEW or any(number is not None and not number.is_integer() for number in numbers)
