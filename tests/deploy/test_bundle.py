@@ -285,9 +285,10 @@ def test_without_hard_links_they_are_copies(tiny_encoder_dir, bundle, tmp_path, 
 @pytest.mark.parametrize("only", [None, "onnx"])
 def test_the_gates_verdict_is_told_and_kept_beside_the_card(tiny_encoder_dir, tmp_path, call, monkeypatch, only):
     def lax(folder: Path, *, texts: Sequence[str], **_: object) -> list[dict[str, Any]]:
-        return quantize_int8(folder, texts=texts[:20], limits=LAX)
+        return quantize_int8(folder, texts=texts, limits=LAX)
 
     monkeypatch.setattr("potstill.deploy.quantize.quantize_int8", lax)
+    monkeypatch.setattr("potstill.run.export.SAMPLE", 20)
     folder = tmp_path / "out"
     status, out, err = call("export", tiny_encoder_dir, "--out", folder, "--int8", *(["--only", only] if only else []))
     assert status == 0, err
