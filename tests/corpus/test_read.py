@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from potstill.corpus import read as module
 from potstill.corpus.augment import augmented
 from potstill.corpus.read import Corpus, read_corpus, split_texts
-from potstill.errors import PotstillError
+from potstill.data.stored import StoredTexts
+from potstill.errors import PotstillError, PotstillErrors
 from potstill.models import heads
 from potstill.models.loading import load_encoder
 from potstill.recipe.file import parse_recipe
@@ -86,3 +90,76 @@ def test_a_tenth_at_most_is_held_out(texts, wanted, held_out):
     kept, out = split_texts(rows, wanted, seed=1)
     assert len(out) == held_out and sorted(kept + out) == sorted(rows)
     assert kept == [row for row in rows if row in set(kept)], "both in the files' order"
+
+
+EMBED = CONTENT | {"task": "embed", "stages": [{"name": "task", "terms": [{"loss": "embedding_mse"}]}]}
+
+
+@pytest.fixture
+def several_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of some formats with blank and repeated texts, of which the cache lies beside."""
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    texts = [f"a river of number {number}" for number in range(300)]
+    (folder / "part-b.txt").write_text("\n".join([*texts[100:], "", *texts[:3]]))
+    (folder / "part-a.txt.gz").write_bytes(gzip.compress("\n\n".join(texts[:150] * 2).encode()))
+    (folder / "more.tsv").write_text("".join(f"{number}\t village {number % 50} \n" for number in range(90)))
+    return folder
+
+
+def texts_of(folder: Path, *sources: object) -> tuple[object, list[str]]:
+    corpus = read_corpus(parse_recipe(EMBED | {"data": {"dir": str(folder), "texts": list(sources), "held_out": 20}}))
+    return corpus.texts, corpus.held_out
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        ["part-b.txt"],  # one file
+        ["part-*"],  # several that a pattern names, with texts in common
+        ["part-b.txt", "more.tsv", "part-a.txt.gz"],  # several sources
+        [{"path": "**/part-*", "limit": 200}, {"path": "more.tsv", "columns": [1], "limit": 30}, "part-b.txt"],  # some rows of each
+    ],
+)
+def test_texts_of_large_files_are_mapped_and_the_same(sources: list[object], several_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, held_out = texts_of(several_files, *sources)
+    assert isinstance(plain, list) and len(held_out) == 20
+    monkeypatch.setattr(module, "LARGE", 100)
+    mapped, out = texts_of(several_files, *sources)
+    assert isinstance(mapped, StoredTexts) and list(mapped) == plain and out == held_out
+    # They are read once, until a file changes.
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "raw_texts", None)
+        assert list(texts_of(several_files, *sources)[0]) == plain  # type: ignore[call-overload]
+    with (several_files / "part-b.txt").open("a") as stream:
+        stream.write("\none more")
+    os.utime(several_files / "part-b.txt", (1, 1))
+    again, out = texts_of(several_files, *sources)
+    monkeypatch.setattr(module, "LARGE", 1 << 24)
+    assert (list(again), out) == texts_of(several_files, *sources)  # type: ignore[call-overload]
+
+
+def test_everything_wrong_with_large_files_is_told_at_once(several_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE", 100)
+    (several_files / "bad.txt").write_bytes(b"one\ntwo\n\xff\n")
+    (several_files / "blank.txt").write_text(" \n")
+    with pytest.raises(PotstillErrors) as caught:
+        texts_of(several_files, "bad.txt", "part-b.txt", "absent.txt", "*.csv", "blank.txt")
+    said = [str(error) for error in caught.value.errors]
+    assert ["bad.txt:3: byte 0xff" in said[0], "absent.txt: does not exist" in said[1], "*.csv: is a pattern" in said[2]] == [True] * 3
+    assert "blank.txt: holds no text" in said[3] and not list((several_files.parent / "cache").rglob("*.arrow"))
+
+
+def test_a_file_that_grows_while_it_is_read_is_told(several_files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGE", 100)
+    gather = module._gather
+
+    def growing(*arguments: object) -> None:
+        gather(*arguments)
+        with (several_files / "part-b.txt").open("a") as stream:
+            stream.write("\nlate")
+
+    monkeypatch.setattr(module, "_gather", growing)
+    with pytest.raises(PotstillError, match=r"part-b.txt: was changed while it was read"):
+        texts_of(several_files, "part-b.txt")

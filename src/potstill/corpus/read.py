@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from glob import has_magic
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from potstill.corpus.edited import edited_copies
-from potstill.data.files.texts import read_groups, read_texts
+from potstill.data.files.texts import files_behind, raw_texts, read_groups, read_texts
+from potstill.data.stored import TEXTS, Gathering, StoredTexts
 from potstill.errors import PotstillError, collect, refuse
-from potstill.machine.files import kind_of_place
+from potstill.machine.cache import named_place
+from potstill.machine.files import kind_of_place, write_aside
 from potstill.models.source import model_folder
 from potstill.recipe.part import TextSource
 from potstill.recipe.recipe import EMBED, MLM, Recipe
@@ -20,7 +24,9 @@ from potstill.runtime.folder import CLASSIFICATION, TAGGING
 from potstill.tasks.labelled import LabelledSet, recipe_set
 
 Row = TypeVar("Row", str, tuple[str, ...])
+Stamp = list[Any]  # path, bytes, times of the last change of content and of the entry, and inode of a file
 LEAST_HELD_OUT = 3  # texts whose pairs have an order, which agreement with the teacher compares
+LARGE = 1 << 24  # bytes of the files, above which texts are not held in memory: some 200,000 sentences
 MINIMUM_TEXTS = 16  # fewer cannot be split into training and held-out texts that mean anything
 
 
@@ -29,7 +35,7 @@ class Corpus:
     """The data of a recipe, read.
 
     Attributes:
-        texts: to train on: strings, pairs, or lists of words.
+        texts: to train on: strings, pairs, or lists of words. Of large files they lie in one that is mapped into memory.
         held_out: to look at while exporting; of unlabelled texts also to measure agreement on.
         labels: of `texts`, as data.labelled.Examples has them; None of unlabelled texts.
         kind: of the student's head ("embed" for none), with the `names` of its labels.
@@ -40,7 +46,7 @@ class Corpus:
         numbered: as in data.splits.LabelledData.
     """
 
-    texts: list[Any]
+    texts: Sequence[Any]
     held_out: list[Any]
     labels: Any = None
     kind: str = EMBED
@@ -92,7 +98,9 @@ def _unlabelled(recipe: Recipe) -> Corpus:
     if recipe.data.pairs:
         raise PotstillError("data.pairs", "are read by no term", "add the loss info_nce, or name them under `texts`")
     texts, held_out = split_texts(gather_texts(recipe), recipe.data.held_out, recipe.training.seed)
-    return Corpus([*texts, *edited_copies(texts, recipe.data.edits, recipe.training.seed, held_out)], held_out, kind=kind)
+    if recipe.data.edits:  # all texts are in memory then
+        texts = [*texts, *edited_copies(texts, recipe.data.edits, recipe.training.seed, held_out)]
+    return Corpus(texts, held_out, kind=kind)
 
 
 def _reads_pairs(recipe: Recipe) -> bool:
@@ -132,7 +140,7 @@ def _paired_texts(source: TextSource, recipe: Recipe) -> list[tuple[str, ...]]:
 def _local(source: TextSource, recipe: Recipe) -> str | Path:
     """Where a source lies. A data set's hub name is no path under `dir`."""
     local = Path(recipe.data.dir) / source.path
-    return source.path if source.format == "dataset" and kind_of_place(local) is None else local
+    return source.path if source.format == "dataset" and kind_of_place(local) is None and not has_magic(source.path) else local
 
 
 def _labelled(recipe: Recipe, own: LabelledSet) -> Corpus:
@@ -183,8 +191,8 @@ def _with_transfer(corpus: Corpus, recipe: Recipe) -> Corpus:
     return replace(corpus, texts=[*corpus.texts, *more], labels=labels, has_label=labels != -100)
 
 
-def gather_texts(recipe: Recipe, sources: Sequence[str | TextSource] | None = None) -> list[str]:
-    """Texts of every source, each once.
+def gather_texts(recipe: Recipe, sources: Sequence[str | TextSource] | None = None) -> Sequence[str]:
+    """Texts of every source, each once: a list, or where the files are LARGE one that is mapped into memory.
 
     Args:
         sources: default the recipe's training texts.
@@ -192,14 +200,62 @@ def gather_texts(recipe: Recipe, sources: Sequence[str | TextSource] | None = No
     Raises:
         PotstillError: what is wrong with the sources, all at once; or too few texts.
     """
-    found: dict[str, None] = {}
-    with collect() as attempt:
-        for entry in recipe.data.texts if sources is None else sources:
-            source = TextSource(path=entry) if isinstance(entry, str) else entry
-            found.update(dict.fromkeys(attempt(_texts_of, source, recipe) or ()))
+    entries = recipe.data.texts if sources is None else sources
+    named = [TextSource(path=entry) if isinstance(entry, str) else entry for entry in entries]
+    stamps = [_stamps_of(source, recipe) for source in named]
+    if sum(size for files in stamps for _, size, *_ in files) > LARGE:
+        found = _stored(recipe, named, stamps)
+    else:
+        texts: dict[str, None] = {}
+        with collect() as attempt:
+            for source in named:
+                texts.update(dict.fromkeys(attempt(_texts_of, source, recipe) or ()))
+        found = list(texts)
     if len(found) < MINIMUM_TEXTS:
         raise PotstillError("data.texts", f"{len(found)} different texts", f"name sources with at least {MINIMUM_TEXTS}")
-    return list(found)
+    return found
+
+
+def _stored(recipe: Recipe, sources: Sequence[TextSource], stamps: list[list[Stamp]]) -> Sequence[str]:
+    """The texts of the sources, read once into the cache; they are read again where a file is another one since, as its stamp says.
+
+    Raises:
+        PotstillError: what is wrong with the sources, all at once; or a file was changed while it was read.
+    """
+    from potstill.machine.distributed import main_first
+
+    seed = recipe.training.seed
+    read = [[*files, source.model_dump(exclude={"path"})] for files, source in zip(stamps, sources)]
+    folder = named_place("texts", {"format": 1, "sources": read, "seed": seed if any(source.limit for source in sources) else None})
+    with main_first():
+        if not (folder / TEXTS).is_file():
+            with write_aside(folder) as aside:
+                aside.mkdir()
+                gathering = Gathering(aside)
+                with collect() as attempt:
+                    for source in sources:
+                        attempt(_gather, gathering, source, recipe)
+                gathering.finish()
+                for source, before in zip(sources, stamps):
+                    if _stamps_of(source, recipe) != before:
+                        raise PotstillError(source.path, "was changed while it was read", "start again when it is whole")
+    return StoredTexts(folder)
+
+
+def _gather(gathering: Gathering, source: TextSource, recipe: Recipe) -> None:
+    path = _local(source, recipe)
+    texts = raw_texts(path, format=source.format, columns=source.columns, split=source.split)
+    gathering.add(path, texts, source.limit, recipe.training.seed)
+
+
+def _stamps_of(source: TextSource, recipe: Recipe) -> list[Stamp]:
+    """What tells whether a file is the one that was read; nothing of what cannot be opened, which the reader says."""
+    found = []
+    with suppress(PotstillError, OSError):
+        for file in files_behind(_local(source, recipe), source.format, source.split):
+            stat = file.stat()
+            found.append([str(file.resolve()), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino])
+    return found
 
 
 def _texts_of(source: TextSource, recipe: Recipe) -> list[str]:
@@ -215,15 +271,19 @@ def split_groups(groups: Sequence[tuple[str, ...]], held_out: int, seed: int) ->
     return [group for group in kept if gone.isdisjoint(group)], texts
 
 
-def split_texts(texts: Sequence[Row], held_out: int, seed: int) -> tuple[list[Row], list[Row]]:
+def split_texts(texts: Sequence[Row], held_out: int, seed: int) -> tuple[Sequence[Row], list[Row]]:
     """Keep a tenth of the texts from training, at most `held_out`; of a small set 3 at least, which agreement needs.
 
     Returns:
         (training texts, held-out texts), both in the files' order.
     """
     count = max(LEAST_HELD_OUT, min(held_out, len(texts) // 10))
+    rows = np.random.default_rng(seed).choice(len(texts), count, replace=False)
+    if isinstance(texts, StoredTexts):
+        rows.sort()
+        return texts.without(rows), [texts[row] for row in rows]
     chosen = np.zeros(len(texts), dtype=bool)
-    chosen[np.random.default_rng(seed).choice(len(texts), count, replace=False)] = True
+    chosen[rows] = True
     return [text for text, out in zip(texts, chosen, strict=True) if not out], [
         text for text, out in zip(texts, chosen, strict=True) if out
     ]

@@ -26,6 +26,28 @@ def cache_place(teacher: Path, texts: Iterable[str | Sequence[str]], settings: d
     Returns:
         A path below `cache_folder`, named by a digest of all of it.
     """
+    key = {"format": FORMAT, "teacher": fingerprint(teacher), "texts": digest_of(texts), "settings": settings}
+    return named_place("teacher", key)
+
+
+def named_place(kind: str, key: Any) -> Path:
+    """The folder below `cache_folder` of something of a kind; it need not exist.
+
+    Args:
+        kind: a folder's name.
+        key: whatever decides it, as JSON.
+    """
+    return cache_folder() / kind / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def digest_of(texts: Iterable[str | Sequence[str]]) -> str:
+    """SHA-256 of texts in hexadecimal.
+
+    Args:
+        texts: as in `cache_place`; those that know their `digest`, as data.stored.StoredTexts does, are not read again.
+    """
+    if (known := getattr(texts, "digest", None)) is not None:
+        return str(known)
     content = hashlib.sha256()
     for text in texts:
         parts = [text] if isinstance(text, str) else list(text)
@@ -34,8 +56,7 @@ def cache_place(teacher: Path, texts: Iterable[str | Sequence[str]], settings: d
             raw = part.encode("utf-8", "surrogatepass")
             content.update(len(raw).to_bytes(8, "little") + raw)
         content.update(len(parts).to_bytes(8, "little"))
-    key = {"format": FORMAT, "teacher": fingerprint(teacher), "texts": content.hexdigest(), "settings": settings}
-    return cache_folder() / "teacher" / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:24]
+    return content.hexdigest()
 
 
 def fingerprint(folder: Path) -> dict[str, str]:

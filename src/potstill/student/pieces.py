@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.corpus.read import Corpus, gather_texts
+from potstill.data.stored import StoredTexts
 from potstill.machine.cache import cached_json
 from potstill.machine.files import read_json
 from potstill.recipe.recipe import Recipe
@@ -67,8 +68,10 @@ def tokenizer_of(folder: Path) -> dict[str, Any]:
     return json.loads(loaded.backend_tokenizer.to_str())
 
 
-def strings_of(rows: Sequence[Any]) -> list[str]:
+def strings_of(rows: Sequence[Any]) -> Sequence[str]:
     """Each side of a pair, and the words of a text that is given as words, by themselves."""
+    if isinstance(rows, StoredTexts):
+        return rows
     return [text for row in rows for text in ([row] if isinstance(row, str) else row)]
 
 

@@ -50,6 +50,14 @@ def dataset_texts(path: str | Path, columns: Sequence[int | str] | None, split: 
                 yield text or ""  # one for each column, so that rows can be told apart
 
 
+def dataset_files(path: str | Path, split: str) -> list[Path]:
+    """The Arrow files of a data set's split, which `datasets` maps into memory; none of one that it holds there.
+
+    A PotstillError comes through as in `dataset_texts`, whose arguments these are.
+    """
+    return [Path(file["filename"]) for file in _one_split(load_data(path), path, split).cache_files]
+
+
 def load_data(path: str | Path) -> Any:
     """The data set behind a path or hub name, as `datasets` returns it: one split, or a dict of splits.
 
