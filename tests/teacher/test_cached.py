@@ -213,6 +213,24 @@ def test_a_changed_file_is_seen(tiny_encoder_dir, tmp_path):
         CachedTeacher(tmp_path, tokens, [EMBEDDING])
 
 
+def test_of_a_large_cache_a_changed_shard_is_seen_when_it_is_read(tiny_encoder_dir, tmp_path, monkeypatch):
+    """And no more than some of its files are open at once."""
+    monkeypatch.setattr(module, "CHECKED", 100)
+    monkeypatch.setattr(module, "MAPPED", 1)
+    teacher, reads = load_encoder(tiny_encoder_dir), [EMBEDDING, Field("attention_scores", 1)]
+    cached, rows = build(tmp_path, teacher, TEXTS, reads), np.arange(len(TEXTS))[::-1]
+    expected = {field: cached.values(field, rows) for field in reads}
+    path = tmp_path / "embedding" / "00001.npy"
+    content = bytearray(path.read_bytes())
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    again = CachedTeacher(tmp_path, tokenize(teacher.tokenizer, TEXTS, teacher.max_length), reads)
+    assert np.array_equal(again.values(reads[1], rows), expected[reads[1]]) and np.array_equal(
+        again.values(EMBEDDING, np.array([0, 0])), expected[EMBEDDING][[-1, -1]]
+    )
+    with pytest.raises(PotstillError, match=r"00001.npy: does not match its checksum; delete the folder"):
+        again.values(EMBEDDING, rows)
+
+
 def test_a_cache_of_other_texts_is_seen(tiny_encoder_dir, tmp_path):
     teacher = load_encoder(tiny_encoder_dir)
     build(tmp_path, teacher, TEXTS, [EMBEDDING])

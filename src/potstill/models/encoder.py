@@ -12,7 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from potstill.data.stored import StoredTexts
+from potstill.data.stored_tokens import stored_tokens
 from potstill.errors import PotstillError
+from potstill.machine.distributed import main_first
 from potstill.machine.files import write_aside
 from potstill.machine.progress import progress
 from potstill.models import heads, sentence_write, tokenizer_format
@@ -257,6 +260,8 @@ class EncoderModel(nn.Module):
     def tokenize(self, texts: Sequence[Text], max_length: int | None = None, title: str = "") -> TokenizedTexts:
         """Texts in the tokenizer's pieces, with the prompt before each.
 
+        Of texts that are mapped into memory the pieces are too, and are kept in the cache.
+
         A PotstillError from runtime.tokens.tokenize comes through.
 
         Args:
@@ -264,6 +269,9 @@ class EncoderModel(nn.Module):
             max_length: tokens that each is cut to; default the model's.
             title: of a progress bar; none without one.
         """
+        if isinstance(texts, StoredTexts):
+            with main_first():
+                return stored_tokens(texts, self.tokenizer, max_length or self.max_length, self.prompt, title)
         return tokenize(self.tokenizer, prompted(self.prompt, texts), max_length or self.max_length, title)
 
     def encode(self, texts: Sequence[str], batch_tokens: int | None = None, title: str = "") -> np.ndarray:

@@ -112,12 +112,17 @@ def _static(wanted: StaticStudent, source: EncoderModel, corpus: Corpus, vectors
     import numpy as np
     from tokenizers import Tokenizer
 
-    from potstill.runtime.tokens import tokenize
+    from potstill.machine.progress import progress
+    from potstill.runtime.tokens import CHUNK, tokenize
     from potstill.student.static import bare, build_static
 
     own = Tokenizer.from_str(bare(source.hf_tokenizer, wanted.max_length).backend_tokenizer.to_str())
-    ids = tokenize(own, corpus.texts, wanted.max_length, "count pieces").ids
-    counts = np.bincount(ids, minlength=len(vectors))
+    counts = np.zeros(len(vectors), dtype=np.int64)
+    with progress("count pieces", len(corpus.texts)) as advance:
+        for start in range(0, len(corpus.texts), CHUNK):
+            part = tokenize(own, corpus.texts[start : start + CHUNK], wanted.max_length)
+            counts += np.bincount(part.ids, minlength=len(counts))
+            advance(len(part))
     sizes = wanted.model_dump(include={"width", "sif_coefficient", "normalize", "max_length"})
     return build_static(source, vectors, counts, **sizes)
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from potstill.models.output import FIELDS, LOGITS, Field
 
+TOGETHER = 1 << 20  # lengths that are looked at at once: those of very many texts are mapped into memory
+
 
 def kept_fields(sizes: Mapping[Field, int], budget: float, stages: Sequence[Collection[Field]], layers: int) -> frozenset[Field]:
     """The fields to keep on disk; the teacher computes the others in every step.
@@ -57,7 +59,8 @@ def cache_bytes(lengths: np.ndarray, field: Field, model: Any, tags: bool = Fals
     """
     widths = {"embedding": model.dimension, "heads": model.heads, "logits": max(1, len(model.labels))}
     width = widths.get(FIELDS[field.name].width, model.width)
-    return int(lines(lengths, field, tags).sum()) * width * (2 if half else 4)
+    total = sum(int(lines(lengths[start : start + TOGETHER], field, tags).sum()) for start in range(0, len(lengths), TOGETHER))
+    return total * width * (2 if half else 4)
 
 
 def axis(field: Field, tags: bool) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -23,10 +24,12 @@ from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput, Field
 from potstill.runtime.tokens import TokenizedTexts
 from potstill.teacher.answers import Teacher, prepare_teacher
-from potstill.teacher.budget import axis, cache_bytes, lines
+from potstill.teacher.budget import axis, cache_bytes
 
 MANIFEST = "manifest.json"
 SHARD_TOKENS = 1 << 17  # some 4,000 sentences: 400 MB of BERT-base's hidden states of one layer, which are all in memory at once
+CHECKED = 1 << 31  # bytes of a field up to which all checksums are looked at before the first shard is read: seconds
+MAPPED = 200  # shards of a field that are open at once
 PROBE, PROBE_SECONDS = 1 / 50, 1.0  # part of the texts that the time is told from, and how long that may take
 
 
@@ -40,19 +43,18 @@ class CachedTeacher(Teacher):
         tags: whether the logits have an axis of tokens.
 
     Raises:
-        PotstillError: a file is missing or its checksum is wrong.
+        PotstillError: a file is missing, or its checksum is wrong; of a field of more than CHECKED bytes each shard's
+            is looked at when it is first read.
     """
 
     def __init__(self, place: Path, tokens: TokenizedTexts, reads: Iterable[Field], tags: bool = False) -> None:
         self.tokens, self.tags, self.reads = tokens, tags, frozenset(reads)
-        self._shards = {field: _open(place / str(field)) for field in self.reads}
         # Where each shard begins: the same cut for every field, since the texts decide it.
-        self._starts = _cut(tokens.lengths)
+        self._starts = _cut(tokens.offsets)
+        self._shards = {field: _Shards(place / str(field)) for field in self.reads}
         for field, shards in self._shards.items():
             if len(shards) != len(self._starts) - 1:
                 raise PotstillError(place / str(field), "is of other texts", "delete the folder; the next run makes it anew")
-        self._sizes = {field: lines(tokens.lengths, field, tags) for field in self.reads}
-        self._offsets = {field: _offsets(self._sizes[field], self._starts) for field in self.reads}
 
     def __call__(self, rows: np.ndarray, device: torch.device, inputs: Mapping[str, Tensor] | None = None) -> EncoderOutput:
         """The fields in fp32, padded with zeros to the longest text of the rows; `inputs` are not read."""
@@ -70,7 +72,8 @@ class CachedTeacher(Teacher):
         Returns:
             float32 (b, d), (b, l, d) or (b, heads, l, l), in the order of the rows, padded with zeros to the longest.
         """
-        shards, longest = self._shards[field], int(self.tokens.lengths[rows].max(initial=0))
+        shards, lengths = self._shards[field], self.tokens.lengths[rows]
+        longest = int(lengths.max(initial=0))
         shard_of = np.searchsorted(self._starts, rows, side="right") - 1
         if axis(field, self.tags) == "text":
             found = np.empty((len(rows), shards[0].shape[-1]), dtype=np.float32)
@@ -81,9 +84,14 @@ class CachedTeacher(Teacher):
         square = axis(field, self.tags) == "pair"
         width = shards[0].shape[-1]  # heads of a matrix, dimensions of a vector
         found = np.zeros((len(rows), width, longest, longest) if square else (len(rows), longest, width), dtype=np.float32)
-        for number, (row, shard) in enumerate(zip(rows, shard_of)):
-            length, start = int(self.tokens.lengths[row]), int(self._offsets[field][row])
-            piece = shards[shard][start : start + int(self._sizes[field][row])]
+        for number, (row, shard, length) in enumerate(zip(rows, shard_of, lengths.tolist())):
+            first = self._starts[shard]
+            if square:  # what stands before it is a sum of squares
+                start = int(np.square(self.tokens.lengths[first:row]).sum())
+                piece = shards[shard][start : start + length * length]
+            else:
+                start = int(self.tokens.offsets[row] - self.tokens.offsets[first])
+                piece = shards[shard][start : start + length]
             if square:
                 found[number, :, :length, :length] = piece.reshape(length, length, width).transpose(2, 0, 1)
             else:
@@ -160,7 +168,7 @@ def _compute(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: S
 def _estimate(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: Sequence[Field], precision: torch.dtype) -> float:
     """Seconds that the missing shards take, from a few texts at the beginning."""
     left = sum(
-        int(tokens.lengths[start:end].sum())
+        int(tokens.offsets[end] - tokens.offsets[start])
         for start, end, paths in _shards(place, tokens, fields)
         if not all(path.is_file() for path in paths.values())
     )
@@ -192,7 +200,7 @@ def _answers(
 
 def _shards(place: Path, tokens: TokenizedTexts, fields: Sequence[Field]) -> Iterator[tuple[int, int, dict[Field, Path]]]:
     """First row, the row behind the last, and the files of each shard."""
-    for shard, (start, end) in enumerate(pairwise(_cut(tokens.lengths))):
+    for shard, (start, end) in enumerate(pairwise(_cut(tokens.offsets))):
         yield int(start), int(end), {field: place / str(field) / f"{shard:05d}.npy" for field in fields}
 
 
@@ -206,16 +214,15 @@ def _collect(pieces: list[Any], rows: np.ndarray, values: np.ndarray, lengths: n
         pieces[row] = value[:length].copy() if axis == "token" else value.copy()
 
 
-def _offsets(sizes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """(n,) where each text's lines begin in its shard."""
-    total = np.concatenate([[0], np.cumsum(sizes)])
-    return total[:-1] - np.repeat(total[starts[:-1]], np.diff(starts))
+def _cut(offsets: np.ndarray) -> np.ndarray:
+    """First rows of the shards, and the number of rows behind them. The first row of a shard is the first to begin behind its tokens.
 
-
-def _cut(lengths: np.ndarray) -> np.ndarray:
-    """First rows of the shards, and the number of rows behind them."""
-    numbers = np.concatenate([[0], np.cumsum(lengths)[:-1]]) // SHARD_TOKENS if len(lengths) else np.zeros(0, dtype=np.int64)
-    return np.concatenate([np.flatnonzero(np.diff(numbers, prepend=-1)), [len(lengths)]]).astype(np.int64)
+    Args:
+        offsets: (n + 1,) where each text begins.
+    """
+    begins = offsets[:-1]
+    tokens = np.arange(begins[-1] // SHARD_TOKENS + 1) * SHARD_TOKENS if len(begins) else np.zeros(0, dtype=np.int64)
+    return np.concatenate([np.unique(np.searchsorted(begins, tokens)), [len(begins)]]).astype(np.int64)
 
 
 def _part(tokens: TokenizedTexts, start: int, end: int) -> TokenizedTexts:
@@ -224,12 +231,50 @@ def _part(tokens: TokenizedTexts, start: int, end: int) -> TokenizedTexts:
     return TokenizedTexts(tokens.ids[first:last], tokens.offsets[start : end + 1] - first, **extra)
 
 
-def _open(folder: Path) -> list[np.ndarray]:
-    try:
-        digests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise PotstillError(folder / MANIFEST, "is not a cache's manifest", "delete the folder; the next run makes it anew") from error
-    for name, digest in digests.items():
-        if not (folder / name).is_file() or sha256_of(folder / name) != digest:
-            raise PotstillError(folder / name, "does not match its checksum", "delete the folder; the next run makes it anew")
-    return [np.load(folder / name, mmap_mode="r") for name in sorted(digests)]
+class _Shards(Sequence[np.ndarray]):
+    """The shards of a field, mapped into memory: MAPPED of them at a time, since the system opens no more than some thousand files.
+
+    The checksums of all take as long as reading them: where they are many, each one is looked at when it is first read.
+
+    Raises:
+        PotstillError: there is no manifest, or a file of it is not there or was changed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            digests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+            self.files = sorted(digests.items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PotstillError(folder / MANIFEST, "is not a cache's manifest", "delete the folder; the next run makes it anew") from error
+        self.checked: set[int] = set()
+        self.opened: OrderedDict[int, np.ndarray] = OrderedDict()
+        size = 0
+        for name, _ in self.files:
+            if not (folder / name).is_file():
+                self._refuse(name)
+            size += (folder / name).stat().st_size
+        for number in range(len(self.files) if size <= CHECKED else 0):
+            self._check(number)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: Any) -> Any:
+        self._check(number)
+        if number not in self.opened:
+            self.opened[number] = np.load(self.folder / self.files[number][0], mmap_mode="r")
+            if len(self.opened) > MAPPED:
+                self.opened.popitem(last=False)
+        self.opened.move_to_end(number)
+        return self.opened[number]
+
+    def _check(self, number: int) -> None:
+        name, digest = self.files[number]
+        if number not in self.checked and sha256_of(self.folder / name) != digest:
+            self._refuse(name)
+        self.checked.add(number)
+
+    def _refuse(self, name: str) -> NoReturn:
+        problem = "does not match its checksum"
+        raise PotstillError(self.folder / name, problem, "delete the folder; the next run makes it anew, and train --resume goes on")

@@ -238,8 +238,8 @@ def _own_tokens(lesson: Lesson, model: EncoderModel) -> tuple[TokenizedTexts, tu
     if length == student_length and model.prompt == student.prompt and model.tokenizer.to_str() == student.tokenizer.to_str():
         return tokens, None
     own = model.tokenize(corpus.texts, length, "tokenize")
-    different = int(np.sum(own.lengths != tokens.lengths))
-    if different and (any(field.name in PAIRS for field in reads) or (LOGITS in reads and own.words is not None)):
+    alike = any(field.name in PAIRS for field in reads) or (LOGITS in reads and own.words is not None)
+    if alike and (different := int(np.sum(own.lengths != tokens.lengths))):
         raise PotstillError(
             "terms", f"teacher and student cut {different} texts into other tokens, and a term compares pairs of tokens, or their tags",
             "give both one vocabulary and max_length, or compare hidden states, cls, mean or pooled vectors",
