@@ -6,12 +6,15 @@ import gzip
 import time
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from potstill.data.batches import training_plan
+from potstill.data import batches as module
+from potstill.data.batches import rows_of_steps, training_plan
+from potstill.errors import PotstillError
 from potstill.runtime.tokens import tokenize
 
 
@@ -77,8 +80,83 @@ def test_a_text_beyond_the_budget_is_a_batch_alone() -> None:
     assert sorted(rows_of(plan)) == list(range(21))
 
 
+def planned_by_loops(lengths: np.ndarray, batch_size: int, batch_tokens: int | None, epochs: float, seed: int) -> list[list[int]]:
+    """Every batch of a run as the docstring has it, in plain loops and all at once. Runs of before are resumed by these batches."""
+    plan: list[list[int]] = []
+    for epoch in range(-int(-epochs // 1)):
+        rng = np.random.default_rng([seed, epoch])
+        order = rng.permutation(len(lengths)).tolist()
+        if batch_tokens is None and len(order) > batch_size:
+            order = order[: len(order) // batch_size * batch_size]
+        rows: list[int] = []
+        for number, start in enumerate(range(0, len(order), 50 * batch_size)):
+            window = order[start : start + 50 * batch_size]
+            sign = -1 if number % 2 else 1
+            rows += [row for _, row in sorted(zip(sign * lengths[window], window), key=lambda pair: pair[0])]
+        batches: list[list[int]] = [[]]
+        for row in rows:
+            batch = [*batches[-1], row]
+            fits = batch_tokens is None or len(batch) * max(lengths[own] for own in batch) <= batch_tokens
+            if len(batch) <= batch_size and (fits or len(batch) == 1):
+                batches[-1] = batch
+            else:
+                batches.append([row])
+        if len(batches) > 1 and len(batches[-1]) == 1 < batch_size and 2 * max(lengths[rows[-2:]]) <= (batch_tokens or 1e9):
+            batches[-2:] = [batches[-2][:-1], rows[-2:]] if len(batches[-2]) > 2 else [[*batches[-2], rows[-1]]]
+        kept = rng.permutation(len(batches))
+        plan += [batches[number] for number in kept[: -int(-len(kept) * min(1.0, epochs - epoch) // 1)]]
+    return plan
+
+
+@pytest.mark.parametrize("place", [None, "plans"])  # in memory, and in files
+@pytest.mark.parametrize(
+    ("count", "batch_size", "batch_tokens", "epochs"),
+    [
+        (700, 4, 100_000, 2.3),  # several windows; of the last epoch a part
+        (700, 4, 90, 1),  # limited by tokens
+        (701, 10, None, 2),  # all full
+        (65, 64, 10_000, 1),  # one row left over
+        (5, 2, 10_000, 2),  # likewise, beside a batch of two
+        (5, 8, None, 2),  # fewer rows than a batch
+    ],
+)
+def test_the_plan_is_that_of_plain_loops(
+    count: int, batch_size: int, batch_tokens: int | None, epochs: float, place: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is sorted at once, is held in memory, or was planned before."""
+    lengths = np.random.default_rng(1).integers(2, 40, count)
+    sizes: dict[str, Any] = {"batch_size": batch_size, "batch_tokens": batch_tokens, "seed": 3, "place": place and tmp_path / place}
+    expected = planned_by_loops(lengths, batch_size, batch_tokens, epochs, 3)
+    for _ in range(2):
+        plan = training_plan(lengths, **sizes, epochs=epochs)
+        assert [batch.tolist() for batch in plan] == expected and plan.sizes.tolist() == [len(batch) for batch in expected]
+        assert all(batch.dtype == np.int64 for batch in plan)
+        monkeypatch.setattr(module, "FITS", count)
+        monkeypatch.setattr(module, "TOGETHER", 250)
+    for part, own in ((plan[1:6], expected[1:6]), (plan[1:][:2], expected[1:][:2]), (plan[-1:], expected[-1:]), (plan[99:], expected[99:])):
+        assert [batch.tolist() for batch in part] == own
+    assert [rows.tolist() for rows in plan.of(lengths)[:3]] == [lengths[batch].tolist() for batch in expected[:3]]
+    assert rows_of_steps(plan, 4).tolist() == [sum(map(len, expected[start : start + 4])) for start in range(0, len(expected), 4)]
+    more = training_plan(lengths, **sizes, batches=len(expected) + 2)
+    whole = planned_by_loops(lengths, batch_size, batch_tokens, 9, 3)
+    assert [batch.tolist() for batch in more] == whole[: len(expected) + 2]
+
+
+def test_a_planned_epoch_is_not_planned_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: dict[str, Any] = {"batch_size": 8, "batch_tokens": 100, "seed": 3, "place": tmp_path}
+    plan = training_plan([5] * 100, **sizes, epochs=2)
+    monkeypatch.setattr(module, "_cut", None)
+    assert [rows.tolist() for rows in training_plan([5] * 100, **sizes, epochs=2)] == [rows.tolist() for rows in plan]
+    with pytest.raises(TypeError):
+        training_plan([5] * 100, **sizes | {"seed": 4}, epochs=1)
+    file = next(tmp_path.glob("*/1/rows.npy"))
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(PotstillError, match="is not what was written .*; delete it"):
+        training_plan([5] * 100, **sizes, epochs=2)
+
+
 def test_no_texts() -> None:
-    assert training_plan([], batch_size=8, batch_tokens=100, epochs=3, seed=0) == []
+    assert len(training_plan([], batch_size=8, batch_tokens=100, epochs=3, seed=0)) == 0
 
 
 def test_a_long_run_is_planned_in_seconds() -> None:

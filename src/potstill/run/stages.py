@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from potstill.teacher.make import LoadedTeacher
 if TYPE_CHECKING:
     import numpy as np
 
+    from potstill.data.batches import Plan
     from potstill.data.neighbours import Neighbours
     from potstill.models.encoder import EncoderModel
     from potstill.objective.objective import Objective
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from potstill.training.training_set import TrainingSet
 
 
-MOST_TEXTS = 2 * 10**9  # that a stage reads, counted again in each epoch: the numbers of their rows are all in memory
+MOST_TEXTS = 2 * 10**9  # that a stage reads, counted again in each epoch: each one's row is looked at before the first step
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,7 @@ def _sizes(model: EncoderModel) -> Sizes:
     return Sizes(model.dimension if model.head == EMBED else 0, model.width, logits, pooled, inside_of(model.backbone.config.to_dict()))
 
 
-def plans_of(
-    recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = None, neighbours: Neighbours | None = None
-) -> list[list[np.ndarray]]:
+def plans_of(recipe: Recipe, data: TrainingSet, has_label: np.ndarray | None = None, neighbours: Neighbours | None = None) -> list[Plan]:
     """The batches of each stage: of its own epochs or steps, or by its share of the run's.
 
     A step is `training.accumulate` batches. Every stage begins with a step of its own; what is left
@@ -143,13 +143,15 @@ def _plan(
     batches: int | None = None,
     rows: np.ndarray | None = None,
     neighbours: Neighbours | None = None,
-) -> list[np.ndarray]:
+) -> Plan:
     """Batches of `rows` (default all): of so many epochs, or so many of them.
 
     Raises:
         PotstillError: they are more than any training takes, and than the memory holds.
     """
     from potstill.data.batches import training_plan
+    from potstill.data.stored_tokens import StoredTokens
+    from potstill.machine.distributed import main_first
 
     lengths = data.lengths if rows is None else data.lengths[rows]
     seen = len(lengths) * epochs if batches is None else batches * min(training.batch_size, len(lengths))
@@ -159,10 +161,10 @@ def _plan(
     size = max(1, min(training.batch_size, len(lengths)))  # more is the same, and the plan counts to it
     sizes: dict[str, Any] = {"batch_size": size, "batch_tokens": training.batch_tokens if data.groups is None else None}
     sizes["neighbours"] = neighbours
-    plan = training_plan(lengths, **sizes, epochs=epochs, seed=seed)
-    if batches is not None:
-        plan = training_plan(lengths, **sizes, epochs=-(-batches // max(1, len(plan))) + 1, seed=seed)[:batches]
-    return plan if rows is None else [rows[batch] for batch in plan]
+    sizes["place"] = data.texts.place / "plans" if isinstance(data.texts, StoredTokens) and rows is None and neighbours is None else None
+    with main_first():
+        plan = training_plan(lengths, **sizes, epochs=math.inf if batches is not None else epochs, seed=seed, batches=batches)
+    return plan if rows is None else plan.of(rows)
 
 
 def _labelled_rows(stage: Stage, has_label: np.ndarray | None) -> np.ndarray | None:

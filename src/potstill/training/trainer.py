@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from potstill.data.batches import rows_of_steps
 from potstill.errors import PotstillError
 from potstill.machine import distributed
 from potstill.machine.precision import autocast
@@ -286,7 +287,7 @@ def train_stage(
     """
     checkpoint = distributed.tell(lambda: checkpoint_to_resume(place.folder, resume))
     # Everything below counts steps of the optimizer; batches are counted nowhere but in the plan.
-    texts = [sum(map(len, plan[start : start + settings.accumulate])) for start in range(0, len(plan), settings.accumulate)]
+    texts = rows_of_steps(plan, settings.accumulate).tolist()
     every = max(1, -(-len(texts) // settings.evaluations))
     arguments = _arguments(settings, place.folder, len(texts), every, chooses=dev is not None)
     _choose_attention(model, settings.device)
