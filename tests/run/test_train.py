@@ -247,6 +247,24 @@ def test_the_run_is_told_as_it_was(work, labelled_dir, tiny_teachers):
     assert f"always “{answer}”" in page and ('id="mistakes"' in page) is bool(mistakes) and f"always “{answer}”, no model | 50.00" in card
 
 
+@pytest.mark.parametrize("own", [{}, {"vocabulary": {"method": "trim"}}])  # the teacher's pieces, and the student's own
+def test_texts_that_are_mapped_teach_the_same(work, tiny_encoder_dir, monkeypatch, own):
+    """Batch by batch, and the teacher's answers that were kept for texts in memory serve them."""
+    (work / "a.txt").write_text("\n".join(f"the river {number} " + "and a village " * (number % 4) for number in range(150)))
+    texts = {"dir": ".", "texts": ["a.*"], "held_out": 10}
+    parts = {"data": texts, "teacher": {"model": str(tiny_encoder_dir)}, "student": {"layers": 2, "max_length": 24, **own}}
+
+    def student(name: str) -> dict[str, np.ndarray]:
+        return weights(train(name, work, "embed", [{"loss": "embedding_mse"}], "training.epochs=1.5", **parts))
+
+    plain, kept = student("plain"), sorted((work / "cache").rglob("*"))
+    monkeypatch.setattr("potstill.corpus.read.LARGE", 100)
+    mapped, after = student("mapped"), sorted((work / "cache").rglob("*"))
+    assert plain.keys() == mapped.keys() and all(np.array_equal(plain[name], mapped[name]) for name in plain)
+    more = {path.relative_to(work / "cache").parts[0] for path in set(after) - set(kept)}
+    assert more == {"texts", "tokens"} and set(kept) <= set(after)
+
+
 @pytest.mark.parametrize(
     ("stages", "batches"),
     [

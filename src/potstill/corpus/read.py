@@ -222,23 +222,20 @@ def _stored(recipe: Recipe, sources: Sequence[TextSource], stamps: list[list[Sta
     Raises:
         PotstillError: what is wrong with the sources, all at once; or a file was changed while it was read.
     """
-    from potstill.machine.distributed import main_first
-
     seed = recipe.training.seed
     read = [[*files, source.model_dump(exclude={"path"})] for files, source in zip(stamps, sources)]
     folder = named_place("texts", {"format": 1, "sources": read, "seed": seed if any(source.limit for source in sources) else None})
-    with main_first():
-        if not (folder / TEXTS).is_file():
-            with write_aside(folder) as aside:
-                aside.mkdir()
-                gathering = Gathering(aside)
-                with collect() as attempt:
-                    for source in sources:
-                        attempt(_gather, gathering, source, recipe)
-                gathering.finish()
-                for source, before in zip(sources, stamps):
-                    if _stamps_of(source, recipe) != before:
-                        raise PotstillError(source.path, "was changed while it was read", "start again when it is whole")
+    if not (folder / TEXTS).is_file():
+        with write_aside(folder) as aside:
+            aside.mkdir()
+            gathering = Gathering(aside)
+            with collect() as attempt:
+                for source in sources:
+                    attempt(_gather, gathering, source, recipe)
+            gathering.finish()
+            for source, before in zip(sources, stamps):
+                if _stamps_of(source, recipe) != before:
+                    raise PotstillError(source.path, "was changed while it was read", "start again when it is whole")
     return StoredTexts(folder)
 
 
