@@ -13,7 +13,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from potstill.data import batches as module
-from potstill.data.batches import rows_of_steps, training_plan
+from potstill.data.batches import rows_of_steps, some_rows, training_plan
 from potstill.errors import PotstillError
 from potstill.runtime.tokens import tokenize
 
@@ -153,6 +153,18 @@ def test_a_planned_epoch_is_not_planned_again(tmp_path: Path, monkeypatch: pytes
     file.write_bytes(file.read_bytes()[:-4])
     with pytest.raises(PotstillError, match="is not what was written .*; delete it"):
         training_plan([5] * 100, **sizes, epochs=2)
+
+
+def test_rows_are_drawn_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    def draws(count: int, wanted: int) -> list[list[int]]:
+        return [some_rows(count, wanted, np.random.default_rng(seed)).tolist() for seed in range(40)]
+
+    # Of few rows as ever: a run that goes on draws what it would have drawn.
+    assert draws(50, 7) == [np.random.default_rng(seed).permutation(50)[:7].tolist() for seed in range(40)]
+    monkeypatch.setattr(module, "FITS", 49)
+    many = draws(50, 7)
+    assert all(len(set(rows)) == 7 and rows != sorted(rows) for rows in many) and {row for rows in many for row in rows} == set(range(50))
+    assert sorted(draws(50, 90)[0]) == list(range(50))
 
 
 def test_no_texts() -> None:

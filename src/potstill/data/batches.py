@@ -88,6 +88,20 @@ def rows_of_steps(plan: Sequence[np.ndarray], accumulate: int) -> np.ndarray:
     return np.add.reduceat(sizes, np.arange(0, len(sizes), accumulate)) if len(sizes) else sizes
 
 
+def some_rows(count: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw different rows in random order.
+
+    Args:
+        count: rows there are. More than FITS are not shuffled, which would take memory and time for each batch.
+        wanted: rows that are drawn, or all where there are fewer.
+        rng: draws them.
+
+    Returns:
+        int64 (min(count, wanted),).
+    """
+    return rng.permutation(count)[:wanted] if count <= FITS else rng.choice(count, min(count, wanted), replace=False)
+
+
 def training_plan(
     lengths: np.ndarray | Sequence[int],
     *,

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from potstill.data.batches import rows_of_steps
+from potstill.data.batches import rows_of_steps, some_rows
 from potstill.errors import PotstillError
 from potstill.machine import distributed
 from potstill.machine.precision import autocast
@@ -174,7 +174,7 @@ class StageTrainer(Trainer):
             return None
         step, number = self.batch_of_step
         rng = np.random.default_rng([self.args.seed, step * self.args.gradient_accumulation_steps + number, 1])
-        others = rng.permutation(len(self.data.texts))[: self.objective.pool + len(rows)]
+        others = some_rows(len(self.data.texts), self.objective.pool + len(rows), rng)
         others = rng.permutation(others[~np.isin(others, rows)])[: self.objective.pool]
         own = {"negative_rows": torch.from_numpy(others).to(self.args.device)}
         if isinstance(self.data.labels, np.ndarray):
