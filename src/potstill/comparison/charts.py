@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from potstill.comparison.against import MAJORITY, PLAIN, PUBLISHED, TEACHER, Comparison, Entry
 from potstill.report import charts
 from potstill.report.charts import CostAxis
-from potstill.report.figure import INK, MUTED, PAPER, Figure, axis, layout, log_ticks, plain
-from potstill.report.labels import place_labels
+from potstill.report.figure import INK, MUTED, Axis, Chart, Dot, Line, score_axis
 from potstill.report.numbers import fixed
 from potstill.results import CONVERTED, ROLES
 
 FRONT = "front"
-NAMED = 6
+NAMED = 8
 """So many entries are labelled with their names; where there are more, all have the numbers of the table's rows."""
-LABEL = 22  # letters of a name on a chart
+KEPT = "kept of the teacher’s score, %"
 
-# Series in the order of the key: title, colour, symbol, size in pixels.
+# Series in the order of the key: title, colour, mark, size in pixels.
 SERIES: dict[str, tuple[str, str, str, int]] = {
     TEACHER: ("teacher", "var(--teacher)", "square", 11),
     PLAIN: ("without distillation", "var(--undistilled)", "circle-open", 11),
@@ -29,8 +26,8 @@ SERIES: dict[str, tuple[str, str, str, int]] = {
     "int8": ("distilled, ONNX int8", "var(--int8)", "circle", 10),
     "torch-int8": ("distilled, torch int8", "var(--torch-int8)", "diamond-open", 10),
     "model": ("other models", "var(--model)", "circle", 10),
-    PUBLISHED: ("published", "var(--published)", "triangle-up-open", 11),
-    FRONT: ("Pareto front of ours", MUTED, "line-ew", 0),
+    PUBLISHED: ("published", "var(--published)", "triangle-open", 11),
+    FRONT: ("Pareto front of ours", MUTED, "", 0),
 }
 
 
@@ -67,13 +64,40 @@ class EntryCost:
 
 SIZE = EntryCost(charts.SIZE, lambda entry: entry.fp32)
 LATENCY = EntryCost(charts.LATENCY, lambda entry: entry.p50_ms)
+COMPRESS = CostAxis(
+    "Kept of the teacher, by compression", "up and right is better", "compress factor, ×", lambda row: row.compress, fixed(2)
+)
 
 
-def cost_chart(comparison: Comparison, cost: EntryCost) -> Figure | None:
-    """Score against a cost for every file that was scored, with error bars over seeds.
+def trade_charts(comparison: Comparison) -> dict[str, Chart]:
+    """The charts against size and latency, on one scale of scores, and of compression; each only where there is something to draw.
 
-    None where fewer than two files have both figures, or no student has.
+    Where all entries have the same score there is none: see `charts.all_level`.
+
+    Args:
+        comparison: the runs.
+
+    Returns:
+        Name → chart.
     """
+    if charts.all_level(shown_scores(comparison), comparison.score):
+        return {}
+    points = {"size": cost_points(comparison, SIZE), "latency": cost_points(comparison, LATENCY)}
+    y_axis = _y_axis(comparison.score, [point for own in points.values() for point in own])
+    found = {name: _chart(own, comparison, cost, y_axis, 2) for (name, own), cost in zip(points.items(), (SIZE.axis, LATENCY.axis))}
+    kept = compress_points(comparison)
+    found["compress"] = _chart(kept, comparison, COMPRESS, _y_axis(KEPT, kept), 1)
+    return {name: chart for name, chart in found.items() if chart is not None}
+
+
+def shown_scores(comparison: Comparison) -> list[float | None]:
+    """The scores of everything that a chart shows."""
+    rows = [row.score for group in comparison.groups for row in group.rows]
+    return [*rows, *(entry.score for entry in comparison.entries if not entry.runs)]
+
+
+def cost_points(comparison: Comparison, cost: EntryCost) -> list[Point]:
+    """Score against a cost for every file that was scored, with error bars over seeds; none where no student has both figures."""
     points: list[Point] = []
     groups = {group.name: group for group in comparison.groups}
     for number, entry in enumerate(comparison.entries, start=1):
@@ -90,9 +114,7 @@ def cost_chart(comparison: Comparison, cost: EntryCost) -> Figure | None:
             own = _points(series, number, name, cost.axis.value(row), row.score, scores)
             # The file whose score the table shows is labelled; the others say who they are when pointed at.
             points += [point if row.score == entry.score else Point(**{**vars(point), "labelled": False}) for point in own]
-    if all(point.series in (TEACHER, PUBLISHED) for point in points):
-        return None
-    return _chart(points, comparison, cost.axis.title, comparison.score, cost.axis.form, 2, front=True)
+    return [] if all(point.series in (TEACHER, PUBLISHED) for point in points) else points
 
 
 def _teacher_files(comparison: Comparison, number: int, entry: Entry, cost: EntryCost) -> list[Point]:
@@ -109,15 +131,14 @@ def _teacher_files(comparison: Comparison, number: int, entry: Entry, cost: Entr
     ]
 
 
-def compress_chart(comparison: Comparison) -> Figure | None:
-    """Share of the teacher's score against the compression, ours and published; None where fewer than two entries have both."""
-    points = [
+def compress_points(comparison: Comparison) -> list[Point]:
+    """Share of the teacher's score against the compression, ours and published."""
+    return [
         point
         for number, entry in enumerate(comparison.entries, start=1)
         if entry.kind != MAJORITY  # no model, and so of no size
         for point in _points(_series(entry, comparison), number, entry.name, entry.compress, entry.of_teacher)
     ]
-    return _chart(points, comparison, "compress factor, ×", "kept of the teacher’s score, %", fixed(2), 1, front=False)
 
 
 def _series(entry: Entry, comparison: Comparison) -> str:
@@ -142,91 +163,42 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return front
 
 
-def _chart(
-    points: Sequence[Point], comparison: Comparison, x_title: str, y_title: str, form: Callable[[float], str], digits: int, front: bool
-) -> Figure | None:
-    if len({(point.x, point.y) for point in points}) < 2:
+def _y_axis(title: str, points: Sequence[Point]) -> Axis | None:
+    """The axis that holds all points and error bars; None without points."""
+    values = [value for point in points for value in (point.low, point.y, point.high) if value is not None]
+    return score_axis(title, values) if values else None
+
+
+def _chart(points: Sequence[Point], comparison: Comparison, cost: CostAxis, y_axis: Axis | None, digits: int) -> Chart | None:
+    """The chart of the points; None where fewer than two lie apart."""
+    if y_axis is None or len({(point.x, point.y) for point in points}) < 2:
         return None
-    xs, ys = [point.x for point in points], [value for point in points for value in (point.low, point.y, point.high) if value is not None]
-    logarithmic = max(xs) / min(xs) >= charts.WIDE
-    at = [math.log10(x) if logarithmic else x for x in xs]
-    margin = (max(at) - min(at)) * 0.12 or abs(at[0]) * 0.2 or 1.0
-    x_range = [min(at) - margin, max(at) + margin]
-    room = max((max(ys) - min(ys)) * 0.12, 0.4)
-    y_range = [min(ys) - room, max(ys) + room]
-    numbered = len(comparison.entries) > NAMED
-    texts = [str(point.number) if numbered else _cut(comparison.entries[point.number - 1].name) for point in points]
-
-    def up(y: float) -> float:
-        return (y - y_range[0]) / (y_range[1] - y_range[0])
-
-    across = [(x - x_range[0]) / (x_range[1] - x_range[0]) for x in at]
-    spots = [(x, up(point.y)) for x, point in zip(across, points)]
-    bars = [(x, up(p.low), up(p.high)) for x, p in zip(across, points) if p.low is not None and p.high is not None and p.low < p.high]
-    line = pareto([(point.x, point.y) for point in points if point.series != PUBLISHED]) if front else []
-    shown = [text if point.labelled else "" for text, point in zip(texts, points)]
-    labels = place_labels(spots, shown, [up(y) for _, y in line[:-1]], bars)
-    traces: list[Figure] = [_front(line)] if len(line) > 1 else []
-    for series in SERIES:
-        own = [(point, label) for point, label in zip(points, labels) if point.series == series]
-        if own:
-            traces.append(_trace(series, own, form, digits))
-    x_axis = axis(title=x_title, range=x_range, showgrid=False, showline=True, ticks="outside", nticks=7)
-    if logarithmic:
-        x_axis.update(type="log", **log_ticks(10 ** x_range[0], 10 ** x_range[1]))
-    y_axis = axis(title=y_title, range=y_range, nticks=7)
-    return {"data": traces, "layout": layout(xaxis=x_axis, yaxis=y_axis, height=420, hovermode="closest")}
+    front = pareto([(point.x, point.y) for point in points if point.series != PUBLISHED]) if cost is not COMPRESS else []
+    lines = [Line([*front], MUTED, dash="dash", stepped=True, series=FRONT)] if len(front) > 1 else []
+    dots = [_dot(point, comparison, cost.form, digits) for series in SERIES for point in points if point.series == series]
+    x_axis = cost.axis([point.x for point in points])
+    return Chart(cost.chart, x_axis, y_axis, dots, lines, hint=cost.hint, numbered=len(comparison.entries) > NAMED)
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= LABEL else f"{name[: LABEL - 1]}…"
+def _dot(point: Point, comparison: Comparison, form: Callable[[float], str], digits: int) -> Dot:
+    _, colour, mark, size = SERIES[point.series]
+    return Dot(
+        point.x,
+        point.y,
+        f"{point.number}. {point.name}\n{point.y:.{digits}f} at {form(point.x)}",
+        colour,
+        mark,
+        size,
+        comparison.entries[point.number - 1].name if point.labelled else "",
+        INK if point.series in (TEACHER, PLAIN) else "",
+        point.number,
+        point.low,
+        point.high,
+        point.series,
+    )
 
 
-def _front(line: Sequence[tuple[float, float]]) -> Figure:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": [x for x, _ in line],
-        "y": [y for _, y in line],
-        "line": {"color": MUTED, "width": 1.4, "dash": "dash", "shape": "hv"},
-        "name": SERIES[FRONT][0],
-        "meta": FRONT,
-        "hoverinfo": "skip",
-    }
-
-
-def _trace(series: str, points: Sequence[tuple[Point, Any]], form: Callable[[float], str], digits: int) -> Figure:
-    title, colour, symbol, size = SERIES[series]
-    trace: Figure = {
-        "type": "scatter",
-        "mode": "markers+text",
-        "x": [point.x for point, _ in points],
-        "y": [point.y for point, _ in points],
-        "text": [f"\u00a0{plain(label.text)}\u00a0" for _, label in points],
-        "textposition": [label.position for _, label in points],
-        "textfont": {"size": 12, "color": INK if series in (TEACHER, PLAIN) else colour},
-        "cliponaxis": False,
-        "marker": {"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour if "open" in symbol else PAPER}},
-        "name": title,
-        "meta": series,
-        # Names go in as data: plotly would read %{…} inside a template.
-        "customdata": [[f"{point.number}. {plain(point.name)}", form(point.x)] for point, _ in points],
-        "hovertemplate": f"<b>%{{customdata[0]}}</b><br>%{{y:.{digits}f}} at %{{customdata[1]}}<extra></extra>",
-    }
-    if any(point.low != point.high for point, _ in points):
-        trace["error_y"] = {
-            "type": "data",
-            "symmetric": False,
-            "array": [0 if point.high is None else point.high - point.y for point, _ in points],
-            "arrayminus": [0 if point.low is None else point.y - point.low for point, _ in points],
-            "thickness": 1,
-            "width": 3,
-            "color": colour,
-        }
-    return trace
-
-
-def series_key(figures: Sequence[Figure | None]) -> list[tuple[str, str]]:
+def series_key(found: Iterable[Chart]) -> list[tuple[str, str]]:
     """(series, title) of each series that any of the charts draws, in the order of `SERIES`."""
-    drawn = {trace["meta"] for figure in figures if figure is not None for trace in figure["data"]}
+    drawn = {mark.series for chart in found for mark in (*chart.dots, *chart.lines)}
     return [(series, title) for series, (title, *_) in SERIES.items() if series in drawn]

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from potstill.comparison.against import Comparison, compare_groups
-from potstill.comparison.charts import LATENCY, NAMED, SIZE, compress_chart, cost_chart, series_key
+from potstill.comparison.charts import series_key, shown_scores, trade_charts
 from potstill.comparison.comparable import require_one_task
 from potstill.comparison.published import LikeTable
 from potstill.comparison.sheet import sheet_columns
 from potstill.comparison.summary import summary
 from potstill.errors import PotstillError
 from potstill.machine.files import kind_of_place, write_text
+from potstill.report.charts import all_level
 from potstill.report.grouped import group_runs
 from potstill.report.page import render, spans
 from potstill.results import read_metrics, read_run
@@ -32,7 +33,7 @@ def write_comparison(folders: Sequence[Path], html: Path, like: LikeTable | None
 
     Raises:
         PotstillError: nothing is named, a folder has no record, the runs are of different tasks, `html` cannot
-            be written, or jinja2 or plotly is not installed.
+            be written, or jinja2 is not installed.
     """
     if not folders and like is None:
         raise PotstillError("compare", "no run is named", "name at least one run folder")
@@ -56,14 +57,14 @@ def _compared(comparison: Comparison | None) -> dict[str, Any]:
     if comparison is None:
         return {"comparison": None}
     columns = sheet_columns(comparison)
-    charts = {"size": cost_chart(comparison, SIZE), "latency": cost_chart(comparison, LATENCY), "compress": compress_chart(comparison)}
+    charts = trade_charts(comparison)
     return {
         "comparison": comparison,
         "summary": summary(comparison),
         "sheet": columns,
         "sheet_groups": spans([column.group for column in columns]),
         "sheet_best": [column.best(comparison.entries) for column in columns],
-        "named": NAMED,
-        "key": series_key(list(charts.values())),
-        "figures": charts | {"speed": None},
+        "key": series_key(charts.values()),
+        "figures": charts,
+        "level": all_level(shown_scores(comparison), comparison.score),
     }

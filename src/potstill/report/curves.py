@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from potstill.report.figure import INK, MUTED, PAPER, SERIES, Figure, axis, layout, log_ticks, plain
+from potstill.report.figure import INK, MUTED, SERIES, Chart, Dot, Line, Points, Rule, linear_axis, score_axis, step_axis, value_axis
 from potstill.report.scores import finite, task_title
 
-Points = list[tuple[float, float | None]]
+DOTTED = 60
+"""A dev score's evaluations are drawn as points where they are at most so many."""
 
 
 @dataclass
@@ -64,114 +65,113 @@ def read_curves(lines: Sequence[Mapping[str, Any]]) -> Curves:
     return curves
 
 
-def training_chart(runs: Mapping[str, Curves]) -> Figure | None:
-    """Losses, development scores and learning rates over the steps; None where nothing was logged.
+def training_charts(runs: Mapping[str, Curves]) -> list[Chart]:
+    """Losses, development scores and learning rates over the steps, a chart each; none of what was not logged.
 
     Of one run the loss is drawn term by term; of several, their total losses are drawn over each other.
 
     Args:
         runs: each run's curves, by its name.
+
+    Returns:
+        The charts.
     """
     runs = {name: curves for name, curves in runs.items() if curves.loss or curves.dev}
-    if not runs:
+    rules = _marks(list(runs.values()))
+    charts = [_loss_chart(runs, rules), _dev_chart(runs, rules), _rate_chart(runs, rules)]
+    return [chart for chart in charts if chart is not None]
+
+
+def _loss_chart(runs: Mapping[str, Curves], rules: list[Rule]) -> Chart | None:
+    if len(runs) == 1:
+        (curves,) = runs.values()
+        # A lone term of weight 1 is the total itself: one line says it.
+        terms = {name: points for name, points in curves.terms.items() if _values(points) != _values(curves.loss)}
+        # Wide under the terms: where one of them is the whole loss, as in LRC-BERT's first stage, both are seen.
+        lines = [Line(curves.loss, INK, "total", width=2.6 if terms else 1.6)]
+        lines += [_line(points, name, number) for number, (name, points) in enumerate(terms.items())]
+    else:
+        lines = [_line(curves.loss, f"{name}{_best_of(curves)}", number) for number, (name, curves) in enumerate(runs.items())]
+    losses = [y for line in lines for y in _values(line.points)]
+    if not losses:
         return None
-    single = len(runs) == 1
-    traces = [
-        trace
-        for number, (name, curves) in enumerate(runs.items())
-        for trace in (_of_one(curves) if single else _of_several(name, curves, number))
-    ]
-    losses, devs = ([y for trace in traces if trace["yaxis"] == own for y in trace["y"] if y is not None] for own in ("y", "y2"))
-    if logarithmic := bool(losses) and min(losses) >= 0 and max(losses) > 0:
+    if logarithmic := min(losses) >= 0 and max(losses) > 0:
         losses = [loss for loss in losses if loss]
-        for trace in traces:  # a weight that a schedule begins with may be 0, which has no logarithm
-            trace["y"] = [y if y or trace["yaxis"] != "y" else None for y in trace["y"]]
-    metrics = dict.fromkeys(task_title(metric) for curves in runs.values() for metric in curves.dev)
-    terms = ", terms before their weights" if single and sum(trace["yaxis"] == "y" for trace in traces) > 1 else ""
-    titles = {"y": f"loss{terms}{' (log scale)' if logarithmic else ''}", "y2": ", ".join(metrics), "y3": "learning rate"}
-    return {"data": traces, "layout": _layout(titles, losses, devs, _marks(list(runs.values())), logarithmic)}
+        # A weight that a schedule begins with may be 0, which has no logarithm.
+        lines = [replace(line, points=[(x, y or None) for x, y in line.points]) for line in lines]
+    hint = "each term before its weight" if len(runs) == 1 and len(lines) > 1 else ""
+    axis = value_axis(f"loss{' (log scale)' if logarithmic else ''}", losses, log=logarithmic)
+    return Chart("Loss by step", step_axis(_last(runs)), axis, lines=lines, rules=rules, hint=hint)
 
 
-def _of_one(curves: Curves) -> list[Figure]:
-    """Total and terms, dev scores, rate."""
-    # A lone term of weight 1 is the total itself: one line says it.
-    terms = {name: points for name, points in curves.terms.items() if _values(points) != _values(curves.loss)}
-    # Wide under the terms: where one of them is the whole loss, as in LRC-BERT's first stage, both are seen.
-    traces = [_line(curves.loss, "total", Pen(INK, width=2.6 if terms else 1.6), "y")]
-    traces += [_line(points, name, _pen(number), "y") for number, (name, points) in enumerate(terms.items())]
-    for metric, points in curves.dev.items():
-        traces += _dev(points, task_title(metric), Pen("var(--int8)"), labelled=True)
-    return [*traces, _line(curves.rate, "learning rate", Pen(MUTED), "y3", legend=False)]
+def _dev_chart(runs: Mapping[str, Curves], rules: list[Rule]) -> Chart | None:
+    found = [(number, name, metric, points) for number, (name, curves) in enumerate(runs.items()) for metric, points in curves.dev.items()]
+    if not found:
+        return None
+    metrics = list(dict.fromkeys(metric for _, _, metric, _ in found))
+    lines, dots = [], []
+    for number, name, metric, points in found:
+        title = task_title(metric)
+        if len(runs) == 1:
+            line = Line(points, "var(--int8)" if len(metrics) == 1 else _colour(metrics.index(metric)), title if len(metrics) > 1 else "")
+        else:
+            line = _line(points, name if len(metrics) == 1 else f"{name} {title}", number)
+        lines.append(line)
+        best = _best(points)
+        for place, (step, value) in enumerate(points):
+            if value is not None and (place == best or len(points) <= DOTTED):
+                # Labels at the points of several runs would cover each other: there the legend of the losses names the best.
+                label = f"best {value:.2f}" if place == best and len(runs) == 1 else ""
+                said = f"{line.name or title} {value:.2f}\nstep {step:,.0f}{', the best' if place == best else ''}"
+                dots.append(Dot(step, value, said, line.colour, size=11 if place == best else 5, label=label))
+    title = ", ".join(map(task_title, metrics))
+    y_axis = score_axis(title, [value for _, _, _, points in found for value in _values(points)], room=0.2)
+    return Chart("Score by step", step_axis(_last(runs)), y_axis, dots, lines, rules)
 
 
-def _of_several(name: str, curves: Curves, number: int) -> list[Figure]:
-    """Total, dev scores and rate of run `number`, in one colour."""
-    pen = _pen(number)
-    traces = [_line(curves.loss, f"{name}{_best_of(curves)}", pen, "y")]
-    for metric, points in curves.dev.items():
-        traces += _dev(points, f"{name} {task_title(metric)}", pen, labelled=False)
-    return [*traces, _line(curves.rate, "learning rate", pen, "y3", legend=False)]
+def _rate_chart(runs: Mapping[str, Curves], rules: list[Rule]) -> Chart | None:
+    single = len(runs) == 1
+    lines = [
+        Line(curves.rate, MUTED) if single else _line(curves.rate, name, number) for number, (name, curves) in enumerate(runs.items())
+    ]
+    rates = [y for line in lines for y in _values(line.points)]
+    if not rates:
+        return None
+    y_axis = linear_axis("learning rate", min(0.0, min(rates)), max(rates) or 1.0)
+    return Chart("Learning rate by step", step_axis(_last(runs)), y_axis, lines=lines, rules=rules)
 
 
 def _values(points: Points) -> list[float]:
     return [y for _, y in points if y is not None]
 
 
-@dataclass(frozen=True)
-class Pen:
-    """How a curve is drawn; the width is in pixels."""
-
-    colour: str
-    dash: str = "solid"
-    width: float = 1.4
+def _last(runs: Mapping[str, Curves]) -> float:
+    """The last step of all runs."""
+    return max(x for curves in runs.values() for points in (curves.loss, curves.rate, *curves.dev.values()) for x, _ in points)
 
 
-def _pen(number: int) -> Pen:
+def _colour(number: int) -> str:
+    return SERIES[number % len(SERIES)]
+
+
+def _line(points: Points, name: str, number: int) -> Line:
     """A look of its own for each curve: where the colours end they begin anew, dotted."""
-    return Pen(SERIES[number % len(SERIES)], "dot" if number // len(SERIES) % 2 else "solid")
+    return Line(points, _colour(number), name, "dot" if number // len(SERIES) % 2 else "solid")
 
 
-@dataclass(frozen=True)
-class Mark:
-    """Where a stage begins."""
-
-    step: float
-    name: str
-    colour: str
-    row: int
-    """Line of its name, counted from the top."""
-
-
-def _marks(runs: Sequence[Curves]) -> list[Mark]:
-    """The stages of all runs: once for those that agree, in its own colour where a run stands alone."""
+def _marks(runs: Sequence[Curves]) -> list[Rule]:
+    """Where the stages of all runs begin: once for those that agree, in its own colour where a run stands alone."""
     shared: dict[tuple[tuple[float, str], ...], list[int]] = {}
     for number, curves in enumerate(runs):
         if len(curves.stages) > 1:
             shared.setdefault(tuple(curves.stages), []).append(number)
-    marks: dict[tuple[float, str], Mark] = {}
-    for row, (stages, numbers) in enumerate(shared.items()):
-        colour = MUTED if len(shared) == 1 or len(numbers) > 1 else _pen(numbers[0]).colour
+    marks: dict[tuple[float, str], Rule] = {}
+    for stages, numbers in shared.items():
+        colour = MUTED if len(shared) == 1 or len(numbers) > 1 else _colour(numbers[0])
         for step, name in stages:
-            # What several have at the same step is nobody's own. Names of neighbours stand on two lines.
-            again = (step, name) in marks
-            marks[step, name] = Mark(step, name, MUTED if again or not step else colour, marks[step, name].row if again else row % 2)
+            # What several have at the same step is nobody's own.
+            marks[step, name] = Rule(step, True, name, MUTED if (step, name) in marks or not step else colour)
     return list(marks.values())
-
-
-def _line(points: Points, name: str, pen: Pen, y_axis: str, legend: bool = True) -> Figure:
-    return {
-        "type": "scatter",
-        "mode": "lines" if len(points) > 1 else "markers",
-        "x": [x for x, _ in points],
-        "y": [y for _, y in points],
-        "name": plain(name),
-        "line": {"color": pen.colour, "width": pen.width, "dash": pen.dash},
-        "marker": {"color": pen.colour, "size": 5},
-        "xaxis": "x",
-        "yaxis": y_axis,
-        "showlegend": legend,
-        "hovertemplate": "%{y:.4g}",
-    }
 
 
 def _best(points: Points) -> int:
@@ -179,68 +179,5 @@ def _best(points: Points) -> int:
 
 
 def _best_of(curves: Curves) -> str:
-    """The best dev score as an addition to a legend: labels at the points of several runs would cover each other."""
+    """The best dev score as an addition to a legend."""
     return "".join(f", best {points[_best(points)][1]:.2f}" for points in curves.dev.values())
-
-
-def _dev(points: Points, name: str, pen: Pen, labelled: bool) -> list[Figure]:
-    best = _best(points)
-    step, value = points[best]
-    curve = _line(points, name, pen, "y2", legend=False)
-    curve.update(mode="lines+markers", hovertemplate="%{y:.2f}")
-    mark = {
-        **_line([(step, value)], name, pen, "y2", legend=False),
-        "mode": "markers+text" if labelled else "markers",
-        "marker": {"color": pen.colour, "size": 11, "line": {"color": PAPER, "width": 2}},
-        "text": [f"best {value:.2f}"],
-        # The best is most often among the last: its label must stay inside.
-        "textposition": "top center" if best < 0.8 * len(points) else "top left",
-        "textfont": {"color": pen.colour, "size": 13},
-        "hoverinfo": "skip",
-        "cliponaxis": False,
-    }
-    mark.pop("hovertemplate")
-    return [curve, mark]
-
-
-def _layout(titles: Mapping[str, str], losses: Sequence[float], devs: Sequence[float], marks: Sequence[Mark], logarithmic: bool) -> Figure:
-    # Each panel's share of the height, from the bottom; the rest is for headings, stage names and the legend.
-    height, domains = 600, {"y": [0.51, 0.92], "y2": [0.21, 0.43], "y3": [0.0, 0.13]}
-    if not devs:
-        height, domains = 460, {"y": [0.31, 0.9], "y3": [0.0, 0.17]}
-    spread = max(devs) - min(devs) or 1.0 if devs else 1.0
-    dev_range = [min(devs) - 0.1 * spread, max(devs) + 0.4 * spread] if devs else None  # room for the best one's label
-    headings = [_heading(text, domains[name][1]) for name, text in titles.items() if text]
-    return layout(
-        height=height,
-        xaxis=axis(title="step", anchor="y3", showgrid=False, showline=True, ticks="outside", tickformat=",d", rangemode="tozero"),
-        yaxis=axis(domain=domains["y"], **({"type": "log", **log_ticks(min(losses) / 2, max(losses) * 2)} if logarithmic else {})),
-        **({"yaxis2": axis(domain=domains["y2"], nticks=4, range=dev_range)} if devs else {}),
-        yaxis3=axis(domain=domains["y3"], nticks=3, exponentformat="e", rangemode="tozero"),
-        annotations=[*headings, *map(_stage_name, marks)],
-        shapes=[_stage_line(mark) for mark in marks if mark.step],
-        showlegend=True,
-        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.0, "yanchor": "bottom", "font": {"size": 12, "color": INK}},
-        hovermode="x unified",
-        hoversubplots="axis",
-        spikedistance=-1,
-    )
-
-
-def _heading(text: str, top: float) -> Figure:
-    """A panel's heading, above its upper edge at `top` of the whole height."""
-    place = {"xref": "paper", "yref": "paper", "x": 0, "y": top, "xanchor": "left", "yanchor": "bottom"}
-    return {"text": plain(text), **place, "font": {"size": 12, "color": MUTED}, "showarrow": False}
-
-
-def _stage_name(mark: Mark) -> Figure:
-    """A stage's name at the top of the chart, just right of its line."""
-    place = {"x": mark.step, "xshift": 4 if mark.step else 0, "yref": "paper", "y": 1.0, "yshift": -14 * mark.row}
-    font = {"size": 12, "color": mark.colour}
-    return {"text": plain(mark.name), **place, "xanchor": "left", "yanchor": "top", "font": font, "showarrow": False}
-
-
-def _stage_line(mark: Mark) -> Figure:
-    """The dotted line through all panels where a stage begins."""
-    line = {"color": mark.colour, "width": 1, "dash": "dot"}
-    return {"type": "line", "x0": mark.step, "x1": mark.step, "yref": "paper", "y0": 0, "y1": 1, "line": line}

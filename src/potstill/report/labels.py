@@ -2,80 +2,126 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 300.0, 290.0
-"""Plot area in pixels on a phone. Points lie further apart on anything larger, so what fits here fits there."""
-LETTER, LINE = 7.2, 16.0
-"""About one letter's width and one line's height at the labels' font size, in pixels."""
+SIZE, LINE = 13.0, 16.0
+"""Of a label, in pixels: its letters, and the height of its line."""
 GAP = 9.0
+"""Between the middle of a point and its label, in pixels."""
 TOGETHER = 9.0
 """Points nearer than this in pixels are one spot and share a label."""
+FAR = (24.0, 34.0, 46.0, 60.0, 76.0, 95.0, 120.0, 150.0, 190.0, 240.0)
+"""Lengths of leader lines that are tried, in pixels."""
+PASSES = 4
+NARROW, BROAD = "iljtfrI.,:;|'’()[] -", "mwMWQGO@%—"
 
-Box = tuple[float, float, float, float]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+Spot = tuple[float, float]
 
-# plotly's textposition says where the text goes, seen from the point: (shift across, shift up) in box sizes.
-POSITIONS = {
-    "middle right": (0.5, 0.0),
-    "middle left": (-0.5, 0.0),
-    "top center": (0.0, 0.5),
-    "bottom center": (0.0, -0.5),
-    "top right": (0.5, 0.5),
-    "bottom right": (0.5, -0.5),
-    "top left": (-0.5, 0.5),
-    "bottom left": (-0.5, -0.5),
-}
+# From the point to the label, in half sizes of the label: (across, down). The first ones are the best.
+NEAR = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1))
 
 
 @dataclass(frozen=True)
 class Placed:
-    """A label and plotly's textposition for it. The text is empty where another point of the same spot carries it."""
+    """Where a label goes.
+
+    Attributes:
+        text: "" where another point of the same spot carries it.
+        box: left, top, right and bottom of the text, in pixels.
+        leader: the end of the line from the point to the label; None where it stands beside the point.
+        clear: whether it covers nothing.
+    """
 
     text: str
-    position: str
+    box: Box = (0.0, 0.0, 0.0, 0.0)
+    leader: Spot | None = None
+    clear: bool = True
 
 
-def place_labels(
-    points: Sequence[tuple[float, float]],
-    texts: Sequence[str],
-    lines: Sequence[float] = (),
-    bars: Sequence[tuple[float, float, float]] = (),
-) -> list[Placed]:
-    """Choose a position for the label of each point.
+def text_width(text: str, size: float = SIZE) -> float:
+    """About how wide a text is in pixels, rather more than less, at a size of its letters in pixels."""
+    parts = (0.36 if each in NARROW else 0.9 if each in BROAD else 1.0 if ord(each) > 0x2E7F else 0.7 if each.isupper() else 0.58 for each in text)
+    return size * sum(parts)
 
-    Points on one spot share one label, "student, ONNX fp32". Each label takes the first position at which it covers
-    nothing and stays inside the plot; where there is none, the one that covers least.
+
+def place_labels(points: Sequence[Spot], texts: Sequence[str], width: float, height: float, taken: Sequence[Box] = ()) -> list[Placed]:
+    """Choose a place for the label of each point.
+
+    Points on one spot share one label, "student, ONNX fp32". Each label takes the first place at which it covers nothing: beside its
+    point, else further off at the end of a leader line. Then labels are placed anew until none has a better place.
 
     Args:
-        points: (across, up), each a fraction of the plot area.
+        points: in pixels, from the upper left.
         texts: the points' labels; "" for none.
-        lines: heights at which a line crosses the whole plot, fractions of it.
-        bars: error bars, (across, from, to), fractions of the plot.
+        width: of the plot, in pixels; labels stay inside.
+        height: of the plot, in pixels.
+        taken: further boxes that labels must not cover, in pixels: lines and error bars.
+
+    Returns:
+        A place for each point.
     """
-    pixels = [(x * WIDTH, y * HEIGHT) for x, y in points]
-    shared = _share(pixels, texts)
-    taken: list[Box] = [(x - 7, y - 7, x + 7, y + 7) for x, y in pixels]
-    crossing: list[Box] = [(0.0, line * HEIGHT - 1, WIDTH, line * HEIGHT + 1) for line in lines]
-    crossing += [(x * WIDTH - 4, low * HEIGHT, x * WIDTH + 4, high * HEIGHT) for x, low, high in bars]
-    placed = []
-    for own, ((x, y), text) in enumerate(zip(pixels, shared)):
-        if not text:
-            placed.append(Placed("", "middle right"))
-            continue
-        boxes = {name: _box(x, y, text, *shift) for name, shift in POSITIONS.items()}
-        others = taken[:own] + taken[own + 1 :] + crossing
-        best = min(boxes, key=lambda name: _outside(boxes[name]) + sum(_overlap(boxes[name], other) for other in others))
-        taken.append(boxes[best])
-        placed.append(Placed(text, best))
+    shared = _share(points, texts)
+    marks: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in points]
+    placed = [Placed(text) for text in shared]
+    own = [number for number, text in enumerate(shared) if text]
+    for turn in range(PASSES):
+        moved = False
+        for number in own:
+            # In the first pass those that come later have no place yet.
+            others = [placed[other] for other in own if other != number and (turn or other < number)]
+            lines = [(points[other], placed[other].leader) for other in own if other != number and placed[other].leader]
+            blocked = [*(other.box for other in others), *(box for place, box in enumerate(marks) if place != number), *taken]
+            best = _best(points[number], shared[number], (width, height), blocked, lines, marks[number])
+            moved = moved or best != placed[number]
+            placed[number] = best
+        if not moved or all(placed[number].clear and placed[number].leader is None for number in own):
+            break
     return placed
 
 
-def _share(pixels: Sequence[tuple[float, float]], texts: Sequence[str]) -> list[str]:
+def _best(
+    point: Spot, text: str, limits: Spot, blocked: Sequence[Box], lines: Sequence[tuple[Spot, Spot | None]], mark: Box
+) -> Placed:
+    """The first place of a label that is free, else the one that covers least."""
+    least, best = math.inf, Placed(text)
+    for rank, (box, leader) in enumerate(_places(point, text)):
+        cost = _outside(box, limits) + sum(_overlap(box, other) for other in blocked)
+        cost += sum(40.0 for start, end in lines if end is not None and _crosses(start, end, box))
+        if leader is not None:
+            cost += 30.0 * sum(_crosses(point, leader, other) for other in blocked)
+            cost += 20.0 * sum(_meet(point, leader, start, end) for start, end in lines if end is not None)
+        if cost == 0:
+            return Placed(text, box, leader)
+        if cost + rank * 1e-3 < least:
+            least, best = cost + rank * 1e-3, Placed(text, box, leader, clear=False)
+    return best
+
+
+def _places(point: Spot, text: str) -> Iterator[tuple[Box, Spot | None]]:
+    """The boxes at which a label is tried, with the end of its leader line, the best ones first."""
+    half_width, half_height = text_width(text) / 2, LINE / 2
+    for across, down in NEAR:
+        x = point[0] + across * (half_width + (GAP if down == 0 else 2))
+        y = point[1] + down * (half_height + (GAP if across == 0 else 4))
+        yield (x - half_width, y - half_height, x + half_width, y + half_height), None
+    for length in FAR:
+        for turn in (1, 15, 3, 13, 5, 11, 7, 9, 0, 8, 4, 12, 2, 14, 6, 10):  # slanting ones first: a level one looks like an axis
+            across, down = math.cos(turn * math.pi / 8), math.sin(turn * math.pi / 8)
+            end = point[0] + across * length, point[1] + down * length
+            side = (across > 0.3) - (across < -0.3)
+            x = end[0] + side * (half_width + 2)
+            y = end[1] + (0 if side else (1 if down > 0 else -1) * half_height)
+            yield (x - half_width, y - half_height, x + half_width, y + half_height), end
+
+
+def _share(points: Sequence[Spot], texts: Sequence[str]) -> list[str]:
     shared = list(texts)
-    for later in range(len(pixels)):
+    for later in range(len(points)):
         for earlier in range(later):
-            near = all(abs(a - b) < TOGETHER for a, b in zip(pixels[later], pixels[earlier]))
+            near = all(abs(a - b) < TOGETHER for a, b in zip(points[later], points[earlier]))
             if near and shared[later] and shared[earlier]:
                 if shared[later] not in shared[earlier].split(", "):
                     shared[earlier] += f", {shared[later]}"
@@ -97,17 +143,27 @@ def _ranges(text: str) -> str:
     return ", ".join(f"{row[0]}–{row[-1]}" if len(row) > 2 else ", ".join(map(str, row)) for row in rows)
 
 
-def _box(x: float, y: float, text: str, across: float, up: float) -> Box:
-    width, height = LETTER * len(text), LINE
-    middle_x = x + across * (width + 2 * GAP)
-    middle_y = y + up * (height + (2 * GAP if across == 0 else GAP))
-    return (middle_x - width / 2, middle_y - height / 2, middle_x + width / 2, middle_y + height / 2)
-
-
 def _overlap(a: Box, b: Box) -> float:
-    return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
+    across = min(a[2], b[2]) - max(a[0], b[0])
+    return across * down if across > 0 and (down := min(a[3], b[3]) - max(a[1], b[1])) > 0 else 0.0
 
 
-def _outside(box: Box) -> float:
-    beyond = max(0.0, -box[0]) + max(0.0, box[2] - WIDTH) + max(0.0, -box[1]) + max(0.0, box[3] - HEIGHT)
+def _outside(box: Box, limits: Spot) -> float:
+    beyond = max(0.0, -box[0]) + max(0.0, box[2] - limits[0]) + max(0.0, -box[1]) + max(0.0, box[3] - limits[1])
     return beyond * LINE
+
+
+def _crosses(start: Spot, end: Spot, box: Box) -> bool:
+    """Whether a line goes through a box, by a look at every twelfth of it but its first."""
+    steps = (number / 12 for number in range(1, 13))
+    spots = ((start[0] + (end[0] - start[0]) * part, start[1] + (end[1] - start[1]) * part) for part in steps)
+    return any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in spots)
+
+
+def _meet(a: Spot, b: Spot, c: Spot, d: Spot) -> bool:
+    """Whether the line from a to b crosses that from c to d."""
+
+    def side(start: Spot, end: Spot, spot: Spot) -> float:
+        return (end[0] - start[0]) * (spot[1] - start[1]) - (end[1] - start[1]) * (spot[0] - start[0])
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0

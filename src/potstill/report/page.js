@@ -1,45 +1,24 @@
-// Figures name their colours as CSS variables; plotly needs the values, and needs them again when the page turns dark.
-const figures = JSON.parse(document.getElementById("figures").textContent);
-
-function resolve(value, style) {
-  if (typeof value === "string" && value.startsWith("var(")) return style.getPropertyValue(value.slice(4, -1)).trim();
-  if (Array.isArray(value)) return value.map((item) => resolve(item, style));
-  if (value && typeof value === "object") {
-    return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, resolve(item, style)]));
-  }
-  return value;
-}
-
-const hidden = new Set();
-
-function draw() {
-  const style = getComputedStyle(document.documentElement);
-  const font = getComputedStyle(document.body).fontFamily;
-  for (const place of document.querySelectorAll("[data-figure]")) {
-    const figure = resolve(figures[place.dataset.figure], style);
-    figure.layout.font.family = font;
-    for (const trace of figure.data) if (hidden.has(trace.meta)) trace.visible = false;
-    Plotly.react(place, figure.data, figure.layout, { displayModeBar: false, responsive: true });
-  }
-}
-
-draw();
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-// Paper is narrower than most screens: charts are drawn anew as wide as their place is there, about 700 pixels less margins.
-addEventListener("beforeprint", () => {
-  for (const place of document.querySelectorAll("[data-figure]")) Plotly.relayout(place, { width: place.closest(".pair") ? 335 : 690 });
-});
-addEventListener("afterprint", draw);
-
 // A key shows and hides its series in every chart.
-for (const button of document.querySelectorAll("[data-series]")) {
+for (const button of document.querySelectorAll("button[data-series]")) {
   button.addEventListener("click", () => {
-    const series = button.dataset.series;
-    const shown = hidden.delete(series) || !hidden.add(series);
-    button.setAttribute("aria-pressed", shown);
-    draw();
+    const hide = button.getAttribute("aria-pressed") === "true";
+    button.setAttribute("aria-pressed", !hide);
+    for (const mark of document.querySelectorAll(`svg [data-series="${button.dataset.series}"]`)) mark.style.display = hide ? "none" : "";
   });
 }
+
+// Paper shows the recipe; the reader's page is afterwards as it was.
+const closed = new Set();
+addEventListener("beforeprint", () => {
+  for (const recipe of document.querySelectorAll("details.recipe:not([open])")) {
+    closed.add(recipe);
+    recipe.open = true;
+  }
+});
+addEventListener("afterprint", () => {
+  for (const recipe of closed) recipe.open = false;
+  closed.clear();
+});
 
 // A heading sorts its table, what is better first, and the other way round at the second click; what is not known stays last.
 for (const table of document.querySelectorAll(".sortable")) {

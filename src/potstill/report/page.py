@@ -1,4 +1,4 @@
-"""One self-contained HTML page out of run folders: plotly inlined once, nothing fetched, nothing from torch."""
+"""One self-contained HTML page out of run folders: nothing fetched, nothing from torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import yaml
 from potstill.machine.files import write_text
 from potstill.report.answers import mistake_table, read_mistakes, task_answers
 from potstill.report.cases import case_table
-from potstill.report.charts import SIZE, SPEED, quality_chart
-from potstill.report.curves import read_curves, training_chart
+from potstill.report.charts import all_level, quality_charts
+from potstill.report.curves import read_curves, training_charts
 from potstill.report.gate import gate_table
 from potstill.report.grouped import Group, group_runs
 from potstill.report.headline import headline, shipped_row
@@ -34,7 +34,7 @@ def write_report(folder: Path, html: Path) -> None:
         folder: the run's, with its results.json. Training curves are drawn where it has a metrics.jsonl too.
         html: the file to write.
 
-    A PotstillError comes through where the folder has no record, `html` cannot be written, or jinja2 or plotly is not installed.
+    A PotstillError comes through where the folder has no record, `html` cannot be written, or jinja2 is not installed.
     """
     groups = group_runs([read_run(folder)], [folder])
     write_text(html, render(groups, [read_metrics(folder)]))
@@ -47,9 +47,10 @@ def render(groups: Sequence[Group], metrics: Sequence[Sequence[dict[str, Any]]],
         groups: runs, seeds as one; a page of one run has one.
         metrics: the lines of metrics.jsonl of each group's first run.
         template: one that extends this folder's page, or that page.
-        more: values for `template`, and further `figures` by name; a figure that is None is not shown.
+        more: values for `template`. `figures` (name → chart of quality against cost) and `level` (the sentence in their place) win
+            over those of the runs' rows.
 
-    A PotstillError of `fill` comes through where jinja2 or plotly is not installed.
+    A PotstillError of `fill` comes through where jinja2 is not installed.
     """
     names = [group.name for group in groups]
     runs = [group.runs[0] for group in groups]
@@ -57,11 +58,8 @@ def render(groups: Sequence[Group], metrics: Sequence[Sequence[dict[str, Any]]],
     shown = columns(runs, rows)
     score_title, _ = summed_up(task_metrics(record for run in runs for record in run.records))
     score_title = "mean score" if score_title == "mean" else score_title
-    figures = {
-        "training": training_chart({name: read_curves(lines) for name, lines in zip(names, metrics)}),
-        "size": quality_chart(rows, SIZE, score_title),
-        "speed": quality_chart(rows, SPEED, score_title),
-    } | more.pop("figures", {})
+    more.setdefault("figures", quality_charts(rows, score_title))
+    more.setdefault("level", all_level([row.score for row in rows], score_title))
     alone = runs[0] if len(groups) == 1 else None
     constant = majority_row(rows, [record for group in groups for run in group.runs for record in run.records])
     return fill(
@@ -73,7 +71,7 @@ def render(groups: Sequence[Group], metrics: Sequence[Sequence[dict[str, Any]]],
         tables=[(group.title, group.rows, shipped_row(group.rows)) for group in groups],
         constant=constant,
         score_title=score_title,
-        figures={name: figure for name, figure in figures.items() if figure is not None},
+        training=training_charts({name: read_curves(lines) for name, lines in zip(names, metrics)}),
         answers=task_answers(alone) if alone is not None else [],
         mistakes=mistake_table(read_mistakes(groups[0].folders[0]) if alone is not None else []),
         cases=case_table(runs, names),

@@ -47,6 +47,12 @@ def primary_score(scores: Mapping[str, Any]) -> float | None:
     return None if metric is None else finite(scores.get(metric))
 
 
+def primary_scores(scores: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Task → its primary score, of the tasks that have one."""
+    found = {task: primary_score(values) for task, values in scores.items()}
+    return {task: value for task, value in found.items() if value is not None}
+
+
 def task_title(name: str) -> str:
     """A task's name as a column shows it: `sts/12` → STS12, `glue/mrpc-dev` → MRPC dev, of own data `tagging/streets` → streets."""
     family, _, short = name.rpartition("/")

@@ -1,4 +1,4 @@
-"""Filling a page's template, with plotly inside."""
+"""Filling a page's template."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.errors import PotstillError, install
+from potstill.report.svg import draw
 
 
 def fill(template: Path, **values: Any) -> str:
@@ -13,14 +14,14 @@ def fill(template: Path, **values: Any) -> str:
 
     Args:
         template: a file. It may extend and include files beside it, and those of this folder.
-        values: what the template shows; `plotly`, the script, is given to it beside them.
+        values: what the template shows. Its filter `draw` draws a chart.
 
     Raises:
-        PotstillError: jinja2 or plotly is not installed.
+        PotstillError: jinja2 is not installed.
     """
     try:
         from jinja2 import Environment, FileSystemLoader
-        from plotly.offline import get_plotlyjs
+        from markupsafe import Markup
     except ModuleNotFoundError as error:
         raise PotstillError("report", f"needs {error.name}, which is not installed", install("train")) from error
     environment = Environment(
@@ -30,6 +31,5 @@ def fill(template: Path, **values: Any) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    # A browser's JSON.parse knows no NaN: better to fail here than to show a page without charts.
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "sort_keys": False}
-    return environment.get_template(template.name).render(**values, plotly=get_plotlyjs())
+    environment.filters["draw"] = lambda chart: Markup(draw(chart))  # noqa: S704 - `draw` escapes every text
+    return environment.get_template(template.name).render(**values)

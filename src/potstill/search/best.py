@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import evaluate
 from potstill.machine.files import require_space
-from potstill.report.scores import primary_score
+from potstill.report.scores import primary_scores
 from potstill.results import read_metrics, versions
 from potstill.run.distil import distil
 from potstill.search.queue import ANOTHER, WHY, Queue, first_number
@@ -55,11 +55,11 @@ def run_best(job: Job, queue: Queue, trial: optuna.Trial) -> float:
         if "dev" in line:
             total, copy = before.total(line["stage"], line["step"]), copies / f"{line['stage']}-{line['step']}"
             scores = evaluate(copy, tests, recipe.data.dir, name=f"step {total}", opened=opened).scores if copy.is_dir() else {}
-            steps.append(Step(step=total, dev=line["dev"]["value"], scores=_primary(scores)))
+            steps.append(Step(step=total, dev=line["dev"]["value"], scores=primary_scores(scores)))
     shipped = run.records[-1]
     trial.set_user_attr("steps", [step.model_dump() for step in steps])
     trial.set_user_attr("shipped", shipped.role)
-    trial.set_user_attr("tests", _primary(shipped.scores))
+    trial.set_user_attr("tests", primary_scores(shipped.scores))
     trial.set_user_attr("chosen", chosen.number)
     shutil.rmtree(copies, ignore_errors=True)
     return 0.0
@@ -97,12 +97,6 @@ def make_record(job: Job, queue: Queue, last: dict[str, Any]) -> Search:
     )
 
 
-def _primary(scores: dict[str, dict[str, Any]]) -> dict[str, float]:
-    """The primary score of each task that has one."""
-    found = {task: primary_score(values) for task, values in scores.items()}
-    return {task: value for task, value in found.items() if value is not None}
-
-
 def _best(queue: Queue) -> FrozenTrial:
     """The trial of the highest quality; of equals the first.
 
@@ -131,5 +125,6 @@ def _record(trial: FrozenTrial) -> Trial:
         seconds=own.get("seconds", 0.0),
         curve=curve,
         why=own.get(WHY, ""),
+        tests=own.get("tests", {}),
         same_as=own.get("same"),
     )

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from potstill.report.figure import INK, MUTED, PAPER, SERIES, Figure, axis, layout, log_ticks, plain
+from potstill.report.charts import LATENCY, all_level
+from potstill.report.figure import (
+    INK,
+    MUTED,
+    SERIES,
+    Axis,
+    Chart,
+    Dot,
+    Line,
+    named_axis,
+    score_axis,
+    step_axis,
+    tick_texts,
+    value_axis,
+)
 from potstill.report.names import key_names, value_title
 from potstill.report.numbers import significant
 from potstill.report.scores import task_title
 from potstill.search.record import Search, Trial
 
 BEST, TRIED = "var(--int8)", "var(--student)"
-WIDE = 9.9  # ratio of the largest to the smallest value from which an axis is logarithmic
+WIDE = 9.9
+"""Ratio of the largest to the smallest listed value from which their axis is logarithmic."""
 
 
 def settings_title(search: Search, trial: Trial, names: Mapping[str, str]) -> str:
@@ -33,99 +47,155 @@ def settings_title(search: Search, trial: Trial, names: Mapping[str, str]) -> st
     return ", ".join(f"{names[key]} {value_title(value)}" for key, value in trial.settings.items())
 
 
-def value_chart(search: Search, key: str) -> Figure | None:
-    """Draw the scores by the values of one key: a dot for each trial, and for listed values a line through their medians.
+def search_level(search: Search) -> str:
+    """The sentence in place of the charts of dev scores where all trials have the same; "" where they differ."""
+    return all_level([trial.score for trial in search.trials], task_title(search.score))
+
+
+def value_charts(search: Search) -> list[Chart]:
+    """Draw the scores by the values of each key: on dev, and where each trial was scored on the tests, on these; each on one scale.
+
+    Args:
+        search: the search.
+
+    Returns:
+        A chart for each key of which a trial with a value was scored, then those of the tests.
+    """
+    if search_level(search):
+        return []
+    scores = [trial.score for trial in search.trials if trial.score is not None]
+    tests = [score for trial in search.trials for score in trial.tests.values()]
+    found = [value_chart(search, key, score_axis(task_title(search.score), scores)) for key in search.space["keys"] if scores]
+    found += [factor_chart(search, key, score_axis("score", tests)) for key in search.space["keys"] if tests]
+    return [chart for chart in found if chart is not None]
+
+
+def value_chart(search: Search, key: str, y_axis: Axis) -> Chart | None:
+    """Draw the dev scores by the values of one key: a dot for each trial, and for listed values a line through their medians.
 
     Args:
         search: the search.
         key: one of its keys.
+        y_axis: of the scores.
 
     Returns:
-        The chart as Plotly has it; None where no trial with a value of the key was scored.
+        The chart; None where no trial with a value of the key was scored.
     """
     names = key_names(list(search.space["keys"]))
-    # The best of each key together stands for no single value.
-    scored = [trial for trial in search.trials if trial.score is not None and trial.role != "combined"]
-    found = [(value, trial) for trial in scored if (value := _value(search, trial, key)) is not None]
+    found = _found(search, key, lambda trial: trial.score)
     if not found:
         return None
-    listed = isinstance(search.space["keys"][key], list)
-    x_axis, xs = _value_axis(names[key], [value for value, _ in found], listed)
-    traces: list[Figure] = []
-    if listed and search.sampler in ("one-factor", "grid"):
-        places = list(dict.fromkeys(xs)) if x_axis.get("type") == "category" else sorted(set(xs))
-        middle = {place: [trial.score for x, (_, trial) in zip(xs, found) if x == place and trial.state == "complete"] for place in places}
-        points = [(place, median(scores)) for place, scores in middle.items() if scores]  # type: ignore[type-var]
-        traces.append(_line([x for x, _ in points], [y for _, y in points], "median", MUTED))
-    traces += [
-        _dots([x for x, (_, trial) in zip(xs, found) if keep(trial)], [trial for _, trial in found if keep(trial)], search, names, **look)
-        for keep, look in (
-            (lambda trial: trial.state == "pruned", {"colour": MUTED, "name": "pruned", "symbol": "circle-open"}),
-            (lambda trial: trial.state != "pruned" and trial.number != search.best, {"colour": TRIED, "name": "trial"}),
-            (lambda trial: trial.number == search.best, {"colour": BEST, "name": "best", "size": 13}),
-        )
-    ]
-    traces = [trace for trace in traces if trace["x"]]
-    return {"data": traces, "layout": layout(xaxis=x_axis, yaxis=_score_axis(search), height=300, hovermode="closest")}
+    x_axis, place = _value_axis(names[key], search, key, [value for value, _ in found])
+    lines = []
+    if search.sampler in ("one-factor", "grid"):
+        lines = [Line(_medians([(place(value), trial.score) for value, trial in found if trial.state == "complete"]), MUTED)]
+    ranked = sorted(found, key=lambda pair: (pair[1].number == search.best, pair[1].state != "pruned"))
+    dots = [_dot(search, trial, place(value), f"{names[key]} {value_title(value)}") for value, trial in ranked]
+    return Chart(_title(names[key]), x_axis, y_axis, dots, [line for line in lines if line.points], hint=key)
 
 
-def steps_chart(search: Search) -> Figure | None:
+def factor_chart(search: Search, key: str, y_axis: Axis) -> Chart | None:
+    """Draw each test's score by the values of one key: a line through the medians of the trials with a value.
+
+    Args:
+        search: the search.
+        key: one of its keys.
+        y_axis: of the scores.
+
+    Returns:
+        The chart; None where no trial with a value of the key was scored on the tests.
+    """
+    name = key_names(list(search.space["keys"]))[key]
+    found = _found(search, key, lambda trial: next(iter(trial.tests.values()), None))
+    if not found:
+        return None
+    x_axis, place = _value_axis(name, search, key, [value for value, _ in found])
+    lines, dots = [], []
+    for number, task in enumerate(dict.fromkeys(task for trial in search.trials for task in trial.tests)):
+        colour = SERIES[number % len(SERIES)]
+        own = [(place(value), trial.tests[task]) for value, trial in found if task in trial.tests]
+        lines.append(Line(_medians(own), colour, task_title(task)))
+        dots += [
+            Dot(place(value), trial.tests[task], f"{task_title(task)} {trial.tests[task]:.2f}\n{_who(trial)}", colour, size=6)
+            for value, trial in found
+            if task in trial.tests
+        ]
+    return Chart(f"{_title(name)}, tests", x_axis, y_axis, dots, lines, hint="these chose nothing")
+
+
+def steps_chart(search: Search) -> Chart | None:
     """Draw the dev score of every trial by step: the best trial in colour, pruned ones dotted; None where none has a score."""
     names = key_names(list(search.space["keys"]))
     curves = sorted((trial for trial in search.trials if trial.curve), key=lambda trial: trial.number == search.best)
-    if not curves:
+    if not curves or search_level(search):
         return None
-    traces = []
+    lines, dots = [], []
     for trial in curves:
         best = trial.number == search.best
-        trace = _line([step for step, _ in trial.curve], [value for _, value in trial.curve], "", BEST if best else MUTED)
-        trace["line"] |= {"width": 2.6 if best else 1, "dash": "dot" if trial.state == "pruned" else "solid"}
-        trace |= {"mode": "lines+markers", "opacity": 1 if best else 0.75, "marker": {"size": 6 if best else 3}}
-        trace["hovertemplate"] = f"%{{y:.2f}} at step %{{x}}<br>{_hover(search, trial, names)}<extra></extra>"
-        traces.append(trace)
-    return {"data": traces, "layout": layout(xaxis=_step_axis(), yaxis=_score_axis(search), height=380, hovermode="closest")}
+        dash = "dot" if trial.state == "pruned" else "solid"
+        lines.append(Line([*trial.curve], BEST if best else MUTED, "", dash, 2.6 if best else 1))
+        said = f"{_who(trial)}: {settings_title(search, trial, names)}"
+        if best:
+            dots += [Dot(step, value, f"{value:.2f} at step {step:,}\n{said}", BEST, size=6) for step, value in trial.curve]
+        else:
+            step, value = trial.curve[-1]
+            dots.append(Dot(step, value, f"{value:.2f} at step {step:,}\n{said}", MUTED, size=5))
+    values = [value for trial in curves for _, value in trial.curve]
+    last = max(step for trial in curves for step, _ in trial.curve)
+    hint = f"the best trial in colour{', pruned ones dotted' if any(trial.state == 'pruned' for trial in curves) else ''}"
+    return Chart(task_title(search.score), step_axis(last), score_axis(task_title(search.score), values), dots, lines, hint=hint)
 
 
-def front_chart(search: Search) -> Figure | None:
+def front_chart(search: Search) -> Chart | None:
     """Draw quality against latency, with a line along the Pareto front; None where latency is no objective."""
     found = [trial for trial in search.trials if trial.latency_ms is not None and trial.score is not None]
     if not found:
         return None
     names = key_names(list(search.space["keys"]))
     front = sorted((trial for trial in found if trial.number in search.front), key=lambda trial: trial.latency_ms or 0)
-    traces = [_line([trial.latency_ms for trial in front], [trial.score for trial in front], "front", BEST)]
-    traces[0]["line"] |= {"shape": "hv"}
-    for name, kept, colour in (
-        ("trial", [trial for trial in found if trial.number not in search.front], TRIED),
-        ("front", front, BEST),
-    ):
-        traces.append(_dots([trial.latency_ms for trial in kept], kept, search, names, colour=colour, name=name))
-    x_axis = axis(title="p50 of one sentence, ms", showgrid=False, showline=True, ticks="outside", rangemode="normal")
-    traces = [trace for trace in traces if trace["x"]]
-    return {"data": traces, "layout": layout(xaxis=x_axis, yaxis=_score_axis(search), height=380, hovermode="closest")}
+    lines = [Line([(trial.latency_ms or 0.0, trial.score) for trial in front], BEST, stepped=True)] if front else []
+    dots = [
+        _dot(search, trial, trial.latency_ms or 0.0, settings_title(search, trial, names), BEST if trial.number in search.front else TRIED)
+        for trial in sorted(found, key=lambda trial: trial.number in search.front)
+    ]
+    x_axis = value_axis(LATENCY.title, [trial.latency_ms or 0.0 for trial in found])
+    y_axis = score_axis(task_title(search.score), [trial.score or 0.0 for trial in found])
+    return Chart("Each trial", x_axis, y_axis, dots, lines, hint="up and left is better; the line joins what none beats in both")
 
 
-def tests_chart(search: Search) -> Figure | None:
+def tests_chart(search: Search) -> Chart | None:
     """Draw the scores of the chosen run by step: each test, and dev, by which it was chosen; None where there is no test."""
     tasks = list(dict.fromkeys(task for step in search.steps for task in step.scores))
     if not tasks:
         return None
-    traces = []
-    for number, task in enumerate(tasks):
-        points = [(step.step, step.scores[task]) for step in search.steps if task in step.scores]
-        traces.append(_line([x for x, _ in points], [y for _, y in points], task_title(task), SERIES[number % len(SERIES)]))
-    traces.append(
-        _line([step.step for step in search.steps], [step.dev for step in search.steps], f"{task_title(search.score)} (chose)", INK)
-    )
-    traces[-1]["line"] |= {"dash": "dot"}
-    for trace in traces:
-        trace |= {"mode": "lines+markers", "marker": {"size": 5}, "showlegend": True, "hovertemplate": "%{y:.2f}"}
-    legend = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": INK}}
-    y_axis = axis(title="score", nticks=6)
-    return {
-        "data": traces,
-        "layout": layout(xaxis=_step_axis(), yaxis=y_axis, height=420, hovermode="x unified", showlegend=True, legend=legend),
-    }
+    lines = [
+        Line([(step.step, step.scores[task]) for step in search.steps if task in step.scores], _colour(number), task_title(task))
+        for number, task in enumerate(tasks)
+    ]
+    lines.append(Line([(step.step, step.dev) for step in search.steps], INK, f"{task_title(search.score)} (chose)", "dot"))
+    dots = [
+        Dot(step, value, f"{line.name} {value:.2f}\nstep {step:,.0f}", line.colour, size=5)
+        for line in lines
+        for step, value in line.points
+        if value is not None
+    ]
+    axis = score_axis("score", [dot.y for dot in dots])
+    return Chart("The chosen run", step_axis(max(dot.x for dot in dots)), axis, dots, lines)
+
+
+def _colour(number: int) -> str:
+    return SERIES[number % len(SERIES)]
+
+
+def _title(name: str) -> str:
+    return name[:1].upper() + name[1:]
+
+
+def _found(search: Search, key: str, score: Callable[[Trial], float | None]) -> list[tuple[Any, Trial]]:
+    """(value of the key, trial) of each trial that has both a value and a score."""
+    # The best of each key together stands for no single value.
+    scored = [trial for trial in search.trials if score(trial) is not None and trial.role != "combined"]
+    return [(value, trial) for trial in scored if (value := _value(search, trial, key)) is not None]
 
 
 def _value(search: Search, trial: Trial, key: str) -> Any:
@@ -139,78 +209,38 @@ def _value(search: Search, trial: Trial, key: str) -> Any:
     return own if own is not None and (not isinstance(listed, list) or own in listed or trial.role == "base") else None
 
 
-def _value_axis(title: str, found: Sequence[Any], listed: bool) -> tuple[dict[str, Any], list[Any]]:
-    """The axis of a key's values, and each value's place on it.
+def _medians(points: Sequence[tuple[float, float | None]]) -> list[tuple[float, float | None]]:
+    """(place, median of the scores there), by rising place."""
+    places = sorted({x for x, _ in points})
+    return [(place, median(y for x, y in points if x == place and y is not None)) for place in places]
 
-    Logarithmic where the values span WIDE. Values that are not all numbers get a place each.
+
+def _value_axis(title: str, search: Search, key: str, found: Sequence[Any]) -> tuple[Axis, Callable[[Any], float]]:
+    """The axis of a key's values, and what gives a value's place on it.
+
+    Logarithmic where the values were drawn so, of listed ones where they span `WIDE`. Values that are not all numbers get a place each.
     """
-    shared = {"showgrid": False, "showline": True, "ticks": "outside", "title": title}
+    space = search.space["keys"][key]
     if not all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in found):
-        return axis(**shared, type="category"), [value_title(value) for value in found]
-    order = sorted(set(found))
-    if order[0] > 0 and order[-1] / order[0] >= WIDE:
-        low, high = math.log10(order[0]), math.log10(order[-1])
-        margin = 0.06 * (high - low)
-        return axis(**shared, type="log", range=[low - margin, high + margin], **_ticks(order, listed)), list(found)
-    return axis(**shared, **(_ticks(order, True) if listed else {})), list(found)
+        said = list(dict.fromkeys(map(value_title, [*(space if isinstance(space, list) else []), *found])))
+        shown = [name for name in said if name in {value_title(value) for value in found}]
+        return named_axis(title, shown), lambda value: float(shown.index(value_title(value)))
+    values = sorted({float(value) for value in found})
+    if isinstance(space, dict):
+        return value_axis(title, values, log=bool(space.get("log")) and values[0] > 0), float
+    axis = value_axis(title, values, log=values[0] > 0 and values[-1] / values[0] >= WIDE)
+    if len(values) < 3:  # too few ticks for an axis: round ones stand between them
+        return axis, float
+    return Axis(title, axis.low, axis.high, tuple(zip(values, tick_texts(values))), axis.log), float
 
 
-def _ticks(values: Sequence[float], listed: bool) -> dict[str, Any]:
-    """Ticks of an axis: the values themselves where they are a list, else those of a logarithmic axis."""
-    if listed:
-        return {"tickvals": list(values), "ticktext": [value_title(value) for value in values]}
-    return log_ticks(values[0] / 1.2, values[-1] * 1.2)
+def _who(trial: Trial) -> str:
+    return f"trial {trial.number}{'' if trial.state == 'complete' else f' ({trial.state})'}"
 
 
-def _step_axis() -> dict[str, Any]:
-    return axis(title="step", showgrid=False, showline=True, ticks="outside", tickformat=",d", rangemode="tozero")
-
-
-def _score_axis(search: Search) -> dict[str, Any]:
-    return axis(title=task_title(search.score), nticks=6)
-
-
-def _hover(search: Search, trial: Trial, names: Mapping[str, str]) -> str:
-    state = "" if trial.state == "complete" else f" ({trial.state})"
-    # A percent sign before a brace would be a template's.
-    return f"trial {trial.number}{state}: {plain(settings_title(search, trial, names)).replace('%{', '% {')}"
-
-
-def _line(xs: Sequence[Any], ys: Sequence[Any], name: str, colour: str) -> Figure:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": list(xs),
-        "y": list(ys),
-        "name": plain(name),
-        "line": {"color": colour, "width": 1.4},
-        "showlegend": False,
-        "hoverinfo": "skip",
-    }
-
-
-def _dots(
-    xs: Sequence[Any],
-    trials: Sequence[Trial],
-    search: Search,
-    names: Mapping[str, str],
-    colour: str,
-    name: str,
-    symbol: str = "circle",
-    size: int = 9,
-) -> Figure:
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": list(xs),
-        "y": [trial.score for trial in trials],
-        "name": name,
-        "marker": {"color": colour, "size": size, "symbol": symbol, "line": {"width": 1, "color": colour if "open" in symbol else PAPER}},
-        "customdata": [[_hover(search, trial, names) + _cost(trial)] for trial in trials],
-        "hovertemplate": "<b>%{y:.2f}</b><br>%{customdata[0]}<extra></extra>",
-        "cliponaxis": False,
-    }
-
-
-def _cost(trial: Trial) -> str:
-    return "" if trial.latency_ms is None else f"<br>{significant(trial.latency_ms)} ms"
+def _dot(search: Search, trial: Trial, x: float, settings: str, colour: str = "") -> Dot:
+    """A trial as a point: the best one large, pruned ones hollow."""
+    best, pruned = trial.number == search.best, trial.state == "pruned"
+    said = f"{trial.score:.2f}\n{_who(trial)}: {settings}" + ("" if trial.latency_ms is None else f"\n{significant(trial.latency_ms)} ms")
+    colour = colour or (BEST if best else MUTED if pruned else TRIED)
+    return Dot(x, trial.score or 0.0, said, colour, "circle-open" if pruned else "circle", 13 if best else 9)

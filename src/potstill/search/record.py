@@ -32,6 +32,7 @@ class Trial(Strict):
     seconds: float = 0.0
     curve: list[tuple[int, float]] = Field([], description="(step, dev score)")
     why: str = Field("", description="why a failed trial failed")
+    tests: dict[str, float] = Field({}, description="test task → primary score, where the space asks for it; it chose nothing")
     same_as: int | None = Field(None, description="an earlier trial with the same settings, whose result this is")
 
 

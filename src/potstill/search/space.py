@@ -63,6 +63,7 @@ class Space(Part):
     trials: Count | None = Field(None, description="of random and tpe; default 20")
     objectives: list[Literal["quality", "latency"]] = Field(["quality"], description="latency: p50 of the exported student")
     prune: bool | None = Field(None, description="end a trial that falls behind; default: of random and tpe with one objective")
+    tests: bool = Field(False, description="score every finished trial on the tests too, for the charts alone: they choose nothing")
     keys: dict[str, Range | Annotated[list[JsonValue], Field(min_length=1)]] = Field(
         min_length=1, description="what --set takes → values, or a range"
     )

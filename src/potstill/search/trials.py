@@ -19,9 +19,11 @@ from optuna.trial import TrialState
 from potstill.check.check import check_recipe
 from potstill.errors import PotstillError, PotstillErrors
 from potstill.evaluation.cost import measure_cost
+from potstill.evaluation.evaluate import evaluate
 from potstill.machine.files import is_full, write_text
 from potstill.recipe.file import override, read_recipe, resolved
 from potstill.recipe.recipe import Recipe
+from potstill.report.scores import primary_scores
 from potstill.results import RECIPE_FILE
 from potstill.run.export import export
 from potstill.run.folder import decides_student
@@ -31,6 +33,7 @@ from potstill.runtime.folder import ONNX, STUDENT
 from potstill.search.queue import INSTEAD, Queue, TrialFailed, first_number
 from potstill.search.record import search_folder
 from potstill.search.space import ONE_FACTOR, best_of_each, distributions, listed_settings, own_values, read_space
+from potstill.tasks.base import COST
 
 TRIALS = "trials"
 DEFAULT_TRIALS = 20
@@ -67,7 +70,7 @@ class Job:
             The queue of the trials, and that of the run at the end: a queue of one, so that one process takes it.
         """
         # Neither `export` nor `evaluate` changes a trial: a gate that refused the chosen run is widened on --resume.
-        content = [decides_student(self.base), self.space.model_dump(mode="json")]
+        content = [decides_student(self.base), self.space.model_dump(mode="json", exclude={"tests"})]  # nor do tests, which choose nothing
         bound = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         directions: list[Literal["maximize", "minimize"]] = ["maximize", "minimize"][: len(self.space.objectives)]  # type: ignore[assignment]
         # Not before a third of the way: what rises slowly looks bad until then.
@@ -126,6 +129,7 @@ class Job:
         for earlier in queue.trials(TrialState.COMPLETE):
             if earlier.user_attrs["settings"] == settings:
                 trial.set_user_attr("same", earlier.user_attrs.get("same", earlier.number))
+                trial.set_user_attr("tests", earlier.user_attrs.get("tests", {}))
                 return list(earlier.values)
         started, folder = time.perf_counter(), self.folder / TRIALS / str(trial.number)
         curve: list[tuple[int, float]] = []
@@ -169,6 +173,8 @@ class Job:
         if not curve:
             raise PotstillError(recipe.select, "never scored the student", "let a stage teach what it reads")
         quality = max(value for _, value in curve[before.first :])
+        if self.space.tests and (tests := [name for name in recipe.evaluate if name != COST]):
+            trial.set_user_attr("tests", primary_scores(evaluate(folder / STUDENT, tests, recipe.data.dir).scores))
         if len(self.space.objectives) == 1:
             return [quality]
         export(folder / STUDENT, folder / ONNX, texts=plan.corpus.held_out[:SAMPLE], only=ONNX)
