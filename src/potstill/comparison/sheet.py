@@ -75,24 +75,25 @@ def sheet_columns(comparison: Comparison) -> list[SheetColumn]:
     """All columns, in order. A column that no entry fills is kept, with dashes, so that two tables can be laid side by side."""
     measures = list(dict.fromkeys(name for entry in comparison.entries for name in entry.measures))
     return [
-        SheetColumn("", "runs", "", lambda entry: str(entry.runs or MISSING), lambda entry: entry.runs or None, rank=8),
+        # First what a narrow screen is to show without scrolling: score, size, speed.
         _number(comparison.score, MEDIAN, "", lambda entry: entry.score, fixed(2), 1, rank=0, noise=SEEDS),
-        SheetColumn(comparison.score, "range", "of seeds", spread, lambda entry: entry.low, rank=4),
-        *(
-            _number(comparison.score, metric_title(name), "", lambda entry, name=name: entry.measures.get(name), fixed(2), better(name))  # type: ignore[misc]
-            for name in measures
-        ),
-        _number(comparison.score, "of teacher", "%", lambda entry: entry.of_teacher, fixed(1), 1, rank=2, noise=SEEDS),
-        _number("Against no distillation", "gain", "points", lambda entry: entry.gain, _signed, 1, rank=5, noise=SEEDS),
-        SheetColumn("Against no distillation", "verdict", "", lambda entry: entry.verdict or MISSING, _verdict, 1, rank=1, words=True),
-        _number("Student", "hidden", "width", lambda entry: entry.width, fixed(0), rank=6),
-        _number("Student", "layers", "", lambda entry: entry.layers, fixed(0), rank=6),
-        _number("Size", "parameters", "M", lambda entry: entry.parameters, fixed(1), -1, rank=5, noise=NONE),
-        _number("Size", "compress", "×", lambda entry: entry.compress, fixed(2), 1, rank=3, noise=NONE),
         _number("Size", "fp32", "MB", lambda entry: entry.fp32, fixed(1), -1, rank=3, noise=NONE),
         _number("Size", "int8", "MB", lambda entry: entry.int8, fixed(1), -1, rank=3, noise=NONE),
         _number("Speed", "speed-up", "×", lambda entry: entry.speed_up, fixed(2), 1, rank=4),
         _number("Speed", "p50", "ms", lambda entry: entry.p50_ms, significant, -1, rank=7),
+        _number("Against no distillation", "gain", "points", lambda entry: entry.gain, _signed, 1, rank=5, noise=SEEDS),
+        SheetColumn("Against no distillation", "verdict", "", lambda entry: entry.verdict or MISSING, _verdict, 1, rank=1, words=True),
+        SheetColumn("Score", "range", "of seeds", spread, lambda entry: entry.low, rank=4),
+        _number("Score", "of teacher", "%", lambda entry: entry.of_teacher, fixed(1), 1, rank=2, noise=SEEDS),
+        *(
+            _number("Score", metric_title(name), "", lambda entry, name=name: entry.measures.get(name), fixed(2), better(name))  # type: ignore[misc]
+            for name in measures
+        ),
+        _number("Student", "hidden", "width", lambda entry: entry.width, fixed(0), rank=6),
+        _number("Student", "layers", "", lambda entry: entry.layers, fixed(0), rank=6),
+        _number("Parameters", "total", "M", lambda entry: entry.parameters, fixed(1), -1, rank=5, noise=NONE),
+        _number("Parameters", "compress", "×", lambda entry: entry.compress, fixed(2), 1, rank=3, noise=NONE),
+        SheetColumn("", "runs", "", lambda entry: str(entry.runs or MISSING), lambda entry: entry.runs or None, rank=8),
     ]  # fmt: skip
 
 

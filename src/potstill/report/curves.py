@@ -138,7 +138,7 @@ def _rate_chart(runs: Mapping[str, Curves], rules: list[Rule]) -> Chart | None:
     if not rates:
         return None
     y_axis = linear_axis("learning rate", min(0.0, min(rates)), max(rates) or 1.0)
-    return Chart("Learning rate by step", step_axis(_last(runs)), y_axis, lines=lines, rules=rules)
+    return Chart("Learning rate by step", step_axis(_last(runs)), y_axis, lines=lines, rules=rules, height=0.6)
 
 
 def _values(points: Points) -> list[float]:

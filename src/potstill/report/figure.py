@@ -88,7 +88,7 @@ class Line:
     Attributes:
         points: in order.
         colour: a CSS colour.
-        name: in the key above the chart, and shown when it is pointed at; "" for none.
+        name: in the key below the chart, and shown when it is pointed at; "" for none.
         dash: solid, dot or dash.
         width: in pixels.
         stepped: whether it goes across first and then up, as a front does.

@@ -47,18 +47,18 @@ def text_width(text: str, size: float = SIZE) -> float:
     return size * sum(parts)
 
 
-def place_labels(points: Sequence[Spot], texts: Sequence[str], width: float, height: float, taken: Sequence[Box] = ()) -> list[Placed]:
+def place_labels(points: Sequence[Spot], texts: Sequence[str], width: float, height: float, lines: Sequence[Box] = ()) -> list[Placed]:
     """Choose a place for the label of each point.
 
-    Points on one spot share one label, "student, ONNX fp32". Each label takes the first place at which it covers nothing: beside its
-    point, else further off at the end of a leader line. Then labels are placed anew until none has a better place.
+    Points on one spot share one label, "student, ONNX fp32". Each label takes the place at which it covers least: beside its point, else
+    further off at the end of a leader line. Then labels are placed anew until none has a better place.
 
     Args:
         points: in pixels, from the upper left.
         texts: the points' labels; "" for none.
         width: of the plot, in pixels; labels stay inside.
         height: of the plot, in pixels.
-        taken: further boxes that labels must not cover, in pixels: lines and error bars.
+        lines: boxes of thin lines and error bars, in pixels, that labels leave free where that costs little.
 
     Returns:
         A place for each point.
@@ -71,32 +71,41 @@ def place_labels(points: Sequence[Spot], texts: Sequence[str], width: float, hei
         moved = False
         for number in own:
             # In the first pass those that come later have no place yet.
-            others = [placed[other] for other in own if other != number and (turn or other < number)]
-            lines = [(points[other], placed[other].leader) for other in own if other != number and placed[other].leader]
-            blocked = [*(other.box for other in others), *(box for place, box in enumerate(marks) if place != number), *taken]
-            best = _best(points[number], shared[number], (width, height), blocked, lines, marks[number])
+            others = [other for other in own if other != number and (turn or other < number)]
+            names, spots = [placed[other].box for other in others], marks[:number] + marks[number + 1 :]
+            leaders = [(points[other], end) for other in others if (end := placed[other].leader) is not None]
+            best = _best(points[number], shared[number], (width, height), names, spots, leaders, lines)
             moved = moved or best != placed[number]
             placed[number] = best
-        if not moved or all(placed[number].clear and placed[number].leader is None for number in own):
+        if not moved:
             break
     return placed
 
 
 def _best(
-    point: Spot, text: str, limits: Spot, blocked: Sequence[Box], lines: Sequence[tuple[Spot, Spot | None]], mark: Box
+    point: Spot,
+    text: str,
+    limits: Spot,
+    names: Sequence[Box],
+    spots: Sequence[Box],
+    leaders: Sequence[tuple[Spot, Spot]],
+    lines: Sequence[Box],
 ) -> Placed:
-    """The first place of a label that is free, else the one that covers least."""
+    """The place of a label that costs least: what it covers counts most, then lines in its way, then how far off it is."""
     least, best = math.inf, Placed(text)
-    for rank, (box, leader) in enumerate(_places(point, text)):
-        cost = _outside(box, limits) + sum(_overlap(box, other) for other in blocked)
-        cost += sum(40.0 for start, end in lines if end is not None and _crosses(start, end, box))
-        if leader is not None:
-            cost += 30.0 * sum(_crosses(point, leader, other) for other in blocked)
-            cost += 20.0 * sum(_meet(point, leader, start, end) for start, end in lines if end is not None)
-        if cost == 0:
-            return Placed(text, box, leader)
-        if cost + rank * 1e-3 < least:
-            least, best = cost + rank * 1e-3, Placed(text, box, leader, clear=False)
+    for rank, (box, end) in enumerate(_places(point, text)):
+        cost = rank * 0.1 if end is None else 8 + 0.25 * math.dist(point, end)
+        if cost >= least and end is not None:
+            break  # those that follow are further off
+        covered = _outside(box, limits) + sum(_overlap(box, other) for other in (*names, *spots))
+        covered += sum(40.0 for start, stop in leaders if _crosses(start, stop, box))
+        cost += 0.25 * sum(_overlap(box, other) for other in lines)
+        if end is not None:
+            covered += 30.0 * sum(_crosses(point, end, other) for other in names)
+            cost += 6.0 * sum(_crosses(point, end, other) for other in spots)
+            cost += 15.0 * sum(_meet(point, end, start, stop) for start, stop in leaders)
+        if cost + 10 * covered < least:
+            least, best = cost + 10 * covered, Placed(text, box, end, clear=covered == 0)
     return best
 
 

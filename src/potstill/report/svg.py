@@ -19,9 +19,11 @@ SIZES = {"narrow": (354.0, 330.0), "wide": (584.0, 380.0)}
 """Width and height in pixels. The style sheet takes the wide one from 500 pixels on."""
 SMALL = 12.0
 """Size of the letters at axes, in pixels."""
+BEND = 0.4
+"""A point of a curve is left out where the line without it is nearer than so many pixels."""
 TOLD = 12
 """So many points are read out; of more only their number and range."""
-BUCKETS = {"narrow": 90, "wide": 150}
+BUCKETS = {"narrow": 60, "wide": 110}
 """A curve keeps its lowest and highest value within each of so many parts of its length."""
 CUT = 24
 """Letters of a name at an axis or a rule."""
@@ -47,7 +49,7 @@ def draw(chart: Chart) -> str:
     """
     hint = f" <small>{escape(chart.hint)}</small>" if chart.hint else ""
     drawn = "".join(_drawing(chart, name) for name in SIZES)
-    return f'<figure class="chart"><figcaption>{escape(chart.title)}{hint}</figcaption>{_legend(chart.lines)}{drawn}</figure>'
+    return f'<figure class="chart"><figcaption>{escape(chart.title)}{hint}</figcaption>{drawn}{_legend(chart.lines)}</figure>'
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def _drawing(chart: Chart, name: str) -> str:
     right = 16.0
     slanted = chart.x.named and not _fit(chart.x, width - left - right)
     below = 40.0 + (max(text_width(_cut(text), SMALL) for _, text in chart.x.ticks) * math.sin(math.radians(SLANT)) if slanted else 0.0)
-    above = 24.0 + 15 * (1 + max(rows.values()) if rows else 0)
+    above = 28.0 + 15 * (1 + max(rows.values()) if rows else 0)
     frame = Frame(left, above, width - left - right, height - above - (below if chart.x.title else below - 18), chart.x, chart.y)
     labels, numbers = _labels(chart, frame)
     parts = [
@@ -97,7 +99,7 @@ def _drawing(chart: Chart, name: str) -> str:
 def _n(value: float) -> str:
     """A number of pixels, to a tenth."""
     text = f"{value:.1f}"
-    return text[:-2] if text.endswith(".0") else text
+    return text[:-2].replace("-0", "0") if text.endswith(".0") else text
 
 
 def _cut(text: str) -> str:
@@ -190,10 +192,13 @@ def _line(line: Line, frame: Frame, buckets: int) -> str:
     for gap, stretch in groupby(line.points, key=lambda point: point[1] is None):
         if gap:
             continue
-        pixels = [(frame.across(x), frame.down(y)) for x, y in thinned(list(stretch), buckets) if y is not None]
+        pixels = [(round(frame.across(x), 1), round(frame.down(y), 1)) for x, y in thinned(list(stretch), buckets) if y is not None]
         pieces = [f"M{_n(pixels[0][0])} {_n(pixels[0][1])}"]
-        for x, y in pixels[1:]:
-            pieces.append(f"H{_n(x)}V{_n(y)}" if line.stepped else f"L{_n(x)} {_n(y)}")
+        if line.stepped:
+            pieces += [f"H{_n(x)}V{_n(y)}" for x, y in pixels[1:]]
+        else:
+            pixels = _straightened(pixels)
+            pieces.append("l" + " ".join(f"{_n(x - before)} {_n(y - above)}" for (before, above), (x, y) in zip(pixels, pixels[1:])))
         # A stretch of one point is a dot: round ends make it one.
         paths.append("".join(pieces) if len(pixels) > 1 else f"{pieces[0]}h.1")
     series = f' data-series="{escape(line.series)}"' if line.series else ""
@@ -221,13 +226,28 @@ def thinned(points: Points, buckets: int) -> Points:
     return [points[place] for place in sorted(kept)]
 
 
+def _straightened(pixels: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The points of a line without those that do not bend it (Douglas and Peucker, 1973)."""
+    kept, open_stretches = {0, len(pixels) - 1}, [(0, len(pixels) - 1)]
+    while open_stretches:
+        first, last = open_stretches.pop()
+        (left, top), (right, bottom) = pixels[first], pixels[last]
+        length = math.dist(pixels[first], pixels[last]) or 1.0
+        off = [abs((right - left) * (top - y) - (left - x) * (bottom - top)) / length for x, y in pixels[first + 1 : last]]
+        if off and max(off) > BEND:
+            middle = first + 1 + off.index(max(off))
+            kept.add(middle)
+            open_stretches += [(first, middle), (middle, last)]
+    return [pixels[place] for place in sorted(kept)]
+
+
 def _dots(dots: Sequence[Dot], frame: Frame) -> Iterator[str]:
     """Points of one look are one group."""
     for (mark, colour, size, series), own in groupby(dots, key=lambda dot: (dot.mark, dot.colour, dot.size, dot.series)):
         shape, _, hollow = mark.partition("-")
         data = f' data-series="{escape(series)}"' if series else ""
         drawn = "".join(_dot(dot, shape, size, frame) for dot in own)
-        yield f'<g class="dots{" open" if hollow else ""}"{data} style="color:{colour}">{drawn}</g>'
+        yield f'<g class="dots{" open" if hollow else ""}{" small" if size < 8 else ""}"{data} style="color:{colour}">{drawn}</g>'
 
 
 def _dot(dot: Dot, shape: str, size: float, frame: Frame) -> str:
@@ -238,9 +258,9 @@ def _dot(dot: Dot, shape: str, size: float, frame: Frame) -> str:
         bar = f'<path class="bar" d="M{x} {_n(top)}V{_n(bottom)}m-3 0h6M{x} {_n(top)}m-3 0h6"/>'
     title = f"<title>{escape(dot.said)}</title>"
     if shape == "circle":
-        return f'{bar}<circle class="dot" cx="{x}" cy="{y}" r="{r:g}">{title}</circle>'
+        return f'{bar}<circle cx="{x}" cy="{y}" r="{r:g}">{title}</circle>'
     path = _PATHS[shape].format(r=_n(r * 0.9), d=_n(r * 1.8), q=_n(r * 1.2), qq=_n(r * 2.4))
-    return f'{bar}<path class="dot" d="M{x} {y}{path}">{title}</path>'
+    return f'{bar}<path d="M{x} {y}{path}">{title}</path>'
 
 
 # Names
@@ -249,9 +269,9 @@ def _dot(dot: Dot, shape: str, size: float, frame: Frame) -> str:
 def _labels(chart: Chart, frame: Frame) -> tuple[list[Placed], list[tuple[int, str]]]:
     """The place of each point's label, and (number, name) of all names where numbers stand for them."""
     points = [(frame.across(dot.x), frame.down(dot.y)) for dot in chart.dots]
-    taken = [*_crossing(chart, frame)]
+    lines = [*_crossing(chart, frame)]
     if not chart.numbered:
-        labels = place_labels(points, [_cut(dot.label) for dot in chart.dots], frame.width, frame.height, taken)
+        labels = place_labels(points, [_cut(dot.label) for dot in chart.dots], frame.width, frame.height, lines)
         if all(label.clear for label in labels):
             return labels, []
     counted: dict[tuple[str, int | None], int] = {}
@@ -260,11 +280,11 @@ def _labels(chart: Chart, frame: Frame) -> tuple[list[Placed], list[tuple[int, s
             counted.setdefault((dot.label, dot.number), len(counted) + 1 if dot.number is None else dot.number)
     texts = [str(counted[dot.label, dot.number]) if dot.label else "" for dot in chart.dots]
     names = sorted((number, name) for (name, _), number in counted.items())
-    return place_labels(points, texts, frame.width, frame.height, taken), names
+    return place_labels(points, texts, frame.width, frame.height, lines), names
 
 
 def _crossing(chart: Chart, frame: Frame) -> Iterator[Box]:
-    """What labels must leave free beside points: level rules, fronts and error bars."""
+    """Thin lines that labels should leave free: level rules, fronts and error bars."""
     for rule in chart.rules:
         if not rule.upright:
             y = frame.down(rule.at)
@@ -293,7 +313,7 @@ def _label(dot: Dot, label: Placed, frame: Frame) -> str:
 
 
 def _legend(lines: Sequence[Line]) -> str:
-    """The lines' names above the chart; none where no line has one."""
+    """The lines' names below the chart; none where no line has one."""
     names = {line.name: line for line in reversed(lines) if line.name}
     swatch = '<li><i class="{dash}" style="color:{colour};border-width:{width:g}px" aria-hidden="true"></i>{name}</li>'
     shown = "".join(

@@ -63,33 +63,36 @@ def columns(runs: Sequence[Run], rows: Sequence[ModelRow]) -> list[Column]:
     # What all columns share is said once, above them: a lone task, or the one metric of all tasks.
     alone, alike = len(tasks) == 1, len(metrics) == 1
     score = f"{task_title(next(iter(tasks)))} × 100" if alone else f"Score × 100, {metrics[0]}" if alike else "Score × 100"
+    by_task = [
+        Column(
+            score,
+            metric_title(metric) if alone else task_title(task),
+            "" if alike else metric_title(metric),
+            lambda row, task=task: row.scores[task],  # type: ignore[misc]
+            fixed(2),
+            better=1,
+            key=not several,
+        )
+        for task, metric in tasks.items()
+    ]
+    mean = Column("Score × 100" if several else score, title, f"of {len(summary)}", lambda row: row.score, fixed(2), better=1, key=True)
+    # First what a narrow screen is to show without scrolling: score, size, speed.
     found = [
-        Column("Parameters", "embedding", "M", lambda row: row.embedding_parameters, fixed(1)),
-        Column("Parameters", "encoder", "M", lambda row: row.encoder_parameters, fixed(1)),
-        Column("Parameters", "total", "M", lambda row: row.parameters, fixed(1), key=True),
+        *([mean] if several else by_task[:1]),
         Column("Size", "weights", "MB", lambda row: row.megabytes, fixed(1), better=-1, key=True),
-        *(
-            Column(
-                score,
-                metric_title(metric) if alone else task_title(task),
-                "" if alike else metric_title(metric),
-                lambda row, task=task: row.scores[task],  # type: ignore[misc]
-                fixed(2),
-                better=1,
-                key=not several,
-            )
-            for task, metric in tasks.items()
-        ),
+        Column(speed, "sentences", "per s", lambda row: row.sentences_per_second, significant, better=1, key=True),
+        Column(speed, "p50", "ms", lambda row: row.p50_ms, significant, better=-1, key=True),
+        Column(speed, "p95", "ms", lambda row: row.p95_ms, significant, better=-1),
+        Column("Kept", "of teacher", "%", lambda row: row.of_teacher, fixed(1), better=1),
+        Column("Kept", "of gain", "%", lambda row: row.of_gain, fixed(1), better=1),
+        *(by_task if several else by_task[1:]),
         *(
             Column(score, metric_title(name), "", lambda row, name=name: row.measures[name], fixed(2), better(name), key=True)  # type: ignore[misc]
             for name in further
         ),
-        *([Column(score, title, f"of {len(summary)}", lambda row: row.score, fixed(2), better=1, key=True)] if several else []),
-        Column(score, "of teacher", "%", lambda row: row.of_teacher, fixed(1), better=1),
-        Column(score, "of gain", "%", lambda row: row.of_gain, fixed(1), better=1),
-        Column(speed, "sentences", "per s", lambda row: row.sentences_per_second, significant, better=1, key=True),
-        Column(speed, "p50", "ms", lambda row: row.p50_ms, significant, better=-1, key=True),
-        Column(speed, "p95", "ms", lambda row: row.p95_ms, significant, better=-1),
+        Column("Parameters", "embedding", "M", lambda row: row.embedding_parameters, fixed(1)),
+        Column("Parameters", "encoder", "M", lambda row: row.encoder_parameters, fixed(1)),
+        Column("Parameters", "total", "M", lambda row: row.parameters, fixed(1), key=True),
         Column("Memory", "peak", "MB", lambda row: row.memory_mb, fixed(0), better=-1),
     ]
     if len({row.threads for row in rows if row.threads is not None}) > 1:

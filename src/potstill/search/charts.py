@@ -95,7 +95,7 @@ def value_chart(search: Search, key: str, y_axis: Axis) -> Chart | None:
 
 
 def factor_chart(search: Search, key: str, y_axis: Axis) -> Chart | None:
-    """Draw each test's score by the values of one key: a line through the medians of the trials with a value.
+    """Draw each test's score by the values of one key: a dot for each trial, and for listed values a line through their medians.
 
     Args:
         search: the search.
@@ -114,7 +114,8 @@ def factor_chart(search: Search, key: str, y_axis: Axis) -> Chart | None:
     for number, task in enumerate(dict.fromkeys(task for trial in search.trials for task in trial.tests)):
         colour = SERIES[number % len(SERIES)]
         own = [(place(value), trial.tests[task]) for value, trial in found if task in trial.tests]
-        lines.append(Line(_medians(own), colour, task_title(task)))
+        listed = isinstance(search.space["keys"][key], list)  # of a range each value is one trial's: no line is to be seen
+        lines.append(Line(_medians(own) if listed else [], colour, task_title(task)))
         dots += [
             Dot(place(value), trial.tests[task], f"{task_title(task)} {trial.tests[task]:.2f}\n{_who(trial)}", colour, size=6)
             for value, trial in found

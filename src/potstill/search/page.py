@@ -38,8 +38,7 @@ def render(search: Search) -> str:
         best=search.chosen,
         best_title=settings_title(search, search.chosen, names),
         tests=tests,
-        # The last one is their mean where there are several.
-        reached=tests[-1] if tests else (task_title(search.score), f"{search.chosen.score:.2f}"),
+        reached=tests[0] if tests else (task_title(search.score), f"{search.chosen.score:.2f}"),
         shipped=ROLES[search.shipped],
         counts={state: sum(trial.state == state for trial in search.trials) for state in ("complete", "pruned", "failed")},
         several=several,
@@ -56,12 +55,12 @@ def render(search: Search) -> str:
 
 
 def _tests(search: Search) -> list[tuple[str, str]]:
-    """(title, score) of each test of the file that ships, and of their mean."""
+    """(title, score) of each test of the file that ships; of several their mean is the first."""
     found = [(task_title(task), f"{value:.2f}") for task, value in search.tests.items()]
     title, tasks = summed_up(dict.fromkeys(search.tests, "score"))
     title = title if title.endswith("mean") else f"{title} of the tests"
     mean = mean_over(tasks, dict(search.tests))
-    return [*found, (title, f"{mean:.2f}")] if len(tasks) > 1 and mean is not None else found
+    return [(title, f"{mean:.2f}"), *found] if len(tasks) > 1 and mean is not None else found
 
 
 def _rows(search: Search, keys: list[str], several: bool) -> list[tuple[Trial | None, list[str], str]]:
