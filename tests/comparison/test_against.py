@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from rich.console import Console
 from helpers.pages import validate
 from helpers.samples import RUNS, labelled, make_run, save_model
 from potstill.comparison.against import Comparison, compare_groups
-from potstill.comparison.charts import LATENCY, SIZE, compress_chart, cost_chart, pareto
+from potstill.comparison.charts import pareto, trade_charts
 from potstill.comparison.published import read_preset, with_published
 from potstill.comparison.sheet import as_csv, as_markdown, print_sheet, sheet_columns
 from potstill.comparison.summary import summary
 from potstill.errors import PotstillError
 from potstill.report.grouped import group_runs
+from potstill.report.svg import draw
 from potstill.results import Run
 
 
@@ -120,8 +122,8 @@ def test_a_run_that_taught_the_others_is_their_teacher(tmp_path: Path) -> None:
     top = comparison.entries[0]
     assert [each.name for each in comparison.entries][1:] == ["finetune", "kd", "pkd", "lrc"]
     assert (top.kind, top.width, top.layers, top.p50_ms) == ("teacher", 768, 12, 4.63), "its cost stands in its own run"
-    teachers = next(trace for trace in validate(cost_chart(comparison, SIZE))["data"] if trace["meta"] == "teacher")
-    assert teachers["y"] == [90.0, 89.5], "and so do the smaller files of it, which need no student"
+    teachers = [dot.y for dot in validate(trade_charts(comparison)["size"]).dots if dot.series == "teacher"]
+    assert teachers == [90.0, 89.5], "and so do the smaller files of it, which need no student"
 
 
 def test_a_teacher_is_one_however_it_is_written_and_the_fullest_figures_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,11 +186,11 @@ def test_the_majority_class_is_a_row_of_every_table(tmp_path: Path) -> None:
     assert row.of_teacher == pytest.approx(100 * 79.87 / 90), "so much of F1 is kept by learning nothing"
     (line,) = [line for line in csv.DictReader(io.StringIO(as_csv(comparison))) if line["name"] == "majority class"]
     assert (line["kind"], line["score"], line["accuracy"], line["gain"], line["verdict"]) == ("one answer", "79.87", "66.49", "", "")
-    assert "| majority class | – | 79.87 | – | 66.49 | 88.7 |" in as_markdown(comparison)
+    assert "| majority class | 79.87 | – | – | – | – | – | – | – | 88.7 | 66.49 |" in as_markdown(comparison)
     stream = io.StringIO()
     print_sheet(comparison, Console(file=stream, width=140))
     assert any(line.strip().startswith("majority class") and "79.87" in line for line in stream.getvalue().splitlines())
-    assert compress_chart(comparison) is not None and cost_chart(comparison, SIZE) is not None
+    assert {"compress", "size"} <= set(trade_charts(comparison))
     assert entry(compared(RUNS), "kd") and all(each.kind != "one answer" for each in compared(RUNS).entries), "old records do not say"
 
 
@@ -290,17 +292,31 @@ def test_the_front() -> None:
 
 def test_the_charts_hold_every_file_and_the_front() -> None:
     comparison = with_published(compared(RUNS), read_preset("strategies"))
-    size, latency = validate(cost_chart(comparison, SIZE)), validate(cost_chart(comparison, LATENCY))
-    points = {trace["meta"]: len(trace["x"]) for trace in size["data"]}
-    assert points == {"front": 3, "teacher": 1, "without distillation": 2, "student": 3, "int8": 3}
-    front = next(trace for trace in size["data"] if trace["meta"] == "front")
-    assert front["y"] == [84.5, 85.0, 90.0], "lrc in int8, in fp32, the teacher"
-    spread = next(trace for trace in size["data"] if trace["meta"] == "int8")["error_y"]
-    assert (spread["array"][0], spread["arrayminus"][0]) == (2.0, 1.0)
-    assert {trace["meta"] for trace in latency["data"]} == set(points)
-    kept = validate(compress_chart(comparison))
-    assert {trace["meta"]: len(trace["x"]) for trace in kept["data"]} == {
-        "teacher": 1, "without distillation": 1, "int8": 3, "published": 7
-    }  # fmt: skip
-    assert cost_chart(compared([labelled("one", 13, 80.0, taught=False)]), LATENCY) is not None
-    assert compress_chart(compared([make_run(cost=False)])) is None
+    size, latency, kept = (validate(chart) for chart in trade_charts(comparison).values())
+    points = Counter(dot.series for dot in size.dots)
+    assert points == {"teacher": 1, "without distillation": 2, "student": 3, "int8": 3}
+    (front,) = size.lines
+    assert [y for _, y in front.points] == [84.5, 85.0, 90.0], "lrc in int8, in fp32, the teacher"
+    spread = next(dot for dot in size.dots if dot.series == "int8")
+    assert (spread.y, spread.low, spread.high) == (81.5, 80.5, 83.5)
+    assert Counter(dot.series for dot in latency.dots) == points and latency.y == size.y, "on one scale"
+    assert Counter(dot.series for dot in kept.dots) == {"teacher": 1, "without distillation": 1, "int8": 3, "published": 7}
+    assert kept.y.high == 100.0
+    assert "latency" in trade_charts(compared([labelled("one", 13, 80.0, taught=False)]))
+    assert "compress" not in trade_charts(compared([make_run(cost=False)]))
+
+
+def test_numbers_stand_for_names_only_beside_their_key() -> None:
+    few = compared([labelled("a", 13, 80.0), labelled("b", 13, 82.0)])
+    assert "<ol" not in draw(trade_charts(few)["size"])
+    many = compared([labelled(f"method {number}", 13, 80.0 + number / 4) for number in range(12)])
+    drawn = draw(validate(trade_charts(many)["size"]))
+    assert drawn.count("<ol") == 2 and drawn.count(">method 11</li>") == 2
+
+
+def test_equal_scores_leave_nothing_to_draw() -> None:
+    runs = [labelled(name, 13, 90.0) for name in ("a", "b")]
+    for run in runs:
+        for record in run.records:
+            record.scores["glue/mrpc"]["f1"] = 90.0
+    assert trade_charts(compared(runs)) == {}

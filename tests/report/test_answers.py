@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from helpers.diagnosed import CHANCE, MISTAKES, NAMES, STUDENT, TEACHER, classified, diagnosed_run
-from helpers.pages import Reader, Save, without_plotly
+from helpers.pages import Reader, Save
 from helpers.samples import make_run
 from potstill.errors import PotstillError
 from potstill.report import write_report
@@ -116,7 +116,7 @@ def test_a_browser_shows_all_of_it(save_run: Save, browse: Callable[[Path], str]
     run = save_run(diagnosed_run(teacher=TEACHER, student=STUDENT, int8=STUDENT))
     (run / MISTAKES_FILE).write_text(json.dumps(MISTAKES))
     write_report(run, tmp_path / "report.html")
-    page = Reader(without_plotly(browse(tmp_path / "report.html")))
+    page = Reader(browse(tmp_path / "report.html"))
     rows = [row for row in page.rows if row]
     assert rows.count(["gold", "no", "yes"]) == 2 and ["no", "420", "158"] in rows and ["yes", "140", "1,007"] in rows
     assert ["no", "578", "77.2", "82.4", "72.7", "65.5", "71.4", "60.6"] in rows

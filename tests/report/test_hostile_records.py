@@ -63,9 +63,8 @@ def spoiled(content: Any, generator: random.Random) -> Any:
 
 
 @pytest.fixture
-def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def show(tmp_path: Path) -> Callable[[], None]:
     """Shows the run in tmp_path/a: its page, its table, and beside tmp_path/b."""
-    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "")
 
     def everything() -> None:
         page.write_report(tmp_path / "a", tmp_path / "a.html")
@@ -105,8 +104,7 @@ def test_no_record_ends_in_a_traceback(tmp_path: Path, show: Callable[[], None],
     assert shown > 10 and refused > 5  # neither all of them nor none
 
 
-def test_what_stands_beside_scores_ends_in_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plotly.offline.get_plotlyjs", lambda: "")
+def test_what_stands_beside_scores_ends_in_no_traceback(tmp_path: Path) -> None:
     run, generator = diagnosed_run(teacher=TEACHER, student=STUDENT, int8=CHANCE).model_dump(mode="json"), random.Random(7)
     shown = 0
     for _ in range(40):

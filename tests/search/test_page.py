@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from potstill.search.charts import value_chart
+from helpers.pages import Reader, lines_of, validate
+from potstill.report.figure import Chart
+from potstill.search.charts import front_chart, search_level, steps_chart, tests_chart, value_charts
 from potstill.search.page import render
 from potstill.search.record import Search, Step, Trial
 
@@ -41,9 +43,11 @@ def make_search(sampler: str = "tpe", **changes: object) -> Search:
 
 def test_a_browser_draws_every_chart(browse: Callable[[Path], str], tmp_path: Path) -> None:
     (tmp_path / "page.html").write_text(render(make_search()), encoding="utf-8")
-    page = re.sub(r"<script>.*?</script>", "", browse(tmp_path / "page.html"), count=1, flags=re.DOTALL)
-    drawn = re.findall(r'<div class="chart[^"]*" data-figure="([^"]+)".*?class="main-svg"', page, re.DOTALL)
-    assert drawn == ["front", "key-0", "key-1", "steps", "tests"]
+    page = browse(tmp_path / "page.html")
+    charts = Reader(page).charts
+    assert {name: (marks["dot"], marks["path.line"]) for name, marks in charts.items()} == {
+        "Each trial": (4, 1), "Learning rate": (4, 0), "Pooling": (4, 0), "STS-B dev": (5, 4), "The chosen run": (6, 3)
+    }  # fmt: skip
     assert "The tests were read once, at the end" in page and "ONNX int8, read once" in page
     assert "<dt>Seed</dt><dd>1</dd>" in page and "<dt>Made</dt><dd>2026-01-01</dd>" in page
     assert "the loss is nan" in page and "66.50" in page, "the mean of the tests"
@@ -58,14 +62,65 @@ def test_names_are_escaped() -> None:
     assert "<img" not in page and "so none was read" in page
 
 
+def charts_of(search: Search) -> dict[str, Chart]:
+    return {chart.title: validate(chart) for chart in value_charts(search)}
+
+
+def test_the_test_leads_and_dev_is_named() -> None:
+    page = render(make_search())
+    assert re.search(r"<h1>Learning rate 3.16e-4, pooling cls: 66.50 on STS mean</h1>", page), "not dev, which chose"
+    assert "<dt>STS-B dev, best trial</dt><dd>73.00</dd>" in page
+    assert "</h1>" in render(make_search(tests={})) and re.search(": 73.00 on STS-B dev</h1>", render(make_search(tests={})))
+
+
+def test_the_recipe_is_a_row() -> None:
+    own = {RATE: 10.0**-4, POOLING: "mean"}
+    tried = [[cell.strip() for cell in row] for row in Reader(render(make_search(base=own))).rows]
+    assert next(row for row in tried if row and row[0] == "2 the recipe")[1:3] == ["72.00", "3.00"], "the trial that has its values"
+    untried = Reader(render(make_search(base={RATE: 5e-5, POOLING: "cls"}))).rows
+    (row,) = [[cell.strip() for cell in row] for row in untried if row and row[0] == "the recipe"]
+    assert row == ["the recipe", "–", "–", "5e-5", "cls", "–", "not tried"]
+
+
+def test_equal_scores_are_a_sentence() -> None:
+    search = make_search()
+    for trial in search.trials[:4]:
+        trial.score = 70.0
+    assert value_charts(search) == [] and steps_chart(search) is None
+    assert search_level(search) in render(search) and "All 4 have the same STS-B dev, 70.00" in search_level(search)
+
+
+def test_all_charts_are_on_one_scale_and_an_axis_is_logarithmic_where_values_were_drawn_so() -> None:
+    search = make_search()
+    rate, pooling = charts_of(search).values()
+    assert rate.y == pooling.y and rate.x.log and rate.x.ticks[0][1] == "1e-5"
+    assert [name for _, name in pooling.x.ticks] == ["mean", "cls"]
+    search.space["keys"][RATE]["log"] = False
+    assert not charts_of(search)["Learning rate"].x.log
+    assert all(validate(draw(search)) for draw in (front_chart, steps_chart, tests_chart))
+
+
+def test_each_value_has_a_score_on_every_test_where_trials_were_scored_on_them() -> None:
+    search = make_search("one-factor", space={"keys": {POOLING: ["mean", "cls"]}}, best=3)
+    assert list(charts_of(search)) == ["Pooling"]
+    for trial in search.trials[:4]:
+        trial.tests = {"sts/12": 60.0 + trial.number, "sts/stsb": 80.0 + trial.number}
+    dev, tests = charts_of(search).values()
+    assert tests.title == "Pooling, tests" and len(dev.dots) == 4 and len(tests.dots) == 8
+    assert {name: line.points for name, line in lines_of(tests).items()} == {
+        "STS12": [(0.0, 61.0), (1.0, 62.0)], "STS-B": [(0.0, 81.0), (1.0, 82.0)]
+    }  # fmt: skip
+    page = render(search)
+    assert "Every finished trial was scored on the tests too" in page and "read once" not in page
+
+
 @pytest.mark.parametrize("sampler", ["one-factor", "grid"])
 def test_the_line_joins_the_medians_of_finished_trials(sampler: str) -> None:
     values = [(1e-5, 70.0), (1e-5, 72.0), (1e-4, 75.0), (1e-4, 10.0)]
     trials = [Trial(number=number, settings={RATE: rate}, state="complete", score=score) for number, (rate, score) in enumerate(values)]
     trials[3].state = "pruned"
-    chart = value_chart(make_search(sampler, trials=trials, best=2, space={"keys": {RATE: [1e-5, 1e-4]}}), RATE)
-    assert chart is not None and chart["layout"]["xaxis"]["type"] == "log"
-    assert (chart["data"][0]["x"], chart["data"][0]["y"]) == ([1e-5, 1e-4], [71.0, 75.0])
+    (chart,) = charts_of(make_search(sampler, trials=trials, best=2, space={"keys": {RATE: [1e-5, 1e-4]}})).values()
+    assert chart.x.log and chart.lines[0].points == [(1e-5, 71.0), (1e-4, 75.0)]
 
 
 def test_one_factor_shows_a_trial_where_its_key_is_searched_and_the_recipe_at_its_own_value() -> None:
@@ -76,7 +131,6 @@ def test_one_factor_shows_a_trial_where_its_key_is_searched_and_the_recipe_at_it
         Trial(number=3, role="combined", settings={RATE: 2.0, POOLING: "cls"}, state="complete", score=73),
     ]
     search = make_search("one-factor", trials=trials, base={RATE: 1.0}, space={"keys": {RATE: [1.0, 2.0], POOLING: ["cls"]}})
-    shown = {
-        key: [x for trace in value_chart(search, key)["data"] if trace["mode"] == "markers" for x in trace["x"]] for key in (RATE, POOLING)
-    }
-    assert shown == {RATE: [1.0, 2.0], POOLING: ["cls"]}
+    rate, pooling = charts_of(search).values()
+    assert [dot.x for dot in rate.dots] == [1.0, 2.0]
+    assert [name for _, name in pooling.x.ticks] == ["cls"] and len(pooling.dots) == 1

@@ -131,9 +131,7 @@ def _dev_chart(runs: Mapping[str, Curves], rules: list[Rule]) -> Chart | None:
 
 def _rate_chart(runs: Mapping[str, Curves], rules: list[Rule]) -> Chart | None:
     single = len(runs) == 1
-    lines = [
-        Line(curves.rate, MUTED) if single else _line(curves.rate, name, number) for number, (name, curves) in enumerate(runs.items())
-    ]
+    lines = [Line(curves.rate, MUTED) if single else _line(curves.rate, name, number) for number, (name, curves) in enumerate(runs.items())]
     rates = [y for line in lines for y in _values(line.points)]
     if not rates:
         return None

@@ -151,12 +151,17 @@ class Chart:
 def tick_texts(values: Sequence[float]) -> list[str]:
     """Write the ticks of one axis alike: plain numbers with commas; small ones as 3e-4 where any is below 0.001."""
     small = any(0 < abs(value) < 0.9995e-3 for value in values)
-    return [_tick_text(value, small) for value in values]
+    texts: list[str] = []
+    for digits in range(2, 16):
+        texts = [_tick_text(value, small, digits) for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
 
 
-def _tick_text(value: float, small: bool) -> str:
+def _tick_text(value: float, small: bool, digits: int) -> str:
     if value and (abs(value) >= 0.9995e7 or (small and abs(value) < 0.9995e-2)):
-        mantissa, _, power = f"{value:.2e}".partition("e")
+        mantissa, _, power = f"{value:.{digits}e}".partition("e")
         return f"{mantissa.rstrip('0').rstrip('.')}e{int(power)}"
     return f"{value:,.12f}".rstrip("0").rstrip(".")
 

@@ -14,11 +14,20 @@ TOGETHER = 9.0
 """Points nearer than this in pixels are one spot and share a label."""
 FAR = (24.0, 34.0, 46.0, 60.0, 76.0, 95.0, 120.0, 150.0, 190.0, 240.0)
 """Lengths of leader lines that are tried, in pixels."""
-PASSES = 4
+PASSES = 3
+FULL = 0.3
+"""Share of a plot from which labels are too many for it."""
 NARROW, BROAD = "iljtfrI.,:;|'’()[] -", "mwMWQGO@%—"
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Spot = tuple[float, float]
+
+# Of leader lines, as (right, down). Slanting ones first: a level one looks like a part of an axis.
+DIRECTIONS = [
+    (math.cos(turn * math.pi / 8), math.sin(turn * math.pi / 8)) for turn in (1, 15, 3, 13, 5, 11, 7, 9, 2, 14, 6, 10, 0, 8, 4, 12)
+]
+COVERED = 10.0
+"""What a covered square pixel costs, where a pixel of a leader line costs a quarter."""
 
 # From the point to the label, in half sizes of the label: (across, down). The first ones are the best.
 NEAR = ((1, 0), (-1, 0), (0, -1), (0, 1), (1, -1), (1, 1), (-1, -1), (-1, 1))
@@ -43,7 +52,10 @@ class Placed:
 
 def text_width(text: str, size: float = SIZE) -> float:
     """About how wide a text is in pixels, rather more than less, at a size of its letters in pixels."""
-    parts = (0.36 if each in NARROW else 0.9 if each in BROAD else 1.0 if ord(each) > 0x2E7F else 0.7 if each.isupper() else 0.58 for each in text)
+    parts = (
+        0.36 if each in NARROW else 0.9 if each in BROAD else 1.0 if ord(each) > 0x2E7F else 0.7 if each.isupper() else 0.58
+        for each in text
+    )
     return size * sum(parts)
 
 
@@ -93,37 +105,51 @@ def _best(
 ) -> Placed:
     """The place of a label that costs least: what it covers counts most, then lines in its way, then how far off it is."""
     least, best = math.inf, Placed(text)
-    for rank, (box, end) in enumerate(_places(point, text)):
-        cost = rank * 0.1 if end is None else 8 + 0.25 * math.dist(point, end)
-        if cost >= least and end is not None:
-            break  # those that follow are further off
-        covered = _outside(box, limits) + sum(_overlap(box, other) for other in (*names, *spots))
-        covered += sum(40.0 for start, stop in leaders if _crosses(start, stop, box))
-        cost += 0.25 * sum(_overlap(box, other) for other in lines)
-        if end is not None:
-            covered += 30.0 * sum(_crosses(point, end, other) for other in names)
-            cost += 6.0 * sum(_crosses(point, end, other) for other in spots)
-            cost += 15.0 * sum(_meet(point, end, start, stop) for start, stop in leaders)
-        if cost + 10 * covered < least:
-            least, best = cost + 10 * covered, Placed(text, box, end, clear=covered == 0)
+    for cost, box, end in _places(point, text):
+        if cost >= least:
+            if end is not None:
+                break  # those that follow are further off
+            continue
+        covered = _outside(box, limits)
+        for other in (*names, *spots):
+            covered += _overlap(box, other)
+        if cost + COVERED * covered >= least:
+            continue
+        for start, stop in leaders:
+            covered += 40.0 * _crosses(start, stop, box)
+        for other in lines:
+            cost += 0.25 * _overlap(box, other)
+        if end is not None and cost + COVERED * covered < least:
+            for other in names:
+                covered += 30.0 * _crosses(point, end, other)
+            for other in spots:
+                cost += 6.0 * _crosses(point, end, other)
+            for start, stop in leaders:
+                cost += 15.0 * _meet(point, end, start, stop)
+        if cost + COVERED * covered < least:
+            least, best = cost + COVERED * covered, Placed(text, box, end, clear=covered == 0)
     return best
 
 
-def _places(point: Spot, text: str) -> Iterator[tuple[Box, Spot | None]]:
-    """The boxes at which a label is tried, with the end of its leader line, the best ones first."""
-    half_width, half_height = text_width(text) / 2, LINE / 2
-    for across, down in NEAR:
-        x = point[0] + across * (half_width + (GAP if down == 0 else 2))
+def _places(point: Spot, text: str) -> Iterator[tuple[float, Box, Spot | None]]:
+    """The places at which a label is tried, the best ones first: how bad by itself, its box, and the end of its leader line."""
+    half_width, half_height = text_width(text) / 2 + 3, LINE / 2
+    for rank, (across, down) in enumerate(NEAR):
+        x = point[0] + across * (half_width + (GAP if down == 0 else 7))
         y = point[1] + down * (half_height + (GAP if across == 0 else 4))
-        yield (x - half_width, y - half_height, x + half_width, y + half_height), None
+        yield rank * 0.1, (x - half_width, y - half_height, x + half_width, y + half_height), None
     for length in FAR:
-        for turn in (1, 15, 3, 13, 5, 11, 7, 9, 0, 8, 4, 12, 2, 14, 6, 10):  # slanting ones first: a level one looks like an axis
-            across, down = math.cos(turn * math.pi / 8), math.sin(turn * math.pi / 8)
-            end = point[0] + across * length, point[1] + down * length
-            side = (across > 0.3) - (across < -0.3)
+        for right, below in DIRECTIONS:
+            end = point[0] + right * length, point[1] + below * length
+            side = (right > 0.3) - (right < -0.3)
             x = end[0] + side * (half_width + 2)
-            y = end[1] + (0 if side else (1 if down > 0 else -1) * half_height)
-            yield (x - half_width, y - half_height, x + half_width, y + half_height), end
+            y = end[1] + (0 if side else (1 if below > 0 else -1) * half_height)
+            yield 8 + 0.25 * length, (x - half_width, y - half_height, x + half_width, y + half_height), end
+
+
+def too_many(texts: Sequence[str], width: float, height: float) -> bool:
+    """Whether labels would fill so much of a plot, of a size in pixels, that they need not be tried."""
+    return sum(text_width(text) * LINE for text in texts) > FULL * width * height
 
 
 def _share(points: Sequence[Spot], texts: Sequence[str]) -> list[str]:
@@ -163,14 +189,24 @@ def _outside(box: Box, limits: Spot) -> float:
 
 
 def _crosses(start: Spot, end: Spot, box: Box) -> bool:
-    """Whether a line goes through a box, by a look at every twelfth of it but its first."""
-    steps = (number / 12 for number in range(1, 13))
-    spots = ((start[0] + (end[0] - start[0]) * part, start[1] + (end[1] - start[1]) * part) for part in steps)
-    return any(box[0] < x < box[2] and box[1] < y < box[3] for x, y in spots)
+    """Whether a line goes through a box (Liang and Barsky, 1984)."""
+    if max(start[0], end[0]) <= box[0] or min(start[0], end[0]) >= box[2]:
+        return False
+    if max(start[1], end[1]) <= box[1] or min(start[1], end[1]) >= box[3]:
+        return False
+    first, last = 0.0, 1.0
+    for from_, to, low, high in ((start[0], end[0], box[0], box[2]), (start[1], end[1], box[1], box[3])):
+        if abs(to - from_) < 1e-9:
+            continue
+        near, far = sorted(((low - from_) / (to - from_), (high - from_) / (to - from_)))
+        first, last = max(first, near), min(last, far)
+    return first < last
 
 
 def _meet(a: Spot, b: Spot, c: Spot, d: Spot) -> bool:
     """Whether the line from a to b crosses that from c to d."""
+    if max(a[0], b[0]) < min(c[0], d[0]) or max(c[0], d[0]) < min(a[0], b[0]):
+        return False
 
     def side(start: Spot, end: Spot, spot: Spot) -> float:
         return (end[0] - start[0]) * (spot[1] - start[1]) - (end[1] - start[1]) * (spot[0] - start[0])

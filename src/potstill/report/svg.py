@@ -10,10 +10,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from potstill.report.figure import Axis, Chart, Dot, Line, Points, Rule, Ticks
-from potstill.report.labels import LINE, Box, Placed, place_labels, text_width
+from potstill.report.labels import LINE, Box, Placed, place_labels, text_width, too_many
 
 SIZES = {"narrow": (354.0, 330.0), "wide": (584.0, 380.0)}
 """Width and height in pixels. The style sheet takes the wide one from 500 pixels on."""
@@ -146,7 +146,9 @@ def _axes(frame: Frame, height: float, slanted: bool) -> str:
     parts = [f'<text class="title" x="{_n(-frame.left)}" y="{_n(12 - frame.top)}">{escape(frame.y.title)}</text>']
     for value, text in frame.y.ticks:
         at = _n(frame.down(value))
-        parts.append(f'<path class="grid" d="M0 {at}h{_n(frame.width)}"/><text class="end" x="-7" y="{at}" dy=".35em">{escape(text)}</text>')
+        parts.append(
+            f'<path class="grid" d="M0 {at}h{_n(frame.width)}"/><text class="end" x="-7" y="{at}" dy=".35em">{escape(text)}</text>'
+        )
     parts.append(f'<path class="axis" d="M0 {_n(frame.height)}h{_n(frame.width)}"/>')
     for value, text in frame.x.ticks if frame.x.named else _thinned_ticks(frame.x.ticks, frame):
         at, shown = _n(frame.across(value)), escape(_cut(text))
@@ -158,7 +160,9 @@ def _axes(frame: Frame, height: float, slanted: bool) -> str:
         else:
             parts.append(f'<text class="middle" x="{at}" y="{_n(frame.height + 18)}">{shown}{whole}</text>')
     if frame.x.title:
-        parts.append(f'<text class="middle title" x="{_n(frame.width / 2)}" y="{_n(height - frame.top - 4)}">{escape(frame.x.title)}</text>')
+        parts.append(
+            f'<text class="middle title" x="{_n(frame.width / 2)}" y="{_n(height - frame.top - 4)}">{escape(frame.x.title)}</text>'
+        )
     return "".join(parts)
 
 
@@ -198,7 +202,7 @@ def _line(line: Line, frame: Frame, buckets: int) -> str:
             pieces += [f"H{_n(x)}V{_n(y)}" for x, y in pixels[1:]]
         else:
             pixels = _straightened(pixels)
-            pieces.append("l" + " ".join(f"{_n(x - before)} {_n(y - above)}" for (before, above), (x, y) in zip(pixels, pixels[1:])))
+            pieces.append("l" + " ".join(f"{_n(x - before)} {_n(y - above)}" for (before, above), (x, y) in pairwise(pixels)))
         # A stretch of one point is a dot: round ends make it one.
         paths.append("".join(pieces) if len(pixels) > 1 else f"{pieces[0]}h.1")
     series = f' data-series="{escape(line.series)}"' if line.series else ""
@@ -270,8 +274,9 @@ def _labels(chart: Chart, frame: Frame) -> tuple[list[Placed], list[tuple[int, s
     """The place of each point's label, and (number, name) of all names where numbers stand for them."""
     points = [(frame.across(dot.x), frame.down(dot.y)) for dot in chart.dots]
     lines = [*_crossing(chart, frame)]
-    if not chart.numbered:
-        labels = place_labels(points, [_cut(dot.label) for dot in chart.dots], frame.width, frame.height, lines)
+    texts = [_cut(dot.label) for dot in chart.dots]
+    if not chart.numbered and not too_many(texts, frame.width, frame.height):
+        labels = place_labels(points, texts, frame.width, frame.height, lines)
         if all(label.clear for label in labels):
             return labels, []
     counted: dict[tuple[str, int | None], int] = {}
@@ -291,7 +296,7 @@ def _crossing(chart: Chart, frame: Frame) -> Iterator[Box]:
             yield 0.0, y - 1, frame.width, y + 1
     for line in chart.lines:
         known = [(frame.across(x), frame.down(y)) for x, y in line.points if y is not None]
-        for (left, before), (right, after) in zip(known, known[1:]) if line.stepped else ():
+        for (left, before), (right, after) in pairwise(known) if line.stepped else ():
             yield left, before - 1, right, before + 1
             yield right - 1, min(before, after), right + 1, max(before, after)
     for dot in chart.dots:
