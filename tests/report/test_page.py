@@ -45,8 +45,8 @@ def test_a_browser_draws_the_table_and_the_charts(save_run: Save, browse: Callab
 
 def test_a_labelled_task_without_teacher_and_cut() -> None:
     run = make_run("finetune-mrpc", roles=("student", "onnx", "int8"))
-    for record in run.records:
-        record.scores = {"glue/mrpc": {"f1": 88.1, "accuracy": 83.0, "examples": 1725, "primary": "f1"}}
+    for record, f1 in zip(run.records, (88.4, 88.4, 88.1)):
+        record.scores = {"glue/mrpc": {"f1": f1, "accuracy": 83.0, "examples": 1725, "primary": "f1"}}
     run.gate = [
         {"setting": "all int8", "agreement": 0.99, "invariance": 1.0, "speedup": 1.9, "bytes": 17_000_000, "passed": True, "failed": []}
     ]
