@@ -200,5 +200,6 @@ def _dot(point: Point, comparison: Comparison, form: Callable[[float], str], dig
 
 def series_key(found: Iterable[Chart]) -> list[tuple[str, str]]:
     """(series, title) of each series that any of the charts draws, in the order of `SERIES`."""
-    drawn = {mark.series for chart in found for mark in (*chart.dots, *chart.lines)}
+    found = list(found)
+    drawn = {dot.series for chart in found for dot in chart.dots} | {line.series for chart in found for line in chart.lines}
     return [(series, title) for series, (title, *_) in SERIES.items() if series in drawn]
