@@ -135,6 +135,15 @@ def command(recipe: Path, space: Path, out: Path, *more: str) -> subprocess.Pope
     return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def test_trials_are_scored_on_the_tests_where_the_space_asks_for_it(call, recipe, tmp_path):
+    space = write_space(tmp_path, {RATE: [1e-3]}, sampler="grid", tests=True)
+    status, _, errors = call("search", recipe, "--space", space, "--out", tmp_path / "s")
+    assert status == 0, errors
+    found = read(tmp_path / "s")
+    assert found.trials[0].tests == found.tests and set(found.tests) == {"sts/stsb", "sts/12"}, "the same setting is trained twice"
+    assert "Learning rate, tests" in (tmp_path / "s" / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_killed_search_goes_on_and_bad_trials_end_early(call, recipe, tmp_path, monkeypatch):
     rates = [1e-3, 2e-3, 1e30, 3e-3, 4e-3, 0.5]  # the second is killed and comes last; three are done before the last listed
     space, out = write_space(tmp_path, {RATE: rates}, sampler="grid", prune=True), tmp_path / "s"
