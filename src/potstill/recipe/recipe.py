@@ -119,7 +119,7 @@ class Term(Part):
     """One row of the objective. Further keys are the loss's own options. A number may be a schedule over the stage.
 
     Attributes:
-        loss: its name (`potstill list losses`).
+        loss: its name (`potstill list losses`), or `package.module:Class` of a loss of your own.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
