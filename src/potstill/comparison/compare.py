@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ValidationError
 
@@ -20,6 +24,7 @@ from potstill.evaluation.evaluate import evaluate
 from potstill.evaluation.subject import TORCH_INT8
 from potstill.machine.cache import expanded
 from potstill.machine.files import kind_of_place, write_text
+from potstill.models.given import called, name_of, save_given
 from potstill.recipe.recipe import Recipe
 from potstill.report.grouped import Group, group_runs, place_of
 from potstill.report.scores import task_title
@@ -27,6 +32,9 @@ from potstill.report.shape import at_home
 from potstill.results import RESULTS_FILE, Record, Run, machine, read_run
 from potstill.runtime.folder import ONNX, STUDENT
 from potstill.tasks.base import COST, load_tasks
+
+if TYPE_CHECKING:
+    from potstill.models.given import Model
 
 # Of a record in a run: the part of the run's folder that holds its weights, and the precision to open it with.
 PARTS = {"student": (STUDENT, "auto"), "onnx": (ONNX, "fp32"), "int8": (ONNX, "int8"), TORCH_INT8: (STUDENT, TORCH_INT8)}
@@ -41,10 +49,10 @@ class Named:
 
 
 def compare(
-    names: Sequence[str | Path],
+    names: Iterable[Model],
     html: str | Path | None = None,
     *,
-    baseline: Sequence[str | Path] = (),
+    baseline: Iterable[Model] = (),
     csv: str | Path | None = None,
     markdown: str | Path | None = None,
     like: str | None = None,
@@ -56,9 +64,9 @@ def compare(
     With `like` runs of different tasks may be named: those of one method are one row then (`methods_of`).
 
     Args:
-        names: run folders; with `like` other models too, which are scored here.
+        names: run folders, or the runs that `distil` gave; with `like` other models too, by name or in memory, which are scored here.
         html: a page to write.
-        baseline: run folders of the same student without distillation; default: found among the runs by its shape.
+        baseline: runs of the same student without distillation; default: found among the runs by its shape.
         csv: a file for the table with every digit.
         markdown: a file for the table as the page shows it.
         like: a preset's name. Its published rows stand beside ours, marked so.
@@ -74,6 +82,39 @@ def compare(
         PotstillError: nothing is named; there is no such preset, run or model; a model is to be scored and no data is
             named; the runs are of different tasks and there is no `like`, or two of these are of one method, task and seed;
             a file cannot be written.
+    """
+    with ExitStack() as stack:
+        found, plain = ([_named_place(stack, each) for each in _several(given)] for given in (names, baseline))
+        return _compare(found, html, plain, csv, markdown, like, data, threads)
+
+
+def _several(given: Iterable[Model]) -> list[Model]:
+    """What is to be compared, as a list; one alone is a list of it."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, (str, os.PathLike, Run)) else [cast("Model", given)]
+
+
+def _named_place(stack: ExitStack, model: Model) -> str:
+    """The name of a model; one in memory is saved in a folder of the name that tables call it by, until the stack is closed."""
+    if (name := name_of(model, "compare")) is not None:
+        return name
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="potstill-"))
+    return str(save_given(model, Path(folder), "compare").rename(Path(folder) / called(model)))
+
+
+def _compare(
+    names: Sequence[str],
+    html: str | Path | None,
+    baseline: Sequence[str],
+    csv: str | Path | None,
+    markdown: str | Path | None,
+    like: str | None,
+    data: Path | None,
+    threads: int | None,
+) -> tuple[Comparison, LikeTable | None]:
+    """As `compare`, of names alone.
+
+    Raises:
+        PotstillError: as `compare`.
     """
     if not names and like is None:
         raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")

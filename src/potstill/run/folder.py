@@ -12,6 +12,7 @@ from potstill.errors import PotstillError
 from potstill.machine.files import clear_half, halves, remove, require_nameable, writing
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Recipe, Tune
+from potstill.run.given import GIVEN
 from potstill.run.train import CHECKPOINTS
 from potstill.run.tune import STAGE, TUNED
 from potstill.runtime.folder import BUNDLE, ONNX
@@ -99,16 +100,30 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     Raises:
         PotstillError: it holds a run already (without `resume`), something that is no run, or a run of another recipe.
     """
-    mine = folder / RECIPE
-    if any(path.name != LOCK for path in set(folder.iterdir()) - set(halves(folder))):
-        if not resume:
-            raise PotstillError(folder, "holds a run already", "add --resume to go on with it, or choose another --out")
-        if not mine.is_file():
-            raise PotstillError(folder, "holds something that is no run", "choose another --out")
-        _require_same(mine, recipe)
+    if not is_free(folder, resume):
+        _require_same(folder / RECIPE, recipe)
     for place in (folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())):
         for half in halves(place):  # whatever their age: nobody else works here
             clear_half(half)
+
+
+def is_free(folder: Path, resume: bool) -> bool:
+    """Whether no run was begun in a folder. What `distil` was given in memory is written before that.
+
+    Args:
+        folder: of the run.
+        resume: whether a run in it may be gone on with.
+
+    Raises:
+        PotstillError: there is one, and it is not to be gone on with; or there is something else.
+    """
+    if all(path.name in (LOCK, GIVEN) for path in set(folder.iterdir()) - set(halves(folder))):
+        return True
+    if not resume:
+        raise PotstillError(folder, "holds a run already", "add --resume to go on with it, or choose another --out")
+    if not (folder / RECIPE).is_file():
+        raise PotstillError(folder, "holds something that is no run", "choose another --out")
+    return False
 
 
 def _require_same(mine: Path, recipe: Recipe) -> None:
