@@ -11,7 +11,6 @@ import potstill
 from potstill.errors import PotstillError
 from potstill.models.loading import load_encoder
 from potstill.run.folder import RECIPE
-from potstill.run.given import GIVEN, Given
 
 TEXTS = [f"text number {n}\nof several lines" for n in range(40)]
 SHORT = ["training.epochs=1", "training.batch_size=16", "training.evaluations=1", "evaluate=[]", "export.onnx=false"]
@@ -46,7 +45,7 @@ def test_a_sentence_transformer_is_distilled_on_a_list_and_the_recipe_repeats_th
     with pytest.raises(PotstillError, match="begun with another recipe"):  # other texts have another digest
         potstill.distil(teacher=sentence_model, texts=TEXTS[1:], layers=2, out="runs/mine", overrides=SHORT, resume=True)
     comparison, _ = potstill.compare([run, "runs/again"])
-    assert len(comparison.rows) == 1  # of one recipe
+    assert len(comparison.groups) == 1
 
 
 def test_a_mistake_leaves_no_folder_behind(sentence_model):

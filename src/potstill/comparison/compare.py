@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import ValidationError
 
 from potstill.comparison.against import Comparison, compare_groups
-from potstill.comparison.comparable import require_one_task, share_tasks
+from potstill.comparison.comparable import require_one_task, require_whole, share_tasks
 from potstill.comparison.methods import Methods, methods_of
 from potstill.comparison.page import write_comparison
 from potstill.comparison.published import LikeTable, Preset, like_table, read_preset, with_published
@@ -24,6 +24,7 @@ from potstill.evaluation.evaluate import evaluate
 from potstill.evaluation.subject import TORCH_INT8
 from potstill.machine.cache import expanded
 from potstill.machine.files import kind_of_place, write_text
+from potstill.machine.places import as_path
 from potstill.models.given import called, name_of, save_given
 from potstill.recipe.recipe import Recipe
 from potstill.report.grouped import Group, group_runs, place_of
@@ -118,7 +119,8 @@ def _compare(
     """
     if not names and like is None:
         raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")
-    targets = [Path(target).absolute() for target in (html, csv, markdown) if target is not None]
+    written = {"html": html, "csv": csv, "markdown": markdown}
+    targets = [as_path(target, what).absolute() for what, target in written.items() if target is not None]
     for number, target in enumerate(targets):
         if kind_of_place(target) == "a folder":
             raise PotstillError(target, "is a folder", "name a file")
@@ -130,6 +132,7 @@ def _compare(
     folders = [each.folder for each in named if each.folder is not None]
     runs, places = [_completed(each.run) for each in named], [each.folder for each in named]
     own = [run for run, place in zip(runs, places) if place is not None]
+    require_whole(own, folders)
     if preset is not None and not share_tasks(own):
         comparison, table = _over_tasks(methods_of(runs, places, preset.tasks), preset, plain, data, threads)
     else:

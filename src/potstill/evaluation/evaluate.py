@@ -13,6 +13,7 @@ from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.given import opened_tasks
 from potstill.evaluation.quality import score, score_asymmetric
 from potstill.evaluation.subject import Subject, open_subject
+from potstill.machine.places import as_path
 from potstill.models.given import as_folder, called, name_of
 from potstill.registry import EMBED
 from potstill.results import Cost, Record, machine, versions
@@ -59,7 +60,7 @@ def evaluate(
             several tasks have something wrong); with `documents` also another task than retrieval, or vectors of
             different widths.
     """
-    with as_folder(model) as place, opened_tasks(tasks, folder) as (loaded, names):
+    with as_folder(model) as place, opened_tasks(tasks, as_path(folder, "folder")) as (loaded, names):
         if documents is not None:
             _require_retrieval(loaded)
         own = name_of(model) is None

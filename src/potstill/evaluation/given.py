@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill.data.files.given import rows_given
-from potstill.errors import PotstillError, PotstillErrors
+from potstill.errors import PotstillError, PotstillErrors, shown
 from potstill.machine.files import write_text
 from potstill.registry import DEV
 from potstill.runtime.folder import HEADS
@@ -36,10 +36,13 @@ def opened_tasks(
         The tasks, and the names that were asked for.
 
     Raises:
+        PotstillError: the tasks are no names.
         PotstillErrors: all that is wrong with the rows.
     """
     if isinstance(tasks, str):
         tasks = [name.strip() for name in tasks.split(",") if name.strip()]
+    if not isinstance(tasks, Iterable):
+        raise PotstillError("tasks", f"are {shown(tasks)}", "give names, or a mapping of names to rows")
     if not isinstance(tasks, Mapping):
         yield load_tasks(tasks, folder), list(tasks)
         return

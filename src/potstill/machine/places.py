@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.machine.cache import expanded
-from potstill.machine.files import kind_of_place
+from potstill.machine.files import kind_of_place, require_nameable
 
 MODELS = "POTSTILL_MODELS"
 """The variable of the environment that names the folder of the user's models."""
@@ -73,6 +73,22 @@ def refuse_model(name: str | Path, problem: str, remedy: str) -> NoReturn:
         raise PotstillError(text, problem, f"{remedy}, or set {MODELS} to the folder that holds it")
     there = sorted(path.parent.relative_to(own).as_posix() for pattern in ("*", "*/*") for path in own.glob(f"{pattern}/config.json"))
     raise PotstillError(text, f"{problem}, and {MODELS} ({own}) has none of that name", f"{remedy}; {did_you_mean(text, there)}")
+
+
+def as_path(value: object, place: str) -> Path:
+    """A path that was given in Python.
+
+    Args:
+        value: text or a path.
+        place: the argument's name, for errors.
+
+    Raises:
+        PotstillError: it is neither, or no file could have that name.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise PotstillError(place, f"is {shown(value)}, not a path", "name a folder or a file")
+    require_nameable(os.fspath(value))
+    return Path(value)
 
 
 def is_text(name: str) -> bool:

@@ -265,6 +265,10 @@ class Training(Part):
         None, description="the best checkpoint by `agreement` with the teacher on held-out texts, by a dev task, or the `last`"
     )
 
+    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
+        [], description="where loss, terms and dev scores are reported too, as transformers' callbacks do it"
+    )
+
     @property
     def neighbours(self) -> Neighbours | None:
         """How batches of neighbours are made, with the defaults filled in; None: all batches are random."""
@@ -360,6 +364,7 @@ class Recipe(Part):
     stages: list[Stage] = Field(min_length=1)
     evaluate: list[Named] = Field([COST], description="default of a labelled task: the task itself, and cost")
     export: Export = Export()
+    smoke: bool = Field(False, description="set by --smoke: dev and test tasks have few rows, and scores mean nothing")
 
     @property
     def select(self) -> str:

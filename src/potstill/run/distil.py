@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from potstill.check.check import check_recipe
 from potstill.errors import PotstillError
 from potstill.machine.files import remove, write_text
+from potstill.machine.places import as_path
 from potstill.machine.processes import is_main
 from potstill.recipe.file import open_recipe, resolved
 from potstill.recipe.recipe import EMBED, Recipe
+from potstill.recipe.smoke import smoke as cut_down
 from potstill.results import Run, read_run, run_folder
 from potstill.run.folder import RECIPE, UNDISTILLED, claim, held, is_free, release
 from potstill.run.given import GIVEN, Given
@@ -38,6 +40,7 @@ def distil(
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
     resume: bool = False,
+    smoke: bool = False,
     watch: Watch | None = None,
 ) -> Run:
     """Run a recipe from the teacher to the scored file that ships; of several processes (torchrun) each calls it alike.
@@ -57,6 +60,7 @@ def distil(
         overrides: `a.b=c`, as --set takes them.
         out: the run folder; default runs/<name>.
         resume: go on where a broken run stopped; what is whole is kept.
+        smoke: try every step on a few dozen rows; the run is called `<name>-smoke`, and its scores mean nothing.
         watch: looks on while the student learns.
 
     Returns:
@@ -68,10 +72,12 @@ def distil(
     """
     from potstill.machine.distributed import start, tell
 
+    out = None if out is None else as_path(out, "out")
     place = str(recipe) if isinstance(recipe, (str, Path)) else "recipe"
     given = Given(teacher, student, texts, labels, layers)
     in_memory = given.anything or recipe is None
-    sketch = open_recipe(given.sketch(recipe, out) if given.anything or recipe is None else recipe, overrides)
+    shortened = cut_down if smoke else (lambda whole: whole)
+    sketch = shortened(open_recipe(given.sketch(recipe, out) if given.anything or recipe is None else recipe, overrides))
     folder = run_folder(sketch.name, out)
     start(sketch.training.device)
     # Processes that train one run together are one holder: the main one.
@@ -80,7 +86,7 @@ def distil(
             return _distil(sketch, place, folder, resume, watch)
         try:
             content = tell(lambda: _written(given, recipe, folder, out, resume))
-            return _distil(open_recipe(content, overrides), place, folder, resume, watch)
+            return _distil(shortened(open_recipe(content, overrides)), place, folder, resume, watch)
         except PotstillError:
             if is_main() and not (folder / RECIPE).is_file():  # no run was begun that could be gone on with
                 remove(folder / GIVEN)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from potstill.data.files.given import texts_given
 from potstill.errors import PotstillError, shown
 from potstill.machine.files import kind_of_place, write_aside
-from potstill.machine.places import is_text, place_of_model
+from potstill.machine.places import as_path, place_of_model
 from potstill.models.given import as_folder, called, name_of
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Int8, Recipe
@@ -57,9 +57,7 @@ def export(
     """
     if only not in (None, ONNX):
         raise PotstillError("only", f"unknown value {shown(only)}", f"give {ONNX}, or leave it out for the whole bundle")
-    if is_text(str(out)):
-        raise PotstillError("out", f"{shown(str(out))} looks like a text", "name the folder to write")
-    out = Path(out)
+    out = as_path(out, "out")
     from potstill.deploy.onnx import require_replaceable
 
     require_replaceable(out)

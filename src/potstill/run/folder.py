@@ -162,5 +162,6 @@ def _tune(recipe: Recipe) -> Tune | None:
 
 
 def decides_student(recipe: Recipe) -> dict[str, Any]:
-    """All of a recipe but what comes after the student: its export's limits and the tasks."""
-    return recipe.model_dump(mode="json", exclude={"export", "evaluate"})
+    """All of a recipe but what comes after the student, its export's limits and the tasks, and what only looks on."""
+    # Not smoke either: a search's database holds a digest of this, made before there was such a key, and the name has it.
+    return recipe.model_dump(mode="json", exclude={"export": True, "evaluate": True, "smoke": True, "training": {"report_to"}})

@@ -185,6 +185,7 @@ def _settings(recipe: Recipe, plan: RunPlan, stage: Prepared) -> Settings:
         device=plan.device,
         evaluations=training.evaluations,
         accumulate=training.accumulate,
+        report_to=tuple(training.report_to),
     )
 
 
