@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import warnings
 from pathlib import Path
 
 import pytest
 import yaml
 
 from potstill.cli import voice
+from potstill.cli.commands import app
+from potstill.errors import PotstillWarning
 from potstill.machine import progress as module
 
 
@@ -64,8 +67,10 @@ def test_a_smoke_run_takes_every_step_says_so_and_is_not_compared(call, work, mo
     assert status == 2 and "ERROR runs/about-smoke: holds a run already" in Path("logs/run.log").read_text()
 
 
-def test_quiet_prints_the_result_alone_and_verbose_where_an_error_arose(call, work):
-    assert call("-q", "check", "r.yaml", "--set", "teacher.model=nowhere")[2].count("\n") == 1
+def test_quiet_leaves_warnings_out_and_verbose_shows_where_an_error_arose(call, work):
+    for options, said in (([], "warning: it is doubtful\n"), (["-q"], "")):
+        assert call(*options, "check", "r.yaml")[0] == 0
+        assert warnings.formatwarning("it is doubtful", PotstillWarning, "file.py", 1) == said  # pytest takes what would be printed
     status, _, err = call("-v", "check", "r.yaml", "--set", "teacher.model=nowhere")
     assert status == 2 and "Traceback" in err and err.splitlines()[-1].startswith("error: nowhere: no such folder")
     assert call("-q", "-v", "check", "r.yaml")[::2] == (2, "error: --quiet: is given with --verbose; drop one of them\n")
@@ -74,7 +79,9 @@ def test_quiet_prints_the_result_alone_and_verbose_where_an_error_arose(call, wo
 def test_a_name_that_is_not_among_the_models_is_told_with_one_that_is(call, work):
     _, _, err = call("check", "r.yaml", "--set", "student.model=tiny/encodr")
     assert "tiny/encodr: no such folder, and the hub cannot be reached" in err
-    assert f"POTSTILL_MODELS ({work / 'models'}) has none of that name; name a local folder, or connect; did you mean 'tiny/encoder'?" in err
+    assert (
+        f"POTSTILL_MODELS ({work / 'models'}) has none of that name; name a local folder, or connect; did you mean 'tiny/encoder'?" in err
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("POTSTILL_MODELS", str(work / "r.yaml"))
         assert "error: POTSTILL_MODELS: " in call("check", "r.yaml")[2]
@@ -86,8 +93,19 @@ def test_a_tracker_that_is_not_installed_is_told_by_check(call, work):
     assert "training.report_to" in call("check", "r.yaml", "--set", "training.report_to=[mlflow]")[2]
 
 
-def test_a_shell_completes_recipes(call, monkeypatch):
+def test_check_tells_steps_time_and_size(call, work):
+    rows = dict(re.findall(r"^(steps|student's size|time) +(.*?) *$", call("check", "r.yaml")[1], re.MULTILINE))
+    # 96 rows in batches of 32, forty times over; half of the steps are the first stage's
+    assert rows["steps"] == "about 120 (first 60, second 60): 3,840 texts, 40 epochs"
+    assert re.match(r"0\.\d million parameters: 0\.\d MB in fp32, about 0\.\d in int8", rows["student's size"])
+    assert re.match(r"roughly \d+ (s|min) for the teacher's answers and the steps, by 8", rows["time"])
+
+
+def test_a_shell_completes_recipes(capsys, monkeypatch):
     monkeypatch.setenv("_POTSTILL_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", "potstill train embed/py")
     monkeypatch.setenv("COMP_CWORD", "2")
-    assert call()[1].split() == ["embed/python-docs"]
+    monkeypatch.setattr("sys.argv", ["potstill"])
+    with pytest.raises(SystemExit):
+        app(prog_name="potstill")
+    assert capsys.readouterr().out.split() == ["embed/python-docs"]

@@ -45,7 +45,7 @@ def test_a_sentence_transformer_is_distilled_on_a_list_and_the_recipe_repeats_th
     with pytest.raises(PotstillError, match="begun with another recipe"):  # other texts have another digest
         potstill.distil(teacher=sentence_model, texts=TEXTS[1:], layers=2, out="runs/mine", overrides=SHORT, resume=True)
     comparison, _ = potstill.compare([run, "runs/again"])
-    assert len(comparison.groups) == 1
+    assert len(comparison.groups) == 2  # a second run of a seed is no second seed
 
 
 def test_a_mistake_leaves_no_folder_behind(sentence_model):
@@ -68,6 +68,43 @@ def test_a_classifier_with_its_tokenizer_is_distilled_on_a_data_set(tiny_teacher
     run = potstill.distil(teacher=teacher, texts={"train": data, "test": data}, labels="stars", layers=1, overrides=SHORT)
     assert run.recipe["task"] == "classification/given" and run.recipe["data"]["labels"] == names
     assert run.recipe["student"]["layers"] == 1 and Path("runs/distilled/student").is_dir()
+
+
+def test_rows_in_memory_are_a_task_and_a_row_is_named_where_it_is_wrong(tiny_encoder_dir, tiny_teachers):
+    rows = [{"query": f"the river {n}", "document": f"a village {n}"} for n in range(5)]
+    record = potstill.evaluate(tiny_encoder_dir, {"retrieval/mine": iter(rows)})
+    assert record.scores["retrieval/mine"]["queries"] == 5 and record.model == str(tiny_encoder_dir)
+    for name, given, said in (
+        ("sts/mine", rows, "sts/mine: is no name for rows of your own; take one of retrieval/NAME, classification/NAME"),
+        ("retrieval/mine", [*rows, {"query": "the river"}], "retrieval/mine.jsonl:6: "),
+        ("classification/mine", [{"text": "a", "label": "x"}, "b"], "classification/mine[1]: is 'b', not a mapping of fields"),
+    ):
+        with pytest.raises(PotstillError) as caught:
+            potstill.evaluate(tiny_encoder_dir, {name: given})
+        assert str(caught.value).startswith(said)
+
+
+def test_a_text_or_anything_else_in_a_paths_place_is_told_in_a_line(tiny_encoder_dir):
+    ways = {
+        "Encoder": potstill.Encoder,
+        "evaluate": potstill.evaluate,
+        "folder": lambda given: potstill.evaluate(tiny_encoder_dir, "cost", given),
+        "export": lambda given: potstill.export(given, "out"),
+        "out": lambda given: potstill.export(tiny_encoder_dir, given),
+        "compare": lambda given: potstill.compare([given]),
+        "html": lambda given: potstill.compare(["nowhere"], given),
+        "teacher": lambda given: potstill.distil(teacher=given, texts=TEXTS, layers=1),
+    }
+    for name, way in ways.items():
+        for given in ("A sentence.", "A long sentence. " * 40, "two\nlines", "a\0b", ["a list"], 3):
+            if name in ("folder", "out", "html") and given in ("A sentence.", "two\nlines"):
+                continue  # a folder may be called so
+            with pytest.raises(PotstillError) as caught:
+                way(given)
+            assert "\n" not in str(caught.value), name
+    for way in (potstill.Encoder, potstill.evaluate):
+        with pytest.raises(PotstillError, match="A sentence.: is no folder; it looks like a text; name the model's folder; texts go to"):
+            way("A sentence.")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from potstill.check.cache import CacheEstimate, estimate_cache
 from potstill.check.cuts import check_cuts
 from potstill.check.dual import check_dual
+from potstill.check.effort import effort_rows
 from potstill.check.models import Models, check_use, choose_machine, load_models
 from potstill.check.outline import Outline, outline_rows
 from potstill.check.plan import RunPlan, StagePlan
@@ -60,6 +61,7 @@ def outline_recipe(recipe: Recipe, place: str = "recipe") -> list[tuple[str, str
     plan, outline = _checked(recipe, place)
     rows = outline_rows(recipe, plan, outline)
     rows[1:1] = label_rows(plan.corpus, plan.teacher_folder)
+    rows += effort_rows(recipe, plan, outline.cache, outline.sides.source)
     if plan.teacher is not None:
         warn_of_chance(plan.corpus, plan.teacher.model)
     return rows

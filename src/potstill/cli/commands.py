@@ -126,9 +126,9 @@ def potstill(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Let the libraries speak too, and show where an error arose.")] = False,
 ) -> None:
     """Distil a BERT-sized encoder into a small, fast one, and score the very file that ships."""
+    voice.choose(quiet=quiet, verbose=verbose and not quiet)
     if quiet and verbose:
         refuse("--quiet", "is given with --verbose", "drop one of them")
-    voice.choose(quiet=quiet, verbose=verbose)
 
 
 @app.command()

@@ -16,10 +16,11 @@ from potstill.machine.processes import is_main
 from potstill.recipe.recipe import EMBED, Recipe
 from potstill.run.dev import dev_score, of_stage
 from potstill.run.dual import mixed_texts
-from potstill.run.stages import Prepared, plans_of, prepare_stages, seed_of
+from potstill.run.stages import Prepared, prepare_stages
 from potstill.runtime.folder import STUDENT
 from potstill.student.make import make_student
 from potstill.teacher.make import Lesson, LoadedTeacher, make_teacher, training_length
+from potstill.training.plans import plans_of, seed_of
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
