@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from potstill.check.cache import CHARACTERS_A_TOKEN, CacheEstimate
-from potstill.check.plan import RunPlan
+from potstill.check.plan import RunPlan, first_student
 from potstill.errors import PotstillError
 from potstill.recipe.recipe import MLM, Recipe
 from potstill.recipe.student import StaticStudent
@@ -32,7 +32,8 @@ def effort_rows(recipe: Recipe, plan: RunPlan, cache: CacheEstimate | None, sour
         cache: what will be kept of the teacher; None: nothing.
         source: configuration of the student's source.
     """
-    student = _student(recipe, plan)
+    # A static one takes the source's answer for each piece to make.
+    student = None if isinstance(recipe.student, StaticStudent) else first_student(recipe, plan)
     rows = []
     if student is not None:
         count = sum(student.parameter_counts())
@@ -56,26 +57,6 @@ def effort_rows(recipe: Recipe, plan: RunPlan, cache: CacheEstimate | None, sour
     if student is not None and recipe.task != MLM and total:
         rows.append(("time", _time_row(recipe, plan, cache, student, texts)))
     return rows
-
-
-def _student(recipe: Recipe, plan: RunPlan) -> EncoderModel | None:
-    """The student before training; None of a static one, which takes the source's answer for each piece to make."""
-    from potstill.student.make import make_student
-
-    if isinstance(recipe.student, StaticStudent):
-        return None
-    same = plan.teacher is not None and plan.student_folder == plan.teacher_folder
-    return make_student(
-        recipe,
-        plan.corpus,
-        plan.student_folder,
-        layers=plan.layers,
-        pieces=plan.pieces,
-        device=plan.device,
-        precision=plan.precision,
-        loaded=plan.teacher.model if plan.teacher is not None and same else None,
-        space=plan.teacher.model.dimension if plan.teacher is not None and recipe.student.align is not None else 0,
-    )
 
 
 def _steps(recipe: Recipe, plan: RunPlan) -> tuple[list[int], int] | None:

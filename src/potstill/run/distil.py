@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.check.check import check_recipe
+from potstill.check.plan import first_student
 from potstill.errors import PotstillError
 from potstill.machine.files import remove, write_text
 from potstill.machine.places import as_path
@@ -21,7 +22,7 @@ from potstill.run.folder import RECIPE, UNDISTILLED, claim, held, is_free, relea
 from potstill.run.given import GIVEN, Given
 from potstill.run.measure import measure
 from potstill.run.ship import ship
-from potstill.run.train import CHECKPOINTS, Watch, first_student, teach
+from potstill.run.train import CHECKPOINTS, Watch, teach
 from potstill.runtime.folder import STUDENT
 
 if TYPE_CHECKING:
