@@ -15,9 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from potstill.check.check import check_recipe
+from potstill.check.plan import first_student
 from potstill.evaluation.evaluate import evaluate
 from potstill.recipe.file import read_recipe
-from potstill.run.train import first_student
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ import ast
 import importlib
 import inspect
 import math
+import sys
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -92,6 +93,50 @@ def load(kind: str, name: str, base: type, place: str) -> type:
     if len(classes) != 1:
         raise TypeError(f"potstill/{kind}/{name}.py must define one subclass of {base.__name__}, found {len(classes)}")
     return classes[0]
+
+
+def is_own(name: str) -> bool:
+    """Whether a name in a recipe means a class of the user's own: `package.module:Class`."""
+    return ":" in name
+
+
+def load_own(name: str, base: type, place: str) -> type:
+    """Import a class of the user's own from the Python path, at the end of which the working folder is looked at.
+
+    Args:
+        name: `package.module:Class`.
+        base: the class that it must derive from.
+        place: where the name stands, for errors.
+
+    Raises:
+        PotstillError: the name has another form; there is no such module, or it cannot be imported; it has no such class; or
+            the class does not derive from `base`, or leaves a method of it undefined.
+    """
+    module_name, _, class_name = name.partition(":")
+    if not all(part.isidentifier() for part in [*module_name.split("."), class_name]):
+        raise PotstillError(place, f"{shown(name)} names no class", "write package.module:Class")
+    if (here := str(Path.cwd())) not in sys.path:  # the installed command does not look there, `python -m` does
+        sys.path.append(here)
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{module_name}.".startswith(f"{error.name}."):
+            remedy = "install its package, add its folder to PYTHONPATH, or start from the folder that holds it"
+            raise PotstillError(place, f"{name}: there is no module {error.name!r}", remedy) from error
+        raise PotstillError(place, f"{name}: {module_name} needs the module {error.name!r}", "install it") from error
+    except Exception as error:  # a user's module may raise anything
+        said = f"{type(error).__name__}: {error}"
+        raise PotstillError(place, f"{name}: {module_name} cannot be imported ({said})", "mend it") from error
+    found = getattr(module, class_name, None)
+    classes = [key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, base) and value is not base]
+    if found is None:
+        raise PotstillError(place, f"{name}: {module_name} has no {class_name!r}", did_you_mean(class_name, classes))
+    if not (isinstance(found, type) and issubclass(found, base)):
+        problem = f"{name}: {class_name} is no {base.__name__}"
+        raise PotstillError(place, problem, f"derive it from {base.__module__}.{base.__name__}")
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise PotstillError(place, f"{name}: {class_name} does not define {missing[0]}", "write it (docs/add_a_loss.md)")
+    return found
 
 
 def check_options(kind: type, options: Mapping[str, Any], place: str, what: str, beside: Iterable[str] = ()) -> None:

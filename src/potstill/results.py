@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator
 
 from potstill.errors import PotstillError, shown, warn
 from potstill.machine.files import kind_of_place, write_text
@@ -110,6 +110,12 @@ class Run(Strict):
     vectors: list[dict[str, Any]] = Field([], description="scores of what ships, cut and rounded: evaluation/cheaper.py")
     cases: list[dict[str, Any]] = Field([], description="a few texts, with angles between student and teacher: training/case_study.py")
     records: list[Record] = []
+    _folder: Path | None = PrivateAttr(None)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where it was read from or written to; None of a run in memory alone."""
+        return self._folder
 
     @field_validator("training")
     @classmethod
@@ -159,6 +165,7 @@ class Run(Strict):
     def write(self, folder: str | Path) -> None:
         """Write `folder`/results.json, whole or not at all."""
         write_text(Path(folder) / RESULTS_FILE, self.model_dump_json(indent=2) + "\n")
+        self._folder = Path(folder)
 
 
 def run_folder(name: str, out: str | Path | None) -> Path:
@@ -177,13 +184,15 @@ def read_run(folder: str | Path) -> Run:
     if kind_of_place(path) != "a file":
         raise PotstillError(path, "no such file", "name a run folder that `potstill train` has finished")
     try:
-        return Run.model_validate_json(path.read_text(encoding="utf-8"))
+        run = Run.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError, OSError) as error:
         detail = str(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             detail = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
         raise PotstillError(path, f"is not a run record ({detail})", "train or evaluate again with this version") from error
+    run._folder = path.parent
+    return run
 
 
 def read_metrics(folder: str | Path) -> list[dict[str, Any]]:

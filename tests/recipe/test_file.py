@@ -60,7 +60,7 @@ def test_a_union_is_reported_once_where_it_is_wrong() -> None:
         "recipe: data.texts.0.colums: unknown key; did you mean 'columns'?"
     ]
     assert problems(plain(Int8=1)) == [
-        "recipe: Int8: unknown key; known: data, evaluate, export, name, stages, student, task, teacher, training"
+        "recipe: Int8: unknown key; known: data, evaluate, export, name, smoke, stages, student, task, teacher, training"
     ]
     assert problems(plain(export={"int8": {"max_dro": 1}})) == ["recipe: export.int8.max_dro: unknown key; did you mean 'max_drop'?"]
     assert problems(plain(export={"int8": {"tune": {"stepz": 1}}})) == [

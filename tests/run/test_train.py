@@ -276,8 +276,8 @@ def test_texts_that_are_mapped_teach_the_same(work, tiny_encoder_dir, monkeypatc
 )
 def test_stages_are_cut_between_steps_of_several_batches(stages, batches):
     from potstill.recipe.recipe import Recipe
-    from potstill.run.stages import plans_of
     from potstill.runtime.tokens import TokenizedTexts
+    from potstill.training.plans import plans_of
     from potstill.training.training_set import TrainingSet
 
     named = [{"name": f"s{number}", "terms": HARD, **stage} for number, stage in enumerate(stages)]
@@ -313,8 +313,8 @@ def test_the_greatest_values_that_a_recipe_takes_are_trained_with(work, labelled
 def test_more_batches_than_the_memory_holds_are_refused(stage, words):
     from potstill.errors import PotstillError
     from potstill.recipe.recipe import Recipe
-    from potstill.run.stages import plans_of
     from potstill.runtime.tokens import TokenizedTexts
+    from potstill.training.plans import plans_of
     from potstill.training.training_set import TrainingSet
 
     content = {"name": "x", "task": "classification/x", "data": {}, "student": {"model": "x"}, "training": {"batch_size": 8}}

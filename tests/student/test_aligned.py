@@ -17,6 +17,7 @@ from torch import nn
 import potstill
 import potstill.deploy.int8 as int8
 from potstill.check.check import check_recipe
+from potstill.check.plan import first_student
 from potstill.deploy.gate import Limits
 from potstill.deploy.onnx import export_onnx
 from potstill.deploy.quantize import quantize_int8
@@ -26,7 +27,6 @@ from potstill.models.loading import load_encoder
 from potstill.recipe.file import parse_recipe, read_recipe
 from potstill.recipe.recipe import Int8
 from potstill.results import read_run
-from potstill.run.train import first_student
 from potstill.runtime.folder import QUANTIZED
 from potstill.student.aligned import align
 

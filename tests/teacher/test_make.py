@@ -10,13 +10,14 @@ import torch
 
 import potstill.models.encoder as encoder_module
 from potstill.check.check import check_recipe, outline_recipe
+from potstill.check.plan import first_student
 from potstill.corpus.read import read_corpus
 from potstill.errors import PotstillError
 from potstill.machine.cache import cache_place
 from potstill.models.output import LOGITS, Field
 from potstill.recipe.file import parse_recipe
 from potstill.recipe.recipe import Recipe
-from potstill.run.train import first_student, training_set
+from potstill.run.train import training_set
 from potstill.teacher.aligned import AlignedTeacher
 from potstill.teacher.answers import LiveTeacher, MergedTeacher
 from potstill.teacher.budget import cache_bytes

@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from potstill.check.check import check_recipe
+from potstill.check.plan import first_student
 from potstill.errors import PotstillError
 from potstill.models.loading import load_encoder
 from potstill.models.output import EMBEDDING, LOGITS, Field
 from potstill.recipe.file import parse_recipe
-from potstill.run.train import first_student, training_set
+from potstill.run.train import training_set
 from potstill.teacher.answers import Teacher
 from potstill.teacher.cached import MANIFEST
 from potstill.teacher.make import Lesson, make_teacher, teacher_vectors

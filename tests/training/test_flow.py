@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -94,3 +95,30 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_from(stage, tmp_path, mon
     state.write_text(json.dumps(content))
     stage("run", resume=True)
     assert [line["step"] for line in lines(tmp_path / "run") if "loss" in line] == list(range(2, 41, 2))
+
+
+def test_what_is_reported_has_every_term_and_the_dev_score_as_numbers(stage, tmp_path, monkeypatch):
+    from transformers import TrainerCallback
+    from transformers.integrations import integration_utils
+
+    from potstill.training.trainer import CheckpointScore
+
+    seen: list[dict] = []
+
+    class TensorBoardCallback(TrainerCallback):
+        """In the place of the real one, which need not be installed."""
+
+        logging_dir = None
+
+        def on_log(self, args, state, control, logs=None, **kwargs):
+            seen.append({**logs, "folder": self.logging_dir, "name": args.run_name})
+
+    monkeypatch.setitem(integration_utils.INTEGRATION_TO_CALLBACK, "tensorboard", TensorBoardCallback)
+    settings = {**STEPS["settings"], "report_to": ("tensorboard",)}
+    monkeypatch.setitem(STEPS, "settings", settings)
+    stage("reported", dev=CheckpointScore("dev", lambda model: 50.0))
+    losses = [logs for logs in seen if "loss" in logs]
+    assert losses and all(isinstance(logs["terms/hard_label"], float) for logs in losses)
+    assert {logs["eval_dev"] for logs in seen if "eval_dev" in logs} == {50.0}
+    place = tmp_path / "reported"
+    assert {Path(logs["folder"]).parent for logs in seen} == {place / "tensorboard"} and seen[0]["name"].startswith("reported-")

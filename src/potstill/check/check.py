@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from potstill.check.cache import CacheEstimate, estimate_cache
 from potstill.check.cuts import check_cuts
 from potstill.check.dual import check_dual
+from potstill.check.effort import effort_rows
 from potstill.check.models import Models, check_use, choose_machine, load_models
 from potstill.check.outline import Outline, outline_rows
 from potstill.check.plan import RunPlan, StagePlan
@@ -19,15 +21,16 @@ from potstill.check.teacher import label_rows, warn_of_chance
 from potstill.check.terms import Known, check_dimensions, check_poolings, check_terms
 from potstill.check.vocabulary import check_coverage
 from potstill.corpus.read import Corpus, read_corpus
-from potstill.errors import PotstillError, collect, refuse
+from potstill.errors import PotstillError, collect, install, refuse
 from potstill.machine.cache import cache_folder
 from potstill.machine.files import require_space
 from potstill.recipe.recipe import AGREEMENT, EMBED, LAST, MLM, Recipe
+from potstill.recipe.smoke import SCORED
 from potstill.registry import DEV
 from potstill.runtime.architecture import heads_of, layers_of, width_of
 from potstill.student.cuts import kept_layers
 from potstill.student.pieces import own_pieces
-from potstill.tasks.base import Task, load_tasks, named_at
+from potstill.tasks.base import Task, evenly, load_tasks, named_at
 from potstill.tasks.labelled import has_labels, load_labelled, recipe_set
 
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ def outline_recipe(recipe: Recipe, place: str = "recipe") -> list[tuple[str, str
     plan, outline = _checked(recipe, place)
     rows = outline_rows(recipe, plan, outline)
     rows[1:1] = label_rows(plan.corpus, plan.teacher_folder)
+    rows += effort_rows(recipe, plan, outline.cache, outline.sides.source)
     if plan.teacher is not None:
         warn_of_chance(plan.corpus, plan.teacher.model)
     return rows
@@ -116,6 +120,10 @@ def _check_goal(recipe: Recipe, attempt: Attempt, place: str) -> None:
     """Attempt what the recipe alone shows: what chooses checkpoints, exports and vocabularies beside its task."""
     if recipe.select == AGREEMENT and (recipe.teacher is None or recipe.task != EMBED):
         attempt(refuse, f"{place}: training.select", "agreement needs a teacher and the task embed", "use a dev task, or last")
+    for name in recipe.training.report_to:
+        found = ("tensorboard", "tensorboardX") if name == "tensorboard" else (name,)
+        if not any(map(find_spec, found)):
+            attempt(refuse, f"{place}: training.report_to", f"{name} is not installed", install(name))
     if recipe.training.neighbours is not None and (recipe.teacher is None or recipe.task != EMBED):
         problem = "neighbours are found by the teacher's vectors, and need a teacher and the task embed"
         attempt(refuse, f"{place}: training.batches", problem, "use random")
@@ -149,6 +157,9 @@ def _read(recipe: Recipe, attempt: Attempt, place: str) -> _Read:
         read.corpus = attempt(read_corpus, recipe, own)
     if own and read.corpus:  # else a file is malformed, and told
         attempt(own.tell_repeats)
+    if recipe.smoke:
+        read.tasks = [task.few(SCORED) for task in read.tasks if task is not None]
+        read.corpus = _few_held_out(read.corpus)
     corpus = read.corpus
     for task in read.tasks:
         attempt(_require_fit, task, recipe, corpus, place)
@@ -164,6 +175,14 @@ def _read(recipe: Recipe, attempt: Attempt, place: str) -> _Read:
     attempt(check_kind, recipe, corpus, sides.source, sides.source_pooled, place)
     attempt(check_start, recipe, sides, place)
     return read
+
+
+def _few_held_out(corpus: Corpus | None) -> Corpus | None:
+    """The data of a trial: of a labelled task the rows to choose by are held out, and they may be thousands."""
+    if corpus is None or corpus.gold is None:
+        return corpus
+    rows = evenly(len(corpus.held_out), SCORED)
+    return replace(corpus, held_out=[corpus.held_out[row] for row in rows], gold=[corpus.gold[row] for row in rows])
 
 
 def _check_stages(recipe: Recipe, read: _Read, attempt: Attempt, place: str) -> list[list[TermSpec] | None]:

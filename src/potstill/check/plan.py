@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from potstill.corpus.read import Corpus
-from potstill.recipe.recipe import Stage
+from potstill.recipe.recipe import Recipe, Stage
+from potstill.student.make import make_student
 
 if TYPE_CHECKING:
     import torch
 
+    from potstill.models.encoder import EncoderModel
     from potstill.objective.sizes import TermSpec
     from potstill.tasks.base import Task
     from potstill.teacher.make import LoadedTeacher
@@ -52,3 +54,24 @@ class RunPlan:
     stages: list[StagePlan] = field(default_factory=list)
     pieces: list[str] | None = None
     teacher: LoadedTeacher | None = None
+
+
+def first_student(recipe: Recipe, plan: RunPlan) -> EncoderModel:
+    """The student before training.
+
+    Raises:
+        PotstillError: its source cannot be loaded or cut as the recipe says.
+    """
+    same = plan.student_folder == plan.teacher_folder
+    aligned = plan.teacher if recipe.student.align is not None else None
+    return make_student(
+        recipe,
+        plan.corpus,
+        plan.student_folder,
+        layers=plan.layers,
+        pieces=plan.pieces,
+        device=plan.device,
+        precision=plan.precision,
+        loaded=plan.teacher.model if plan.teacher is not None and same else None,
+        space=aligned.model.dimension if aligned is not None else 0,
+    )

@@ -15,8 +15,8 @@ from typing import Annotated, Optional, TextIO
 import typer
 
 from potstill import __version__
-from potstill.cli import show
-from potstill.errors import PotstillError, PotstillWarning, install, refuse
+from potstill.cli import show, voice
+from potstill.errors import PotstillError, install, refuse
 from potstill.machine import processes
 from potstill.machine.files import is_full
 from potstill.runtime.folder import ENGINES, ONNXRUNTIME
@@ -24,12 +24,19 @@ from potstill.runtime.folder import ENGINES, ONNXRUNTIME
 app = typer.Typer(
     name="potstill",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
-RecipeArgument = Annotated[str, typer.Argument(metavar="RECIPE", help="A path, or a shipped name (potstill list recipes).")]
+
+def _recipes(incomplete: str) -> list[str]:
+    """What a shell may complete a recipe's name to; files complete themselves."""
+    return [name for name in show.listing("recipes") if name.startswith(incomplete)]
+
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A path, or a shipped name (potstill list recipes).", autocompletion=_recipes)
+]
 SetOption = Annotated[
     Optional[list[str]], typer.Option("--set", metavar="A.B=C", help="Override one value of the recipe; may be repeated.")
 ]
@@ -69,6 +76,7 @@ def main() -> None:
         with _one_voice():
             app()
     except PotstillError as error:
+        voice.failed(error)
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
@@ -117,8 +125,13 @@ def _version(asked: bool) -> None:
 @app.callback()
 def potstill(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version, and end.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors alone: no progress, no warnings.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Let the libraries speak too, and show where an error arose.")] = False,
 ) -> None:
     """Distil a BERT-sized encoder into a small, fast one, and score the very file that ships."""
+    voice.choose(quiet=quiet, verbose=verbose and not quiet)
+    if quiet and verbose:
+        refuse("--quiet", "is given with --verbose", "drop one of them")
 
 
 @app.command()
@@ -184,14 +197,18 @@ def train(
     overrides: SetOption = None,
     out: Annotated[Optional[Path], typer.Option(help="The run folder; default: runs/<name of the recipe>.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken run stopped.")] = False,
+    smoke: Annotated[
+        bool, typer.Option("--smoke", help="Try every step on a few dozen rows, in runs/<name>-smoke; its scores mean nothing.")
+    ] = False,
+    log: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Append progress, warnings and errors to this file.")] = None,
 ) -> None:
     """Run a recipe: teacher → student → ONNX → int8 → scores of the file that ships → report."""
     from potstill.results import run_folder
     from potstill.run.distil import distil
 
-    _quiet()
+    _quiet(log)
     with _resumable():
-        run = distil(recipe, overrides=overrides or [], out=out, resume=resume)
+        run = distil(recipe, overrides=overrides or [], out=out, resume=resume, smoke=smoke)
     if processes.is_main():
         show.finished(run_folder(run.name, out))
 
@@ -447,21 +464,6 @@ def _resumable() -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _quiet() -> None:
-    """Keep the libraries' notices off the screen; errors still come through."""
-    import logging
-    import warnings
-
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    plain = warnings.formatwarning
-    warnings.formatwarning = lambda message, kind, *rest: (
-        f"warning: {message}\n" if kind is PotstillWarning else plain(message, kind, *rest)
-    )
-    if not processes.is_main():
-        warnings.filterwarnings("ignore")
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.")
-    warnings.filterwarnings("ignore", message=".*(is experimental|experimental feature)")  # Optuna, of parts that are years old
+def _quiet(log: Optional[Path] = None) -> None:
+    """Keep the libraries' notices off the screen, and lines of progress on it or in a file; errors still come through."""
+    voice.begin(log)

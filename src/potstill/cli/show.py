@@ -131,10 +131,14 @@ def finished(folder: Path) -> None:
     """Print a run's table, and where its files are."""
     from rich.console import Console
 
+    from potstill.report.headline import SMOKE
     from potstill.report.table import print_table
     from potstill.results import read_run
 
-    print_table([read_run(folder)], Console())
+    run = read_run(folder)
+    print_table([run], Console())
+    if run.recipe.get("smoke"):
+        print(f"\n{SMOKE}.")
     print(f"\nrun folder: {folder}\nreport: {folder / 'report.html'}")
 
 

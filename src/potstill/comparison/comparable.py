@@ -58,5 +58,20 @@ def require_one_task(runs: Sequence[Run], folders: Sequence[Path]) -> None:
             )
 
 
+def require_whole(runs: Sequence[Run], folders: Sequence[Path]) -> None:
+    """Check that no run is a trial of its steps alone.
+
+    Args:
+        runs: their records.
+        folders: where each lies, for the error.
+
+    Raises:
+        PotstillError: one is.
+    """
+    for run, place in zip(runs, folders, strict=True):
+        if run.recipe.get("smoke"):
+            raise PotstillError(place, "is a smoke run, whose scores mean nothing", "compare runs without --smoke")
+
+
 def _named(tasks: Sequence[str]) -> str:
     return ", ".join(tasks[:SHOWN]) + (f" and {len(tasks) - SHOWN} more" if len(tasks) > SHOWN else "")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ValidationError
 
 from potstill.comparison.against import Comparison, compare_groups
-from potstill.comparison.comparable import require_one_task, share_tasks
+from potstill.comparison.comparable import require_one_task, require_whole, share_tasks
 from potstill.comparison.methods import Methods, methods_of
 from potstill.comparison.page import write_comparison
 from potstill.comparison.published import LikeTable, Preset, like_table, read_preset, with_published
@@ -21,6 +25,8 @@ from potstill.evaluation.evaluate import evaluate
 from potstill.evaluation.subject import TORCH_INT8
 from potstill.machine.cache import expanded
 from potstill.machine.files import kind_of_place, write_text
+from potstill.machine.places import as_path
+from potstill.models.given import called, name_of, save_given
 from potstill.recipe.recipe import Recipe
 from potstill.report.grouped import Group, group_runs, place_of
 from potstill.report.scores import task_title
@@ -29,6 +35,9 @@ from potstill.results import RECIPE_FILE, RESULTS_FILE, Record, Run, machine, re
 from potstill.runtime.folder import CONFIG as EXPORT_CONFIG
 from potstill.runtime.folder import ONNX, STUDENT
 from potstill.tasks.base import COST, load_tasks
+
+if TYPE_CHECKING:
+    from potstill.models.given import Model
 
 MODEL_CONFIG = "config.json"
 MODEL_PARTS = (MODEL_CONFIG, EXPORT_CONFIG, STUDENT, ONNX)
@@ -48,10 +57,10 @@ class Named:
 
 
 def compare(
-    names: Sequence[str | Path],
+    names: Iterable[Model],
     html: str | Path | None = None,
     *,
-    baseline: Sequence[str | Path] = (),
+    baseline: Iterable[Model] = (),
     csv: str | Path | None = None,
     markdown: str | Path | None = None,
     like: str | None = None,
@@ -64,9 +73,9 @@ def compare(
     finished are left out with a warning where others are, and so is what a pattern such as `runs/*` names beside runs.
 
     Args:
-        names: run folders; with `like` other models too, which are scored here.
+        names: run folders, or the runs that `distil` gave; with `like` other models too, by name or in memory, which are scored here.
         html: a page to write.
-        baseline: run folders of the same student without distillation; default: found among the runs by its shape.
+        baseline: runs of the same student without distillation; default: found among the runs by its shape.
         csv: a file for the table with every digit.
         markdown: a file for the table as the page shows it.
         like: a preset's name. Its published rows stand beside ours, marked so.
@@ -83,9 +92,43 @@ def compare(
             named; the runs are of different tasks and there is no `like`, or two of these are of one method, task and seed;
             a file cannot be written.
     """
+    with ExitStack() as stack:
+        found, plain = ([_named_place(stack, each) for each in _several(given)] for given in (names, baseline))
+        return _compare(found, html, plain, csv, markdown, like, data, threads)
+
+
+def _several(given: Iterable[Model]) -> list[Model]:
+    """What is to be compared, as a list; one alone is a list of it."""
+    return list(given) if isinstance(given, Iterable) and not isinstance(given, (str, os.PathLike, Run)) else [cast("Model", given)]
+
+
+def _named_place(stack: ExitStack, model: Model) -> str:
+    """The name of a model; one in memory is saved in a folder of the name that tables call it by, until the stack is closed."""
+    if (name := name_of(model, "compare")) is not None:
+        return name
+    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="potstill-"))
+    return str(save_given(model, Path(folder), "compare").rename(Path(folder) / called(model)))
+
+
+def _compare(
+    names: Sequence[str],
+    html: str | Path | None,
+    baseline: Sequence[str],
+    csv: str | Path | None,
+    markdown: str | Path | None,
+    like: str | None,
+    data: Path | None,
+    threads: int | None,
+) -> tuple[Comparison, LikeTable | None]:
+    """As `compare`, of names alone.
+
+    Raises:
+        PotstillError: as `compare`.
+    """
     if not names and like is None:
         raise PotstillError("compare", "no run is named", "name run folders, or a publication with --like")
-    targets = [Path(target).absolute() for target in (html, csv, markdown) if target is not None]
+    written = {"html": html, "csv": csv, "markdown": markdown}
+    targets = [as_path(target, what).absolute() for what, target in written.items() if target is not None]
     for number, target in enumerate(targets):
         if kind_of_place(target) == "a folder":
             raise PotstillError(target, "is a folder", "name a file")
@@ -98,6 +141,7 @@ def compare(
     folders = [each.folder for each in named if each.folder is not None]
     runs, places = [_completed(each.run) for each in named], [each.folder for each in named]
     own = [run for run, place in zip(runs, places) if place is not None]
+    require_whole(own, folders)
     if preset is not None and not share_tasks(own):
         comparison, table = _over_tasks(methods_of(runs, places, preset.tasks), preset, plain, data, threads)
     else:

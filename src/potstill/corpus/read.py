@@ -105,10 +105,14 @@ def _unlabelled(recipe: Recipe) -> Corpus:
 
 def _reads_pairs(recipe: Recipe) -> bool:
     from potstill.losses.base import loss_class
-    from potstill.registry import names
+    from potstill.registry import is_own, names
 
-    used = {term.loss for stage in recipe.stages for term in stage.terms if term.active}
-    return any(loss_class(name).reads_pairs for name in used & set(names("losses")))
+    known, found = names("losses"), False
+    for name in {term.loss for stage in recipe.stages for term in stage.terms if term.active}:
+        if name in known or is_own(name):
+            with suppress(PotstillError):  # which the check of the terms tells
+                found = found or loss_class(name).reads_pairs
+    return found
 
 
 def gather_groups(recipe: Recipe) -> list[tuple[str, ...]]:

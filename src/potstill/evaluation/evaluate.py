@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from potstill.errors import PotstillError
 from potstill.evaluation.cost import measure_cost
+from potstill.evaluation.given import opened_tasks
 from potstill.evaluation.quality import score, score_asymmetric
 from potstill.evaluation.subject import Subject, open_subject
+from potstill.machine.places import as_path
+from potstill.models.given import as_folder, called, name_of
 from potstill.registry import EMBED
 from potstill.results import Cost, Record, machine, versions
 from potstill.runtime.folder import ONNXRUNTIME
-from potstill.tasks.base import COST, Task, load_tasks
+from potstill.tasks.base import COST, Task
 from potstill.tasks.retrieval import Retrieval
+
+if TYPE_CHECKING:
+    from potstill.models.given import Model
 
 
 def evaluate(
-    model: str | Path,
-    tasks: Sequence[str],
+    model: Model,
+    tasks: str | Sequence[str] | Mapping[str, Iterable[Any] | None] = COST,
     folder: str | Path = ".",
     threads: int | None = None,
     *,
@@ -29,7 +36,7 @@ def evaluate(
     role: str | None = None,
     pooling: str | None = None,
     max_length: int | None = None,
-    documents: str | Path | None = None,
+    documents: Model | None = None,
     engine: str = ONNXRUNTIME,
     opened: Mapping[str, Callable[[], Task]] | None = None,
 ) -> Record:
@@ -37,8 +44,10 @@ def evaluate(
 
     Args:
         model: run folder, model folder of transformers or sentence-transformers, exported ONNX
-            folder, or hub name.
-        tasks: names such as "sts/stsb", and "cost". All data is read before the model is opened.
+            folder, or hub name; a run; or a model in memory: a SentenceTransformer, or (model, tokenizer) of transformers.
+        tasks: names such as "sts/stsb", and "cost", in a sequence or with commas between them. All data is read before the model
+            is opened. A mapping gives data in memory: {"classification/reviews": rows, "sts/stsb": None}. Rows are mappings
+            as JSON lines have them, in a list, a generator or a data set of Hugging Face's; None stands for the data in `folder`.
         folder: holds senteval/, glue/ and retrieval/.
         threads: default all usable cores.
         precision: which ONNX file of a folder: "fp32", "int8", or "auto", the one that ships; or
@@ -56,24 +65,27 @@ def evaluate(
             several tasks have something wrong); with `documents` also another task than retrieval, or vectors of
             different widths.
     """
-    loaded = load_tasks(tasks, folder, opened)
-    if documents is not None:
-        _require_retrieval(loaded)
-    subject = open_subject(model, precision, threads, pooling=pooling, max_length=max_length, engine=engine)
-    cost = None
-    if COST in tasks:
-        cost = partial(measure_cost, model, precision, threads, pooling=pooling, max_length=max_length, engine=engine)
-    if documents is None:
-        return record_of(subject, loaded, cost, model=str(model), name=name, role=role)
-    index = open_subject(documents, threads=threads)
-    _require_one_space(subject, str(model), index, str(documents))
-    scores = score_asymmetric(
-        [task for task in loaded if isinstance(task, Retrieval)],
-        lambda texts: subject.encode(texts, f"queries by {name or subject.name}"),
-        lambda texts: index.encode(texts, f"documents by {index.name}"),
-    )
-    record = record_of(subject, [], cost, model=str(model), name=name, role=role)
-    return record.model_copy(update={"documents": str(documents), "scores": scores})
+    with as_folder(model) as place, opened_tasks(tasks, as_path(folder, "folder"), opened) as (loaded, names):
+        if documents is not None:
+            _require_retrieval(loaded)
+        own = name_of(model) is None
+        subject = open_subject(place, precision, threads, pooling=pooling, max_length=max_length, engine=engine)
+        name = name or (called(model) if own else subject.name)
+        shown_as = f"{name} (in memory)" if own else place
+        own_way = partial(measure_cost, place, precision, threads, pooling=pooling, max_length=max_length, engine=engine)
+        cost = own_way if COST in names else None
+        if documents is None:
+            return record_of(subject, loaded, cost, model=shown_as, name=name, role=role)
+        with as_folder(documents, "documents") as other:
+            index, of = open_subject(other, threads=threads), other if name_of(documents) else f"{called(documents)} (in memory)"
+            _require_one_space(subject, shown_as, index, of)
+            scores = score_asymmetric(
+                [task for task in loaded if isinstance(task, Retrieval)],
+                lambda texts: subject.encode(texts, f"queries by {name}"),
+                lambda texts: index.encode(texts, f"documents by {index.name}"),
+            )
+        record = record_of(subject, [], cost, model=shown_as, name=name, role=role)
+        return record.model_copy(update={"documents": of, "scores": scores})
 
 
 def _require_retrieval(tasks: Sequence[Task]) -> None:

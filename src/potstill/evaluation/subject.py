@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.errors import PotstillError, did_you_mean, install, shown
-from potstill.machine.cache import expanded
+from potstill.machine.files import kind_of_place
 from potstill.machine.hardware import require_threads
+from potstill.machine.places import place_of_model
 from potstill.results import RESULTS_FILE, Role
 from potstill.runtime.folder import (
     BUNDLE,
@@ -97,7 +98,7 @@ def open_subject(
 
     Args:
         name: an exported ONNX folder or a bundle; a run folder, of which the file that ships is taken: its
-            onnx/, else its student/; a folder of transformers or sentence-transformers; a hub name.
+            onnx/, else its student/; a folder of transformers or sentence-transformers; one in POTSTILL_MODELS; a hub name.
         precision: the ONNX file: "int8", "fp32", or "auto", which is int8 where there is one. "torch-int8":
             the torch model (of a run, its student), quantised by torch while it is opened.
         threads: of torch (for the whole process) or the engine; default theirs.
@@ -112,13 +113,13 @@ def open_subject(
     require_engine(engine)
     if precision not in PRECISIONS:
         raise PotstillError("precision", f"unknown value {shown(precision)}", did_you_mean(precision, PRECISIONS))
-    folder = expanded(name)
-    if not folder.is_dir():
-        if folder.exists():
-            raise PotstillError(name, "is a file", "name the folder that holds the model")
-        return _open_torch(
-            str(name), str(name), "model", precision, threads, engine, pooling, max_length
-        )  # a hub name, or the error about it
+    folder = place_of_model(name)
+    kind = kind_of_place(folder)
+    if kind != "a folder":
+        if kind is not None:
+            raise PotstillError(name, f"is {kind}", "name the folder that holds the model")
+        # A hub name, or the error about it.
+        return _open_torch(str(name), str(name), "model", precision, threads, engine, pooling, max_length)
     own = {"pooling": pooling, "max_length": max_length}
     of_torch = precision == TORCH_INT8 or pooling is not None or max_length is not None
     if of_torch and (folder / STUDENT).is_dir():

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from potstill.errors import PotstillError
-from potstill.registry import check_options, load
+from potstill.registry import check_options, is_own, load, load_own
 
 Tensors = tuple[Tensor, ...]
 
@@ -140,13 +140,13 @@ def one_of(option: str, value: str, known: Sequence[str]) -> str:
 def loss_class(name: str, place: str = "loss") -> type[Loss]:
     """The class of the loss with that name.
 
-    A PotstillError from `registry.load` comes through: there is no loss of that name.
+    A PotstillError from `registry.load` or `load_own` comes through: there is no loss of that name.
 
     Args:
-        name: of a file in this folder.
+        name: of a file in this folder, or `package.module:Class` of a loss of the user's own.
         place: where the recipe says so, for the error.
     """
-    return load("losses", name, Loss, place)
+    return load_own(name, Loss, place) if is_own(name) else load("losses", name, Loss, place)
 
 
 def make_loss(name: str, options: Mapping[str, Any], place: str = "loss") -> Loss:
@@ -156,12 +156,12 @@ def make_loss(name: str, options: Mapping[str, Any], place: str = "loss") -> Los
     another type. So does the PotstillError for an unknown name.
 
     Args:
-        name: of a file in this folder.
+        name: as of `loss_class`.
         options: arguments of its constructor.
         place: where the recipe says so, for errors.
 
     Raises:
-        PotstillError: a value that the constructor refuses.
+        PotstillError: a value that the constructor refuses; of a loss of the user's own, whatever its constructor raises.
     """
     kind = loss_class(name, place)
     check_options(kind, options, place, f"loss {name!r}", beside=("loss", "weight", "layers", "project"))
@@ -169,3 +169,7 @@ def make_loss(name: str, options: Mapping[str, Any], place: str = "loss") -> Los
         return kind(**options)
     except ValueError as error:
         raise PotstillError(place, f"loss {name!r}: {error}", "give it such a value") from error
+    except Exception as error:
+        if not is_own(name):
+            raise
+        raise PotstillError(place, f"loss {name!r}: its constructor raised {type(error).__name__}: {error}", "mend it") from error

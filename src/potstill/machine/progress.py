@@ -1,11 +1,17 @@
-"""Progress bars on a terminal: how far, how fast, how long still. Nothing is shown where standard error is no terminal."""
+"""How far, how fast, how long still: a bar on a terminal or in a notebook, and elsewhere a line every so often.
+
+Lines go to the logger `potstill`, as Python's logging has them: the command shows them on standard error where that is no
+terminal, and writes them to a file where one is named.
+"""
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from potstill.machine import processes
 
@@ -14,13 +20,17 @@ if TYPE_CHECKING:
 
 Advance = Callable[..., None]
 
+EVERY = 30.0  # seconds from one line of a bar to the next
+_log = logging.getLogger("potstill")
 # The screen can hold one live display; a bar opened inside another becomes a line of it.
 _display: Progress | None = None
+quiet = False
+"""Whether the command was told to show no bars."""
 
 
 @contextmanager
 def progress(title: str, total: int, unit: str = "texts") -> Iterator[Advance]:
-    """Show a bar on standard error while the block runs; no bar without a title.
+    """Show a bar on standard error while the block runs, and log a line every EVERY seconds; neither without a title.
 
     Args:
         title: stands before the bar.
@@ -30,9 +40,51 @@ def progress(title: str, total: int, unit: str = "texts") -> Iterator[Advance]:
     Yields:
         `advance(n=1, note="")`: n more of `total` are done; `note` is shown at the end of the line (a loss, a file name).
     """
+    if not title or not processes.is_main():
+        yield lambda n=1, note="": None
+        return
+    lines = _Lines(title, total, unit)
+    bar = _notebook_bar if _in_notebook() and not quiet else _terminal_bar
+    with bar(title, total, unit) as show:
+
+        def advance(n: int = 1, note: str = "") -> None:
+            lines(n, note)
+            show(n, note)
+
+        yield advance
+    lines.end()
+
+
+class _Lines:
+    """Logs how far the work is, when EVERY seconds have gone by."""
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self.title, self.total, self.unit = title, max(1, total), unit
+        self.done, self.note = 0, ""
+        self.started = self.told = time.monotonic()
+        _log.debug("%s: begins, %s %s", title, f"{total:,}", unit)
+
+    def __call__(self, n: int = 1, note: str = "") -> None:
+        self.done, self.note, now = self.done + n, note or self.note, time.monotonic()
+        if now - self.told < EVERY:
+            return
+        self.told, seconds = now, now - self.started
+        left = f", {_clock(seconds * (self.total - self.done) / self.done)} left" if self.done else ""
+        rate = f"{self.done / seconds:,.0f} {self.unit}/s{left}"
+        _log.info("%s: %d %%, %s%s", self.title, 100 * self.done // self.total, rate, f"; {self.note}" if self.note else "")
+
+    def end(self) -> None:
+        """Log that the work is done; of a short one in the file alone."""
+        seconds = time.monotonic() - self.started
+        level = logging.INFO if seconds >= EVERY else logging.DEBUG
+        _log.log(level, "%s: done in %s%s", self.title, _clock(seconds), f"; {self.note}" if self.note else "")
+
+
+@contextmanager
+def _terminal_bar(title: str, total: int, unit: str) -> Iterator[Advance]:
     global _display
-    opened = _open() if title and _display is None else None
-    display = opened or (_display if title else None)
+    opened = _open() if _display is None else None
+    display = opened or _display
     if display is None:
         yield lambda n=1, note="": None
         return
@@ -55,8 +107,8 @@ def progress(title: str, total: int, unit: str = "texts") -> Iterator[Advance]:
 
 
 def _open() -> Progress | None:
-    """A started display, or None where standard error is no terminal, the main process has it, or rich is not installed."""
-    if not sys.stderr.isatty() or not processes.is_main():
+    """A started display, or None where standard error is no terminal, bars are not wanted, or rich is not installed."""
+    if quiet or not sys.stderr.isatty():
         return None
     try:
         from rich.console import Console
@@ -77,3 +129,33 @@ def _open() -> Progress | None:
     )
     display.start()
     return display
+
+
+def _in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook, which shows what tqdm and not what a terminal's bar writes."""
+    shell: Any = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+@contextmanager
+def _notebook_bar(title: str, total: int, unit: str) -> Iterator[Advance]:
+    try:
+        from tqdm.auto import tqdm  # a widget where ipywidgets is installed, else text
+    except ModuleNotFoundError:  # of the plain runtime
+        yield lambda n=1, note="": None
+        return
+    with tqdm(desc=title, total=total, unit=f" {unit}", leave=False) as bar:
+
+        def advance(n: int = 1, note: str = "") -> None:
+            if note:
+                bar.set_postfix_str(note, refresh=False)
+            bar.update(n)
+
+        yield advance
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as people write them: 3:20, 1:02:03."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

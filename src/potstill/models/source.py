@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from potstill.data.files.formats import POINTER, remedy_for, what_begins
-from potstill.errors import PotstillError, shown
-from potstill.machine.cache import expanded
+from potstill.errors import PotstillError
+from potstill.machine.files import kind_of_place
+from potstill.machine.places import is_text, place_of_model, refuse_model
 from potstill.runtime.folder import STUDENT
 
 # What a model needs to load; a hub download fetches nothing else (no pickles, no ONNX, no TensorFlow).
@@ -68,19 +69,17 @@ def _of_the_machine(error: BaseException) -> bool:
 
 
 def model_folder(name: str) -> Path:
-    """The local folder of a model: `name` itself, the student of a run folder, or the hub's snapshot.
+    """The local folder of a model: `name` itself, the student of a run folder, one of POTSTILL_MODELS, or the hub's snapshot.
 
     Args:
-        name: a folder, relative to the working folder, or a name on the hub.
+        name: a folder, relative to the working folder or to POTSTILL_MODELS, or a name on the hub.
 
     Raises:
         PotstillError: no such folder and no such model in reach; no configuration; no tokenizer;
             or only pickled weights (which can run code when they are opened, so they are refused).
     """
-    if not name.strip() or "\0" in name:
-        raise PotstillError("model", f"{shown(name)} names no model", "name a folder, or a model on the hub")
-    folder = expanded(name)
-    if not _is_folder(folder):
+    folder = place_of_model(name)
+    if kind_of_place(folder) != "a folder":
         folder = _download(name)
     if not (folder / "config.json").is_file() and (folder / STUDENT).is_dir():
         folder = folder / STUDENT  # a run folder: its student teaches, or starts, the next one
@@ -119,25 +118,17 @@ def _require_content(folder: Path) -> None:
                         raise PotstillError(file, f"is {POINTER}", remedy_for(POINTER))
 
 
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # a name that is too long for the disk
-        return False
-
-
 def _download(name: str) -> Path:
     looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
-    if looks_local:
-        raise PotstillError(name, "no such folder", "check the path, which is relative to the working folder")
+    if looks_local or is_text(name):
+        refuse_model(name, "no such folder", "check the path, which is relative to the working folder")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=NEEDED))
-    except RepositoryNotFoundError as error:
-        raise PotstillError(name, "no such folder, and no such model on the hub", "check the name, or log in if it is private") from error
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise PotstillError(
-            name, "no such folder, and the hub cannot be reached to look for a model of that name", "name a local folder, or connect"
-        ) from error
+    except RepositoryNotFoundError:
+        refuse_model(name, "no such folder, and no such model on the hub", "check the name, or log in if it is private")
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError):
+        problem = "no such folder, and the hub cannot be reached to look for a model of that name"
+        refuse_model(name, problem, "name a local folder, or connect")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from potstill.errors import PotstillError
 from potstill.losses.base import Loss
 from potstill.machine.distributed import SHARE, gather_batch
 from potstill.models.output import EncoderOutput, Field
@@ -175,7 +176,15 @@ class Objective(nn.Module):
 
 
 def _loss(term: TermSpec, loss: nn.Module, ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...] | None, batch: Mapping[str, Any]) -> Tensor:
-    part: Tensor = loss(ours, theirs, batch) if term.layered else loss(ours[0], theirs[0] if theirs else None, batch)
+    """What a loss gives for a batch.
+
+    Raises:
+        PotstillError: it is no scalar; a loss of the user's own has been through no contract test.
+    """
+    part: Any = loss(ours, theirs, batch) if term.layered else loss(ours[0], theirs[0] if theirs else None, batch)
+    if not isinstance(part, Tensor) or part.dim():
+        found = f"a tensor of shape {tuple(part.shape)}" if isinstance(part, Tensor) else f"a {type(part).__name__}"
+        raise PotstillError(f"loss {term.name!r}", f"forward gives {found}, not a scalar tensor", "take the mean over the batch")
     return part
 
 

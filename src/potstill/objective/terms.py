@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from potstill.errors import PotstillError, collect
+from potstill.errors import PotstillError, collect, shown
 from potstill.losses.base import Loss, make_loss
-from potstill.models.output import INSIDE, LAYERED
+from potstill.models.output import FIELDS, INSIDE, LAYERED
 from potstill.objective.layer_map import layer_map
 from potstill.objective.schedule import Schedule, parse
 from potstill.objective.sizes import TermSpec
@@ -49,12 +49,20 @@ def check_losses(stage: Stage, place: str = "recipe") -> None:
 
 
 def _loss(term: Term, place: str) -> tuple[Loss, dict[str, Schedule]]:
-    """A term's loss, and those of its options that change with progress."""
+    """A term's loss, and those of its options that change with progress.
+
+    Raises:
+        PotstillError: the loss reads no field.
+    """
     options = dict(term.model_extra or {})
     moving = {key: parse(value, f"{place}.{key}") for key, value in options.items() if isinstance(value, Mapping)}
     # What the constructor refuses may come only on the way: a temperature of 0 at the end.
     make_loss(term.loss, options | {key: schedule.lowest for key, schedule in moving.items()}, place)
-    return make_loss(term.loss, options | {key: schedule(0.0) for key, schedule in moving.items()}, place), moving
+    loss = make_loss(term.loss, options | {key: schedule(0.0) for key, schedule in moving.items()}, place)
+    if getattr(loss, "reads", None) not in FIELDS:  # of a loss of the user's own; the others are tested
+        problem = f"{term.loss} reads {shown(getattr(loss, 'reads', None))}, which is no field of a model's output"
+        raise PotstillError(place, problem, f"set its `reads` to one of {', '.join(FIELDS)}")
+    return loss, moving
 
 
 def _weight(term: Term, place: str) -> Schedule:

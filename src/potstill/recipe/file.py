@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -110,7 +110,7 @@ def read_recipe(name: str, overrides: tuple[str, ...] | list[str] = ()) -> Recip
     return parse_recipe(content, str(Path(name)))
 
 
-def open_recipe(recipe: Recipe | dict[str, Any] | str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def open_recipe(recipe: Recipe | Mapping[str, Any] | str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Make a Recipe of a recipe in any form. PotstillErrors come through with everything wrong in it.
 
     Args:
@@ -121,10 +121,28 @@ def open_recipe(recipe: Recipe | dict[str, Any] | str | Path, overrides: Sequenc
         return read_recipe(str(recipe), tuple(overrides))
     if isinstance(recipe, Recipe) and not overrides:
         return recipe
-    content = recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else recipe
+    content = content_of(recipe)
     for setting in overrides:
         content = _overridden(content, setting)
     return parse_recipe(content)
+
+
+def content_of(recipe: Recipe | Mapping[str, Any] | str | Path) -> dict[str, Any]:
+    """A recipe in any form as plain data, laid over what it is like. A PotstillError from `read_recipe` comes through.
+
+    Args:
+        recipe: a path, a shipped name, plain data, or a Recipe.
+
+    Raises:
+        PotstillError: it is something else.
+    """
+    if isinstance(recipe, (str, Path)):
+        return whole(str(recipe))
+    if isinstance(recipe, Recipe):
+        return recipe.model_dump(mode="json")
+    if not isinstance(recipe, Mapping):
+        raise PotstillError("recipe", f"is {shown(recipe)}", "give a path, a shipped name, a mapping or a Recipe")
+    return dict(recipe)
 
 
 def whole(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from potstill.errors import MANY, PotstillError, unknown
 from potstill.recipe.recipe import AGREEMENT, LAST, OWN_KINDS
-from potstill.registry import COST, EMBED, MLM, names, table
+from potstill.registry import COST, EMBED, MLM, is_own, names, table
 
 OWN = "<name>"  # stands in the list of tasks for the name of a user's own data set
 
@@ -38,7 +38,7 @@ def _unknown_parts(content: Any, place: str, table: Callable[[str], dict[str, st
         name = _text_at(stage, "name") or number
         for row, term in enumerate(_list_at(stage, "terms")):
             where = f"{place}: stages.{name}.terms.{row}"
-            if (loss := _text_at(term, "loss")) and loss not in (known := losses("losses")):
+            if (loss := _text_at(term, "loss")) and not is_own(loss) and loss not in (known := losses("losses")):
                 yield unknown("name", loss, known, where)
             if (layers := _text_at(term, "layers")) and layers not in (known := table("layers")):
                 yield unknown("layer map", layers, known, f"{where}.layers")

@@ -167,7 +167,7 @@ class Term(Part):
     """One row of the objective. Further keys are the loss's own options. A number may be a schedule over the stage.
 
     Attributes:
-        loss: its name (`potstill list losses`).
+        loss: its name (`potstill list losses`), or `package.module:Class` of a loss of your own.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -313,6 +313,10 @@ class Training(Part):
         None, description="the best checkpoint by `agreement` with the teacher on held-out texts, by a dev task, or the `last`"
     )
 
+    report_to: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
+        [], description="where loss, terms and dev scores are reported too, as transformers' callbacks do it"
+    )
+
     @property
     def neighbours(self) -> Neighbours | None:
         """How batches of neighbours are made, with the defaults filled in; None: all batches are random."""
@@ -427,6 +431,7 @@ class Recipe(Part):
     stages: list[Stage] = Field(min_length=1)
     evaluate: list[Named] = Field([COST], description="default of a labelled task: the task itself, and cost")
     export: Export = Export()
+    smoke: bool = Field(False, description="set by --smoke: dev and test tasks have few rows, and scores mean nothing")
 
     @property
     def select(self) -> str:

@@ -17,6 +17,7 @@ from potstill.report.shape import Shape, at_home, model_shape, student_shape
 from potstill.results import Run
 
 SEED = "training.seed"
+REPORTED = "training.report_to"  # looks on, and decides nothing
 MEDIANS = (
     "score", "of_teacher", "majority", "of_gain", "embedding_parameters", "encoder_parameters", "parameters",
     "megabytes", "sentences_per_second", "p50_ms", "p95_ms", "memory_mb",
@@ -93,7 +94,7 @@ def group_runs(runs: Sequence[Run], folders: Sequence[Path | None]) -> list[Grou
     members: dict[str, list[int]] = {}
     seeds: Counter[tuple[str, int]] = Counter()
     for number, run in enumerate(runs):
-        settings = {key: value for key, value in flat(run.recipe).items() if key != SEED}
+        settings = {key: value for key, value in flat(run.recipe).items() if key != SEED and not key.startswith(REPORTED)}
         key = json.dumps([run.name, settings], sort_keys=True, default=str) if run.recipe else str(number)
         seeds[key, run.seed] += 1
         members.setdefault(f"{key} {seeds[key, run.seed]}", []).append(number)

@@ -10,6 +10,8 @@ from potstill.report.rows import ModelRow, shortened
 from potstill.report.scores import metric_title, summed_up, task_metrics
 from potstill.results import SHIPPED, Role, Run
 
+SMOKE = "A smoke run: every step on a few dozen rows, so its scores mean nothing"
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -60,6 +62,8 @@ def headline(run: Run, name: str, rows: Sequence[ModelRow]) -> Headline:
         return Headline(name, "Nothing was made yet." if teacher is None else "Only the teacher was scored.", [])
     tasks = task_metrics(run.records)
     title, summary = summed_up(tasks)
+    if run.recipe.get("smoke"):
+        return Headline(name, SMOKE, _facts(row, teacher, title))
     score_name = metric_title(tasks[summary[0]]) if len(summary) == 1 else "mean score"
     parts = [_layers(run)] if row.role != "model" else [row.name]
     if row.megabytes is not None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from potstill.data.files.given import texts_given
 from potstill.errors import PotstillError, shown
-from potstill.machine.files import write_aside, write_text
+from potstill.machine.files import kind_of_place, write_aside, write_text
+from potstill.machine.places import as_path, place_of_model
+from potstill.models.given import as_folder, called, name_of
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Int8, Recipe
 from potstill.results import RECIPE_FILE
@@ -19,17 +22,18 @@ from potstill.runtime.folder import GATE, ONNX, STUDENT
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
+    from potstill.models.given import Model
 
 SAMPLE_PACKAGES = ("email", "logging", "unittest", "asyncio", "concurrent", "importlib", "http", "json", "argparse", "pathlib", "decimal")
 PARTS = ".parts"  # the bundle's two halves, until they are put together
 
 
 def export(
-    model: str | Path,
+    model: Model,
     out: str | Path,
     *,
     int8: bool = False,
-    texts: Sequence[str] = (),
+    texts: Iterable[str] = (),
     threads: int | None = None,
     only: str | None = None,
 ) -> Path:
@@ -38,11 +42,12 @@ def export(
     With `int8`, gate.json beside the int8 file has every setting that the gate measured.
 
     Args:
-        model: a folder, or a name on the hub.
+        model: a folder, or a name on the hub; a run; or a model in memory: a SentenceTransformer, or (model, tokenizer) of
+            transformers.
         out: the folder to write.
         int8: whether to add the int8 file, behind the gate, which has the run's own limits or the defaults.
-        texts: like those to be encoded: parity, calibration and the gate read them. Default: prose out
-            of the standard library's docstrings.
+        texts: like those to be encoded, in a list, a generator or a data set: parity, calibration and the gate read them.
+            Default: prose out of the standard library's docstrings.
         threads: of the gate's measurements; default all usable cores.
         only: "onnx" for the light folder: the ONNX files with tokenizer and configuration, and nothing for torch.
 
@@ -50,24 +55,39 @@ def export(
         `out`.
 
     Raises:
-        PotstillError: the model cannot be loaded, parity is not reached, `out` holds something else,
+        PotstillError: the model cannot be loaded or saved, parity is not reached, `out` holds something else,
             no int8 setting passes, or `only` names nothing.
+    """
+    if only not in (None, ONNX):
+        raise PotstillError("only", f"unknown value {shown(only)}", f"give {ONNX}, or leave it out for the whole bundle")
+    out = as_path(out, "out")
+    from potstill.deploy.onnx import require_replaceable
+
+    require_replaceable(out)
+    sample = texts_given(texts)
+    with as_folder(model) as place:
+        _export(place, name_of(model) or f"{called(model)}, from memory", out, int8, sample, threads, only)
+    return out
+
+
+def _export(model: str, origin: str, out: Path, int8: bool, texts: Sequence[str], threads: int | None, only: str | None) -> None:
+    """As `export`, of a model that has a name, which the card calls `origin`.
+
+    Raises:
+        PotstillError: as `export`.
     """
     from potstill.data.python.docstrings import collect_docstrings
     from potstill.data.python.prose import sentences
     from potstill.deploy.gate import Limits
-    from potstill.deploy.onnx import export_onnx, require_replaceable
+    from potstill.deploy.onnx import export_onnx
     from potstill.deploy.quantize import quantize_int8
     from potstill.models.loading import load_encoder
 
-    if only not in (None, ONNX):
-        raise PotstillError("only", f"unknown value {shown(only)}", f"give {ONNX}, or leave it out for the whole bundle")
-    out = Path(out)
-    require_replaceable(out)
-    of_run = (Path(model) / STUDENT).is_dir()
-    own = Path(model) / RECIPE_FILE
+    place = place_of_model(model)
+    of_run = kind_of_place(place / STUDENT) == "a folder"
+    own = place / RECIPE_FILE
     recipe = read_recipe(str(own)) if of_run and (int8 or own.is_file()) else None
-    source = load_encoder(Path(model) / STUDENT if of_run else model)
+    source = load_encoder(place / STUDENT if of_run else model)
     sample = list(texts) or list(islice(sentences(found.text for found in collect_docstrings(SAMPLE_PACKAGES)), SAMPLE))
     try:
         with write_aside(out) as aside:  # a refused int8 file leaves no half-made folder behind
@@ -79,10 +99,9 @@ def export(
                 write_text(graphs / GATE, json.dumps(rows, indent=2) + "\n")
             if not only:
                 _put_together(source, aside)
-            _describe(source, aside, str(model), out.name, recipe)
+            _describe(source, aside, origin, out.name, recipe)
     except PotstillError as error:  # said of the folder aside, which is gone
         raise PotstillError(out, error.problem, error.remedy) from error
-    return out
 
 
 def _put_together(source: EncoderModel, folder: Path) -> None:

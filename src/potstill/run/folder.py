@@ -11,6 +11,7 @@ from potstill.machine.held import LOCK
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Recipe, Tune
 from potstill.results import RECIPE_FILE
+from potstill.run.given import GIVEN
 from potstill.run.train import CHECKPOINTS
 from potstill.run.tune import STAGE, TUNED
 from potstill.runtime.folder import BUNDLE, ONNX
@@ -34,16 +35,30 @@ def claim(folder: Path, recipe: Recipe, resume: bool) -> None:
     Raises:
         PotstillError: it holds a run already (without `resume`), something that is no run, or a run of another recipe.
     """
-    mine = folder / RECIPE_FILE
-    if any(path.name != LOCK for path in set(folder.iterdir()) - set(halves(folder))):
-        if not resume:
-            raise PotstillError(folder, "holds a run already", "add --resume to go on with it, or choose another --out")
-        if not mine.is_file():
-            raise PotstillError(folder, "holds something that is no run", "choose another --out")
-        _require_same(mine, recipe)
+    if not is_free(folder, resume):
+        _require_same(folder / RECIPE_FILE, recipe)
     for place in (folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())):
         for half in halves(place):  # whatever their age: nobody else works here
             clear_half(half)
+
+
+def is_free(folder: Path, resume: bool) -> bool:
+    """Whether no run was begun in a folder. What `distil` was given in memory is written before that.
+
+    Args:
+        folder: of the run.
+        resume: whether a run in it may be gone on with.
+
+    Raises:
+        PotstillError: there is one, and it is not to be gone on with; or there is something else.
+    """
+    if all(path.name in (LOCK, GIVEN) for path in set(folder.iterdir()) - set(halves(folder))):
+        return True
+    if not resume:
+        raise PotstillError(folder, "holds a run already", "add --resume to go on with it, or choose another --out")
+    if not (folder / RECIPE_FILE).is_file():
+        raise PotstillError(folder, "holds something that is no run", "choose another --out")
+    return False
 
 
 def _require_same(mine: Path, recipe: Recipe) -> None:
@@ -82,5 +97,6 @@ def _tune(recipe: Recipe) -> Tune | None:
 
 
 def decides_student(recipe: Recipe) -> dict[str, Any]:
-    """All of a recipe but what comes after the student: its export's limits and the tasks."""
-    return recipe.model_dump(mode="json", exclude={"export", "evaluate"})
+    """All of a recipe but what comes after the student, its export's limits and the tasks, and what only looks on."""
+    # Not smoke either: a search's database holds a digest of this, made before there was such a key, and the name has it.
+    return recipe.model_dump(mode="json", exclude={"export": True, "evaluate": True, "smoke": True, "training": {"report_to"}})

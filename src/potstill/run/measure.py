@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from potstill.check.plan import RunPlan
+from potstill.check.plan import RunPlan, first_student
 from potstill.corpus.read import Corpus
 from potstill.evaluation.cheaper import cheaper_vectors, remembering
 from potstill.evaluation.cost import measure_cost
@@ -19,7 +19,6 @@ from potstill.machine.files import write_aside, write_text
 from potstill.recipe.recipe import EMBED, MLM, Recipe
 from potstill.results import REPORT_FILE, SHIPPED, Record, Run, read_cases, read_metrics
 from potstill.run.folder import UNDISTILLED
-from potstill.run.train import first_student
 from potstill.run.tune import STAGE
 from potstill.runtime.folder import BUNDLE, GATE, HEADS, ONNX, STUDENT
 from potstill.tasks.base import COST, Task

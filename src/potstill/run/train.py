@@ -16,10 +16,10 @@ from potstill.machine.processes import is_main
 from potstill.recipe.recipe import EMBED, Recipe
 from potstill.run.dev import dev_score, of_stage
 from potstill.run.dual import mixed_texts
-from potstill.run.stages import Prepared, plans_of, prepare_stages, seed_of
+from potstill.run.stages import Prepared, prepare_stages
 from potstill.runtime.folder import STUDENT
-from potstill.student.make import make_student
 from potstill.teacher.make import Lesson, LoadedTeacher, make_teacher, training_length
+from potstill.training.plans import plans_of, seed_of
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
@@ -30,27 +30,6 @@ if TYPE_CHECKING:
 CHECKPOINTS = "checkpoints"
 Watch = Callable[[str, "EncoderModel", int, float], None]
 """Looks on while a student learns: the stage, the student, the step and the score, each time that dev scored it. It may raise."""
-
-
-def first_student(recipe: Recipe, plan: RunPlan) -> EncoderModel:
-    """The student before training.
-
-    Raises:
-        PotstillError: its source cannot be loaded or cut as the recipe says.
-    """
-    same = plan.student_folder == plan.teacher_folder
-    aligned = plan.teacher if recipe.student.align is not None else None
-    return make_student(
-        recipe,
-        plan.corpus,
-        plan.student_folder,
-        layers=plan.layers,
-        pieces=plan.pieces,
-        device=plan.device,
-        precision=plan.precision,
-        loaded=plan.teacher.model if plan.teacher is not None and same else None,
-        space=aligned.model.dimension if aligned is not None else 0,
-    )
 
 
 def teach(
@@ -185,6 +164,7 @@ def _settings(recipe: Recipe, plan: RunPlan, stage: Prepared) -> Settings:
         device=plan.device,
         evaluations=training.evaluations,
         accumulate=training.accumulate,
+        report_to=tuple(training.report_to),
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.errors import PotstillError, did_you_mean, shown
-from potstill.machine.files import write_text
+from potstill.machine.files import kind_of_place, write_text
+from potstill.machine.places import place_of_model, refuse_model
 from potstill.registry import CLASSIFICATION as CLASSIFICATION
 from potstill.registry import EMBED as EMBED
 from potstill.registry import MULTILABEL as MULTILABEL
@@ -113,21 +114,21 @@ EMBED_FIELDS: dict[str, tuple[type, int, int]] = {"pooling": (str, 0, 0), "norma
 
 
 def exported_folder(path: str | Path) -> Path:
-    """`path` where it is an exported folder or a bundle, its onnx/ where it is a run folder.
+    """`path` where it is an exported folder or a bundle, its onnx/ where it is a run folder; it may lie in POTSTILL_MODELS.
 
     Raises:
         PotstillError: it is neither.
     """
-    folder = Path(path).expanduser()
-    if not folder.is_dir():
-        problem = "is a file" if folder.exists() else "no such folder"
-        raise PotstillError(path, problem, "name a folder that `potstill export` or `potstill train` wrote")
+    folder = place_of_model(path)
+    kind, way_out = kind_of_place(folder), "name a folder that `potstill export` or `potstill train` wrote"
+    if kind is None:
+        refuse_model(path, "no such folder", way_out)
+    if kind != "a folder":
+        raise PotstillError(path, f"is {kind}", way_out)
     for place in (folder, folder / ONNX):
         if any((place / file).is_file() for file in (CONFIG, MODEL, QUANTIZED)):
             return place
-    raise PotstillError(
-        path, f"holds neither {MODEL} nor a run's {ONNX}/", "name a folder that `potstill export` or `potstill train` wrote"
-    )
+    raise PotstillError(path, f"holds neither {MODEL} nor a run's {ONNX}/", way_out)
 
 
 def model_file(folder: Path, precision: str = "auto") -> Path:

@@ -17,6 +17,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from potstill.check.check import check_recipe
+from potstill.check.plan import first_student
 from potstill.errors import PotstillError, PotstillErrors
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import evaluate
@@ -28,7 +29,7 @@ from potstill.results import RECIPE_FILE
 from potstill.run.export import export
 from potstill.run.folder import decides_student
 from potstill.run.ship import SAMPLE
-from potstill.run.train import CHECKPOINTS, first_student, teach
+from potstill.run.train import CHECKPOINTS, teach
 from potstill.runtime.folder import ONNX, STUDENT
 from potstill.search.queue import INSTEAD, Queue, TrialFailed, first_number
 from potstill.search.record import search_folder

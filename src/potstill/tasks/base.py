@@ -92,6 +92,14 @@ class Task(ABC):
             folder: holds senteval/, glue/, retrieval/ and the folders of own data.
         """
 
+    def few(self, rows: int) -> Task:
+        """The task on few of its rows, taken evenly from all of them, for a trial of a run's steps; by default on all.
+
+        Args:
+            rows: how many, at least 2.
+        """
+        return self
+
     @abstractmethod
     def texts(self) -> list[Any]:
         """Every text that `evaluate` gives the model; a text may be among them more than once. Of a task that needs an encoder, none."""
@@ -179,6 +187,11 @@ def unit_rows(vectors: Vectors, name: str) -> NDArray[np.float64]:
         )
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)  # (n, 1)
     return rows / np.where(lengths > 0, lengths, 1)
+
+
+def evenly(count: int, rows: int) -> list[int]:
+    """Numbers of `rows` of `count` rows, at even distances; all of them where there are no more."""
+    return sorted({number * count // rows for number in range(rows)}) if count > rows else list(range(count))
 
 
 def family_of(family: str) -> type[Task]:

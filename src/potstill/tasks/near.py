@@ -13,7 +13,7 @@ from potstill.data.edits import EDITS
 from potstill.data.files.senteval import read_sts_benchmark, read_sts_folder
 from potstill.errors import PotstillError, did_you_mean
 from potstill.registry import DEV
-from potstill.tasks.base import ROUNDING, Encode, Task, unit_rows
+from potstill.tasks.base import ROUNDING, Encode, Task, evenly, unit_rows
 from potstill.tasks.sts import BENCHMARK, YEARS
 
 ALL = "all"
@@ -77,6 +77,10 @@ class Near(Task):
             raise PotstillError("tasks", f"unknown task {name!r}", did_you_mean(name, [f"near/{known}" for known in cls.variants()]))
         pairs = _paraphrases(folder)
         return cls(name, {kind: _triples(pairs, kind) for kind in (EDITS if variant == ALL else [variant])})
+
+    def few(self, rows: int) -> Near:
+        """`rows` triples of each kind."""
+        return Near(self.name, {kind: [some[row] for row in evenly(len(some), rows)] for kind, some in self.triples.items()})
 
     def texts(self) -> list[str]:
         """The triples of each kind, one after another."""

@@ -14,7 +14,7 @@ from potstill.data.files.lines import shown_path
 from potstill.data.files.texts import read_groups
 from potstill.errors import PotstillError, did_you_mean, shown
 from potstill.machine.files import kind_of_place
-from potstill.tasks.base import ROUNDING, Encode, Task, unit_rows
+from potstill.tasks.base import ROUNDING, Encode, Task, evenly, unit_rows
 
 CUT = 10
 QUERIES, DOCUMENTS = 512, 16_384  # scored together: 33 MB of cosines, however many documents there are
@@ -60,6 +60,7 @@ class Retrieval(Task):
         answers = sorted({(asked[row.query], document_number[row.document]) for row in rows if row.query in asked})
         # (a, 2) pairs of query number and right document's number, by query
         self.answers = np.array(answers, dtype=np.int64)
+        self._rows = rows
 
     @classmethod
     def variants(cls) -> dict[str, str]:
@@ -84,6 +85,11 @@ class Retrieval(Task):
             there = [f"retrieval/{other}" for other in (CAPTIONS, *(file.stem for file in path.parent.glob("*.jsonl")))]
             raise PotstillError(name, f"no such file: {shown_path(path)}", did_you_mean(name, there))
         return cls(name, _read(path))
+
+    def few(self, rows: int) -> Retrieval:
+        """`rows` of the rows that ask, among the documents of these alone."""
+        asked = [row for row in self._rows if row.asked]
+        return Retrieval(self.name, [asked[row] for row in evenly(len(asked), rows)])
 
     def texts(self) -> list[str]:
         """The distinct queries, then the distinct documents."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from potstill.data.files.senteval import ScoredPairs, read_sts_benchmark, read_sts_folder
 from potstill.errors import PotstillError, did_you_mean
 from potstill.registry import DEV
-from potstill.tasks.base import ROUNDING, Encode, Task, unit_rows
+from potstill.tasks.base import ROUNDING, Encode, Task, evenly, unit_rows
 
 STS = Path("senteval") / "STS"
 YEARS = {str(year): STS / f"STS{year}-en-test" for year in range(12, 17)}
@@ -54,6 +54,13 @@ class Sts(Task):
         if variant in BENCHMARK:
             return cls(name, [read_sts_benchmark(folder / BENCHMARK[variant])])
         raise PotstillError("tasks", f"unknown task {name!r}", did_you_mean(name, [f"sts/{known}" for known in cls.variants()]))
+
+    def few(self, rows: int) -> Sts:
+        """The first subset alone, of `rows` pairs."""
+        pairs = self.subsets[0]
+        chosen = evenly(len(pairs), rows)
+        first, second = ([side[row] for row in chosen] for side in (pairs.first, pairs.second))
+        return Sts(self.name, [ScoredPairs(pairs.name, first, second, [pairs.scores[row] for row in chosen])])
 
     def texts(self) -> list[str]:
         """Of each subset the first sentences, then the second ones."""

@@ -21,6 +21,7 @@ from potstill.results import read_metrics
 from potstill.training.perturbation import RATIO
 
 METRIC = "dev"  # Trainer's name for the score that chooses the best checkpoint
+TERMS = "terms/"  # before a term's name in Trainer's log, which holds numbers alone: other callbacks report them
 
 
 class StageCallback(TrainerCallback, ExportableState):
@@ -61,6 +62,7 @@ class StageCallback(TrainerCallback, ExportableState):
         self.seconds_before = _forget_after(metrics, stage, done) if is_main() else 0.0
         self.interrupted, self.line_due, self.summed_until = False, False, done
         self.sums: dict[str, Any] = {"steps": 0, "loss": 0.0, "terms": {}}
+        self.loss, self.best, self.steps = "", "", len(texts)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of this, in the form that Trainer asks for."""
@@ -102,8 +104,9 @@ class StageCallback(TrainerCallback, ExportableState):
         """Append a line to the log: the loss and its parts, or a score; other logs of Trainer are left out."""
         logs = logs or {}
         line: dict[str, Any] = {"step": state.global_step, "stage": self.stage}
-        if "terms" in logs:
-            self._add(logs, state.global_step)
+        terms = {name.removeprefix(TERMS): value for name, value in logs.items() if name.startswith(TERMS)}
+        if terms:
+            self._add(logs["loss"], terms, state.global_step)
             if not self.line_due:
                 return
             seconds = round(self.seconds_before + time.perf_counter() - self.started, 2)
@@ -111,21 +114,26 @@ class StageCallback(TrainerCallback, ExportableState):
             line |= self._mean() | {"learning_rate": logs["learning_rate"]}
             if RATIO in line["terms"]:  # it is no loss
                 line[RATIO] = line["terms"].pop(RATIO)
-            self.advance(0, note=f"{self.stage} loss {line['loss']:.4f}")
+            self.loss = f"loss {line['loss']:.4f}"
         elif f"eval_{METRIC}" in logs:
-            line |= {"dev": {"name": self.dev_name, "value": logs[f"eval_{METRIC}"]}}
+            value = logs[f"eval_{METRIC}"]
+            line |= {"dev": {"name": self.dev_name, "value": value}}
+            best = value if state.best_metric is None else max(value, state.best_metric)
+            self.best = f"best {self.dev_name} {best:.2f}"
         else:
             return
+        said = [f"step {state.global_step:,} of {self.steps:,}", self.loss, self.best]
+        self.advance(0, note=", ".join(filter(None, said)))
         if not is_main():
             return
         with self.metrics.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
-    def _add(self, logs: dict[str, Any], step: int) -> None:
+    def _add(self, loss: float, means: dict[str, float], step: int) -> None:
         """Add the means over the steps since the last time to the sums."""
         steps, sums = step - self.summed_until, self.sums
-        terms = {name: sums["terms"].get(name, 0.0) + steps * value for name, value in logs["terms"].items()}
-        self.sums = {"steps": sums["steps"] + steps, "loss": sums["loss"] + steps * logs["loss"], "terms": terms}
+        terms = {name: sums["terms"].get(name, 0.0) + steps * value for name, value in means.items()}
+        self.sums = {"steps": sums["steps"] + steps, "loss": sums["loss"] + steps * loss, "terms": terms}
         self.summed_until = step
 
     def _mean(self) -> dict[str, Any]:

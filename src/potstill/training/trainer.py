@@ -31,7 +31,7 @@ from potstill.teacher.answers import Teacher
 from potstill.training.checkpoints import checkpoint_to_resume, step_of
 from potstill.training.distillation import INPUTS, Distillation
 from potstill.training.dual import DualTraining
-from potstill.training.flow import METRIC, StageCallback, interruptible
+from potstill.training.flow import METRIC, TERMS, StageCallback, interruptible
 from potstill.training.training_set import TrainingSet
 
 
@@ -50,6 +50,7 @@ class Settings:
         device: that the stage runs on.
         evaluations: how often in the stage a checkpoint is scored and kept.
         accumulate: batches of the plan that an optimizer's step takes the mean of; each counts the same, whatever its rows.
+        report_to: names of transformers' callbacks that get what is logged.
     """
 
     learning_rate: float
@@ -62,6 +63,7 @@ class Settings:
     device: torch.device
     evaluations: int
     accumulate: int = 1
+    report_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -235,8 +237,7 @@ class StageTrainer(Trainer):
         """
         if "loss" in logs and self.parts_steps:
             means = distributed.mean_of(torch.stack(list(self.parts.values())))
-            terms = {name: float(value) / self.parts_steps for name, value in zip(self.parts, means)}
-            logs = {**logs, "terms": terms}  # type: ignore[dict-item]
+            logs = {**logs, **{f"{TERMS}{name}": float(value) / self.parts_steps for name, value in zip(self.parts, means)}}
             self.parts, self.parts_steps = {}, 0
         super().log(logs, start_time)
 
@@ -289,7 +290,7 @@ def train_stage(
     # Everything below counts steps of the optimizer; batches are counted nowhere but in the plan.
     texts = rows_of_steps(plan, settings.accumulate).tolist()
     every = max(1, -(-len(texts) // settings.evaluations))
-    arguments = _arguments(settings, place.folder, len(texts), every, chooses=dev is not None)
+    arguments = _arguments(settings, place, len(texts), every, chooses=dev is not None)
     _choose_attention(model, settings.device)
     with progress(f"train {place.name}", sum(texts)) as advance:
         done, metrics = step_of(checkpoint) if checkpoint else 0, place.run / METRICS_FILE
@@ -297,6 +298,7 @@ def train_stage(
         trainer = StageTrainer(model, plan, data, teacher, dev, settings.precision, args=arguments, callbacks=[callback])
         if number():  # Trainer has seeded all alike: their dropout would draw the same
             set_seed(settings.seed + number() * 1_000_003)
+        _keep_reports(trainer, place)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
         with interruptible(callback):
@@ -306,16 +308,24 @@ def train_stage(
     model.student.to("cpu").eval()
 
 
-def _arguments(settings: Settings, folder: Path, steps: int, every: int, chooses: bool) -> TrainingArguments:
+def _keep_reports(trainer: Trainer, place: StagePlace) -> None:
+    """Let TensorBoard's files lie in the run folder: by default they lie among the checkpoints, which go at the end."""
+    for each in trainer.callback_handler.callbacks:
+        if type(each).__name__ == "TensorBoardCallback" and each.logging_dir is None:
+            each.logging_dir = str(place.run / "tensorboard" / place.name)
+
+
+def _arguments(settings: Settings, place: StagePlace, steps: int, every: int, chooses: bool) -> TrainingArguments:
     """What Trainer is told.
 
     Args:
+        place: of the stage.
         steps: of the optimizer, in all.
         every: steps between two checkpoints.
         chooses: whether each is scored, and the best one kept.
     """
     arguments = TrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(place.folder),
         max_steps=steps,
         gradient_accumulation_steps=settings.accumulate,
         learning_rate=settings.learning_rate,
@@ -342,7 +352,9 @@ def _arguments(settings: Settings, folder: Path, steps: int, every: int, chooses
         dataloader_pin_memory=False,
         ddp_broadcast_buffers=False,  # a loss's memory is the same everywhere, and large
         disable_tqdm=True,
-        report_to="none",
+        report_to=list(settings.report_to) or "none",
+        run_name=f"{place.run.name}-{place.name}",
+        project="potstill",
     )
     # More than one GPU in one process would split the batch and not the teacher's answers.
     arguments._n_gpu = min(1, arguments.n_gpu)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from potstill.recipe.recipe import OWN_KINDS, Recipe
 from potstill.registry import DEV
 from potstill.runtime.folder import CLASSIFICATION, MULTILABEL, REGRESSION, TAGGING
 from potstill.runtime.tokens import Text
-from potstill.tasks.base import NoScore, Predictor, Task, family_of, task_names
+from potstill.tasks.base import NoScore, Predictor, Task, evenly, family_of, task_names
 from potstill.tasks.labelled.diagnosis import diagnose_classes, diagnose_label_sets, diagnose_tags
 from potstill.tasks.labelled.entities import EntityCounts, count_entities
 from potstill.tasks.labelled.matching import row_logits, word_logits
@@ -91,6 +92,12 @@ class LabelledTask(Task):
         """Read the rows that are reported, or with DEV behind `variant` the rows to choose by."""
         data = LabelledSet.open(cls, variant, folder)
         return data.dev_task() if variant.endswith(DEV) else data.test_task()
+
+    def few(self, rows: int) -> LabelledTask:
+        """The task on `rows` of its rows."""
+        short = copy.copy(self)
+        short.examples = self.examples.take(evenly(len(self.examples), rows))
+        return short
 
     def texts(self) -> list[Text]:
         """The texts that are scored, in their order."""
