@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install hooks quickstart test extras fuzz kills families published architectures consumers lint bench clean
+.PHONY: help install hooks quickstart test extras fuzz kills families published architectures consumers reference docs lint bench clean
 
 help: ## say what every target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -48,6 +48,13 @@ architectures: .venv/installed ## try every family and write docs/architectures.
 consumers: .venv/installed ## read bundles with other libraries (5 GB of packages) and write docs/consumers.md; NAMES="'fastembed 0.7'" for some
 	PYTHONPATH=tests $(BIN)/python -m consumers.consumers $(NAMES)
 
+reference: .venv/installed ## write docs/reference/ anew: recipe keys, losses, layer maps, poolings and commands, out of the code
+	PYTHONPATH=tests $(BIN)/python -m helpers.reference
+
+docs: .venv/installed ## the documents as a site, in build/site; a link that leads nowhere is an error
+	$(BIN)/python -m pip install --quiet --editable '.[docs]' --constraint constraints.txt
+	$(BIN)/python -m mkdocs build --strict
+
 lint: .venv/installed ## style, types and which part may import which
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -58,4 +65,4 @@ bench: .venv/installed ## speed against sentence-transformers, as JSON; MODEL na
 	$(BIN)/python benchmarks/speed.py $(if $(MODEL),--model $(MODEL))
 
 clean: ## remove .venv and caches, keep runs/
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

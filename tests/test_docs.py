@@ -17,6 +17,7 @@ import typer.main
 import yaml
 
 import potstill
+from helpers.reference import PAGES
 from potstill.cli.commands import app
 from potstill.cli.show import KINDS
 from potstill.losses.base import Loss
@@ -28,8 +29,10 @@ from potstill.search.space import Space
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "potstill"
-GUIDES = ["README.md", "docs/guide.md"]
-OURS = [*GUIDES, "docs/architecture.md", "CHANGELOG.md"]
+MADE = [f"docs/reference/{name}" for name in PAGES]
+GUIDES = ["README.md", *(f"docs/{name}.md" for name in ("index", "methods", "faq"))]
+GUIDES += sorted({file.relative_to(ROOT).as_posix() for file in (ROOT / "docs").glob("*/*.md")} - {*MADE})
+OURS = [*GUIDES, *MADE, "docs/architecture.md", "CHANGELOG.md"]
 LONGEST = 160  # letters of a line, but in tables and code
 
 # A part of a recipe → what its keys may be.
@@ -69,7 +72,7 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_loss_of_the_guide_is_one():
+def test_the_loss_of_the_document_is_one():
     code = re.search(r"```python\n(.*?)```", read("docs/add_a_loss.md"), re.DOTALL)
     assert code is not None
     namespace: dict = {"__name__": "embedding_l1"}
@@ -82,9 +85,7 @@ def test_the_loss_of_the_guide_is_one():
 
 @pytest.mark.parametrize("document", GUIDES)
 def test_the_recipes_and_spaces_of_a_document_read(document: str, tmp_path: Path):
-    found = fenced(document, "yaml")
-    assert found
-    for number, content in enumerate(found):
+    for number, content in enumerate(fenced(document, "yaml")):
         if "sampler:" in content:
             checked(Space, yaml.safe_load(content), document)
             continue
@@ -95,9 +96,7 @@ def test_the_recipes_and_spaces_of_a_document_read(document: str, tmp_path: Path
 @pytest.mark.parametrize("document", GUIDES)
 def test_the_commands_of_a_document_exist(document: str):
     known: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    found = commands(document)
-    assert found
-    for _, name, *words in found:
+    for _, name, *words in commands(document):
         assert name in known, name
         options = {option for parameter in known[name].params for option in parameter.opts}
         assert {word for word in words if word.startswith("--")} <= options, (name, words)
@@ -121,10 +120,15 @@ def test_the_python_of_a_document_is_python_and_its_names_are_public(document: s
     for code in fenced(document, "python"):
         imports = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.ImportFrom) and node.module == "potstill"]
         used |= {alias.name for node in imports for alias in node.names}
-    assert used and used <= set(potstill.__all__)
+    assert used <= set(potstill.__all__)
 
 
-@pytest.mark.parametrize("document", [*OURS, "docs/results.md", "docs/add_a_loss.md"])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_that_is_made_says_what_the_code_says(name: str):
+    assert read(f"docs/reference/{name}") == PAGES[name](), "run `make reference`"
+
+
+@pytest.mark.parametrize("document", [*OURS, "docs/results.md", "docs/add_a_loss.md", "docs/architectures.md", "docs/consumers.md"])
 def test_the_links_of_a_document_lead_somewhere(document: str):
     for target in re.findall(r"\]\(([^)\s]+)\)", read(document)):
         if "://" not in target:
@@ -138,7 +142,7 @@ def test_the_readme_has_no_link_that_leads_nowhere_away_from_the_repository():
     """An index of packages shows the README by itself: a path into the repository is no link there."""
     targets = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)|(?:src|href)=[\"']([^\"']+)", read("README.md"), re.MULTILINE)
     assert [one for found in targets for one in found if one and not one.startswith(("https://", "#"))] == []
-    for file in re.findall(r"`(docs/\w+\.md)`", read("README.md")):
+    for file in re.findall(r"`(docs/[\w/]+\.md)`", read("README.md")):
         assert (ROOT / file).is_file(), file
 
 

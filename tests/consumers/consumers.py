@@ -237,7 +237,7 @@ def measure(name: str) -> dict[str, Any]:
 HEAD = """\
 # Consumers
 
-Which libraries read a bundle ([what is in it](guide.md#export)), tried with their real packages, each in an environment of its own.
+Which libraries read a bundle ([what is in it](howto/export.md#export)), tried with their real packages, each in an environment of its own.
 The bundle is all-MiniLM-L6-v2 as `potstill export --int8` writes it. Each consumer ran the lines below on {number} texts: an empty one,
 one of 600 words, emoji, Chinese, upper case and others. The figures are the largest difference between a number of its vectors and of
 those that `potstill.Encoder` gives for the same file. A dash: it reads no int8 file.

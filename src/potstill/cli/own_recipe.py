@@ -245,7 +245,7 @@ REMARKS = {
     "task": "its test rows are scored, and what it costs; evaluate: [TASK, …, cost] for others",
     "evaluate": "the search tasks in retrieval/",
     "split": "drawn by a fixed seed: the same rows in every run",
-    "student": "its size; see `Students of another kind` in the guide",
+    "student": "its size; see docs/howto/students.md",
     "texts": "a tenth, at most 1,000, is held out",
 }
 
