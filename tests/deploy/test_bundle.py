@@ -170,7 +170,10 @@ def test_a_class_that_transformers_4_knows_stays(tiny_encoder_dir, tmp_path):
         ({"pooling": "cls", "normalize": False}, '{ pooling: "cls", normalize: false }'),
         ({"pooling": "max"}, "cannot be told of this pooling"),
         ({"pooling": "mean_last_two"}, "pools the last layer, and the vector is made of several"),
-        ({"pooling": "mean", "dense": [nn.Linear(32, 8), nn.Tanh(), Normalize()]}, "cannot be told of the layers around the pooling"),
+        (
+            {"layout": Layout(pooling="mean", dense=[nn.Linear(32, 8), nn.Tanh(), Normalize()])},
+            "cannot be told of the layers around the pooling",
+        ),
     ],
 )
 def test_the_card_says_who_comes_to_the_vector(tiny_encoder_dir, bundle, tmp_path, settings, said):

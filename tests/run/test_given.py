@@ -32,9 +32,9 @@ def sentence_model(tiny_encoder_dir):
 def test_a_sentence_transformer_is_distilled_on_a_list_and_the_recipe_repeats_the_run(sentence_model):
     run = potstill.distil(teacher=sentence_model, texts=iter(TEXTS), layers=2, out="runs/mine", overrides=SHORT)
     assert run.name == "mine" and run.folder == Path("runs/mine") and run.training["steps"] == 3
-    written = yaml.safe_load(Path("runs/mine", RECIPE).read_text())
+    written = yaml.safe_load(Path("runs/mine", RECIPE_FILE).read_text())
     assert written["teacher"]["model"].startswith("runs/mine/given/tiny-encoder-") and written["teacher"]["name"] == "tiny-encoder"
-    again = potstill.distil(f"runs/mine/{RECIPE}", out="runs/again")
+    again = potstill.distil(f"runs/mine/{RECIPE_FILE}", out="runs/again")
     assert again.records[-1].files == run.records[-1].files
     one, other = (load_encoder(f"runs/{name}/student").encode(TEXTS[:3]) for name in ("mine", "again"))
     assert (one == other).all()

@@ -54,7 +54,8 @@ def test_the_command_takes_every_name_that_training_takes(call, tmp_path, tiny_h
     out = tmp_path / "out.jsonl"
     status, _, err = call("predict", tiny_head_exports["regression"], tmp_path / name, "--out", out, "--threads", 1)
     assert (status, err) == (0, "")
-    assert [json.loads(line).keys() for line in out.read_text().splitlines()] == [{"score"}, {"score"}]
+    answers = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [answer.keys() for answer in answers] == [{"text", "score"}] * 2 and answers[1]["text"] == "9"
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def read_file(path: str | Path, kind: str, format: str | None = None) -> list[Te
             return list(lines)
         if isinstance(path, StandardInput):
             raise PotstillError(path, "may be columns or texts of one word", f"say --input-format {CONLL} or {TEXT}")
-    return read_inputs(path, kind, format)
+    return read_inputs(path, kind, told)
 
 
 def _columns(lines: Sequence[str], path: str | Path) -> bool:
