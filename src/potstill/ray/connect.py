@@ -7,7 +7,7 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from potstill import __version__
-from potstill.errors import PotstillError, collect, install, refuse
+from potstill.errors import DiskFull, PotstillError, collect, install, refuse
 from potstill.machine.files import writing
 from potstill.machine.hardware import usable_cores
 
@@ -25,6 +25,8 @@ OBJECTS = 256 << 20  # bytes of the object store that a cluster of this machine 
 PACKAGES = ("ray", "numpy", "torch", "transformers", "tokenizers", "onnxruntime", "pyarrow")  # that decide what a worker computes
 APART = 3600.0  # seconds: what a dead process left half-written is known by its age, a day; far less is a clock that is wrong
 PATIENCE = 120.0  # seconds that a node may take to answer the first question: its worker imports this package
+RETRIES = 3  # times that work whose worker died is given to another one
+GO_ON = "what is done is kept, and the same command goes on"
 TOKEN = ".potstill-token-"  # beginning of the name of a file by which nodes see that they share a folder
 
 
@@ -256,21 +258,24 @@ def _last_line(error: BaseException) -> str:
     return (lines[-1] if lines else type(error).__name__)[:200]
 
 
-def cores_of_worker(ray: Any, workers: int) -> int:
+def cores_of_worker(ray: Any, workers: int, on_gpus: bool = False) -> int:
     """The most cores that each of some workers can have, so that all of them find room on the cluster's nodes.
 
     Args:
         ray: the package, joined to a cluster.
         workers: how many.
+        on_gpus: whether each needs a GPU of its own too.
 
     Raises:
-        PotstillError: the cluster has fewer cores than workers.
+        PotstillError: the cluster has fewer cores, or fewer GPUs, than workers.
     """
-    cores = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-    for each in range(max(cores, default=0), 0, -1):
-        if sum(own // each for own in cores) >= workers:
+    has = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [(int(own.get("CPU", 0)), int(own.get("GPU", 0))) for own in has]
+    for each in range(max((cores for cores, _ in nodes), default=0), 0, -1):
+        if sum(min(cores // each, own if on_gpus else cores) for cores, own in nodes) >= workers:
             return each
-    raise PotstillError("--workers", f"{workers} are asked for, and the cluster has {sum(cores)} cores", "ask for as many, or add nodes")
+    there = f"{sum(own for _, own in nodes)} GPUs" if on_gpus else f"{sum(cores for cores, _ in nodes)} cores"
+    raise PotstillError("--workers", f"{workers} are asked for, and the cluster has {there}", "ask for as many, or add nodes")
 
 
 def gpus(ray: Any) -> int:
@@ -280,3 +285,44 @@ def gpus(ray: Any) -> int:
         ray: the package, joined to a cluster.
     """
     return int(ray.cluster_resources().get("GPU", 0))
+
+
+def told(function: Callable[..., Any], *arguments: object) -> Any:
+    """Call a function on a node; a mistake is given back instead of raised, so that it comes through as it is.
+
+    Args:
+        function: with its `arguments`.
+
+    Returns:
+        Its value, or a PotstillError that names the node.
+    """
+    try:
+        return function(*arguments)
+    except PotstillError as error:
+        kind = DiskFull if isinstance(error, DiskFull) else PotstillError
+        return kind(f"{error.place} (node {platform.node()})", error.problem, error.remedy)
+
+
+@contextmanager
+def one_line(doing: str) -> Iterator[None]:
+    """Say in one line what Ray says of workers, nodes and disks that are lost.
+
+    Args:
+        doing: what was being done, for the error.
+
+    Raises:
+        DiskFull: a node's disk, on which Ray works, is full.
+        PotstillError: a worker died again and again, or the cluster is gone.
+    """
+    ray = _ray()
+    lost = ray.exceptions
+    try:
+        yield
+    except lost.OutOfDiskError as error:
+        raise DiskFull(doing, f"the disk of a node, on which Ray works, is full ({_last_line(error)})", GO_ON) from error
+    except (lost.WorkerCrashedError, lost.NodeDiedError, lost.OutOfMemoryError, lost.RayActorError, lost.ObjectLostError) as error:
+        said = type(error).__name__
+        remedy = f"see `ray status` and the system's log for what ended it; {GO_ON}"
+        raise PotstillError(doing, f"workers died again and again, {RETRIES + 1} times at one place ({said})", remedy) from error
+    except (lost.RaySystemError, ConnectionError) as error:
+        raise PotstillError("--ray", f"the cluster is gone ({_last_line(error)})", f"start it again; {GO_ON}") from error
