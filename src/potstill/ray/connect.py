@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from potstill.machine.files import writing
 from potstill.machine.hardware import usable_cores
 
 AUTO = "auto"
+# Of a cluster of this machine alone: nobody else reaches it. For 127.0.0.1 Ray takes the machine's address in the network.
+LOOPBACK = "127.0.0.2" if sys.platform == "linux" else "127.0.0.1"
 OBJECTS = 256 << 20  # bytes of the object store that a cluster of this machine alone gets: what goes through it is small
 PACKAGES = ("ray", "numpy", "torch", "transformers", "tokenizers", "onnxruntime", "pyarrow")  # that decide what a worker computes
 APART = 3600.0  # seconds: what a dead process left half-written is known by its age, a day; far less is a clock that is wrong
@@ -97,7 +100,7 @@ def _join(ray: Any, address: str, logs: bool) -> None:
     """
     named = os.environ.get("RAY_ADDRESS") if address == AUTO else address
     quiet = {"logging_level": "error", "log_to_driver": logs}
-    alone = {"num_cpus": usable_cores(), "object_store_memory": OBJECTS, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    alone = {"num_cpus": usable_cores(), "object_store_memory": OBJECTS, "include_dashboard": False, "_node_ip_address": LOOPBACK}
     ways: list[dict[str, Any]] = [{"address": named or AUTO}] + ([] if named else [{"address": "local", **alone}])
     for number, way in enumerate(ways, start=1):
         try:
