@@ -33,6 +33,10 @@ class PotstillError(Exception):
         line = f"{self.place}: {problem}" + (f"; {remedy}" if remedy else "")
         super().__init__(printable(" ".join(line.split())))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is sent from one process to another."""
+        return type(self), (self.place, self.problem, self.remedy)
+
 
 class PotstillWarning(UserWarning):
     """Something from outside that is likely a mistake and does not stop the work. The command line prints it as one line."""
@@ -56,6 +60,10 @@ class PotstillErrors(PotstillError):
         self.errors = list({str(error): error for error in errors}.values())  # two readers of one file find the same
         super().__init__(self.errors[0].place, "; ".join(map(str, self.errors)).removeprefix(f"{self.errors[0].place}: "))
         self.args = ("\n".join(map(str, self.errors)),)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How it is sent from one process to another."""
+        return type(self), (self.errors,)
 
 
 @contextmanager

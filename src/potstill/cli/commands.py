@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
-from typing import Annotated, Optional, TextIO
+from typing import Annotated, Any, Optional, TextIO
 
 import typer
 
@@ -57,6 +57,10 @@ def _threads(threads: Optional[int]) -> Optional[int]:
     return threads
 
 
+RayOption = Annotated[
+    Optional[str],
+    typer.Option(metavar="auto|ADDRESS", help="Share the work of a Ray cluster's machines; auto: of the one that this machine is in."),
+]
 ThreadsOption = Annotated[Optional[int], typer.Option(min=1, callback=_threads, help="Threads to pin; default: every core.")]
 
 
@@ -214,6 +218,30 @@ def train(
 
 
 @app.command()
+def cache(
+    recipe: RecipeArgument,
+    overrides: SetOption = None,
+    ray: RayOption = None,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="With --ray: at once; default: one a GPU, else one a core.")] = None,
+) -> None:
+    """Write what a recipe's teacher says of its texts to disk, where `train` finds it; nothing is trained."""
+    processes.require_one("cache")
+    if ray is None and workers is not None:
+        refuse("--workers", "is of --ray", "without it this process does the work, on every core")
+    _quiet()
+    if ray is None:
+        from potstill.run.cache import cache_teacher
+
+        found = cache_teacher(recipe, overrides or [])
+    else:
+        from potstill.ray.cache import cache_on
+
+        found = cache_on(ray, recipe, overrides or [], workers)
+    for kept in found:
+        show.pairs(str(kept.place), [("texts", f"{kept.texts:,}"), ("kept", ", ".join(kept.fields)), ("next", f"potstill train {recipe}")])
+
+
+@app.command()
 def search(
     recipe: RecipeArgument,
     space: Annotated[Path, typer.Option(help="The file that says what to try (YAML: sampler, keys).")],
@@ -300,8 +328,13 @@ def export(
 @app.command()
 def encode(
     model: ModelArgument,
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="Texts, one a line; .csv, .tsv or .jsonl with text; .gz too; - for standard input.")
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE...",
+            help="Texts, one a line; .csv, .tsv, .jsonl or .parquet with text; .gz too; a URL that fsspec opens; - for standard input. "
+            "Several with --ray.",
+        ),
     ],
     out: Annotated[
         str, typer.Option(help="What to write: .npy, .parquet, .jsonl or .csv, a folder of shards (no ending), - for standard output.")
@@ -314,16 +347,33 @@ def encode(
     output_format: Annotated[
         Optional[str], typer.Option(help="npy, parquet, jsonl, csv or shards; default: by the ending, of standard output jsonl.")
     ] = None,
+    ray: RayOption = None,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="With --ray: at once; default: one a GPU, else one a core.")] = None,
+    no_text: Annotated[bool, typer.Option("--no-text", help="With --ray: write ids and vectors alone.")] = False,
 ) -> None:
     """Turn every text of a file into a vector, in its order; memory does not grow with the file."""
+    given: dict[str, Any] = {"dimensions": dimensions, "precision": vectors, "resume": resume}
+    if ray is not None:
+        from potstill.ray.encode import encode_on
+
+        for option, value in (("--threads", threads), ("--input-format", input_format), ("--output-format", output_format)):
+            if value is not None:
+                refuse(option, "is not for --ray", "leave it out: --workers says how many share the cores, and names tell the forms")
+        _quiet()
+        with _resumable():
+            done = encode_on(ray, model, files, out, workers=workers, texts=not no_text, **given)
+            show.pairs(out, [("vectors", f"{done.rows:,} × {done.width} {done.kind}"), ("shards", f"{done.shards:,}")])
+        return
+    if workers is not None or no_text or len(files) > 1:
+        place = "--workers" if workers is not None else "--no-text" if no_text else "FILE"
+        refuse(place, "is of --ray" if len(files) == 1 else f"{len(files)} files are for --ray", "add --ray auto, or leave it out")
     from potstill.run.encode import encode_file
 
     _quiet()
     with _standard_output(out) as stream, _resumable() if stream is None else nullcontext():
         done = encode_file(
-            model, file, out, threads=threads, dimensions=dimensions, precision=vectors, input_format=input_format,
-            output_format=output_format, resume=resume, stream=stream,
-        )  # fmt: skip
+            model, files[0], out, threads=threads, input_format=input_format, output_format=output_format, stream=stream, **given
+        )
         show.pairs(out, [("vectors", f"{done.rows:,} × {done.width} {done.kind}")])
 
 

@@ -93,6 +93,7 @@ def open_subject(
     pooling: str | None = None,
     max_length: int | None = None,
     engine: str = ONNXRUNTIME,
+    device: str = "cpu",
 ) -> Subject:
     """Open a model for evaluation; an ONNX one without importing torch.
 
@@ -104,6 +105,7 @@ def open_subject(
         threads: of torch (for the whole process) or the engine; default theirs.
         pooling, max_length: of a torch model, instead of what its folder says.
         engine: of an ONNX file: "onnxruntime" or "openvino".
+        device: that a torch model runs on, as torch names it.
 
     Raises:
         PotstillError: nothing of that name, no weights in it, weights that cannot be loaded, a
@@ -119,7 +121,7 @@ def open_subject(
         if kind is not None:
             raise PotstillError(name, f"is {kind}", "name the folder that holds the model")
         # A hub name, or the error about it.
-        return _open_torch(str(name), str(name), "model", precision, threads, engine, pooling, max_length)
+        return _open_torch(str(name), str(name), "model", precision, threads, engine, pooling, max_length, device)
     own = {"pooling": pooling, "max_length": max_length}
     of_torch = precision == TORCH_INT8 or pooling is not None or max_length is not None
     if of_torch and (folder / STUDENT).is_dir():
@@ -135,11 +137,11 @@ def open_subject(
     # A hub folder too may hold onnx/, in a form of its own; its config.json tells it from a run.
     if (folder / "config.json").is_file():
         role: Literal["model", "student"] = "student" if folder.name == STUDENT else "model"
-        return _open_torch(str(folder), _folder_name(folder), role, precision, threads, engine, pooling, max_length)
+        return _open_torch(str(folder), _folder_name(folder), role, precision, threads, engine, pooling, max_length, device)
     if _is_exported(folder / ONNX):
         return _open_onnx(folder / ONNX, _folder_name(folder), precision, threads, engine)
     if (folder / STUDENT).is_dir():
-        return _open_torch(str(folder / STUDENT), _folder_name(folder), "student", precision, threads, engine)
+        return _open_torch(str(folder / STUDENT), _folder_name(folder), "student", precision, threads, engine, device=device)
     if (folder / RESULTS_FILE).is_file():
         raise PotstillError(name, f"is a run folder without {ONNX}/ and {STUDENT}/", "train it again, or name its model's folder")
     raise PotstillError(name, "holds no model: neither config.json nor model.onnx", "name a run, model or exported ONNX folder")
@@ -185,6 +187,7 @@ def _open_torch(
     engine: str,
     pooling: str | None = None,
     max_length: int | None = None,
+    device: str = "cpu",
 ) -> Subject:
     if engine != ONNXRUNTIME:
         raise PotstillError(source, f"is a torch model, which {engine} does not run", "export it first: potstill export MODEL --out DIR")
@@ -203,7 +206,7 @@ def _open_torch(
 
     if threads:
         torch.set_num_threads(threads)
-    model = load_encoder(folder, pooling=pooling, max_length=max_length)
+    model = load_encoder(folder, pooling=pooling, max_length=max_length).to(device)
     if pooling is not None and model.head != EMBED:
         raise PotstillError(source, "has a head, which reads what its own architecture gives it", "leave the pooling out")
     return torch_subject(model, folder, name, role, quantised=precision == TORCH_INT8)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from potstill.data.files.inputs import source_of, stream_texts
-from potstill.data.files.lines import StandardInput, require_file
+from potstill.data.files.lines import Remote, StandardInput, require_file
 from potstill.data.files.vectors import NPY, SHARDS, Form, form_of
 from potstill.errors import PotstillError, shown
 from potstill.evaluation.subject import Subject, open_subject
@@ -103,30 +103,35 @@ def encode_file(
     """
     form = form_of(out, output_format, stream is not None)
     source = source_of(file, input_format)
-    if not isinstance(source, StandardInput):
+    if isinstance(source, Path):
         require_file(source)
     if stream is not None and resume:
         raise PotstillError("--resume", "what was written to standard output cannot be gone on with", "name a file with --out")
     place = Path(os.path.realpath(out))
     if stream is None:
-        _require_replaceable(out, place, form)
+        require_replaceable(out, place, form)
     subject = open_subject(model, threads=threads)
     if subject.head != EMBED:
         raise PotstillError(model, f"is a {subject.head} model and gives no vectors", "use `potstill predict`, or name an encoder")
     width = require_dimensions(model, dimensions, subject.dimension)
     kept = quantize(np.zeros((1, width), dtype=np.float32), precision)  # what is wrong with it is told before the work
     encode = partial(_vectors, subject, model, width, precision)
-    blocks = _blocks(_texts(source, input_format))
+    blocks = blocks_of(_texts(source, input_format))
     done = Encoded(width=kept.shape[1], kind=str(kept.dtype))
     if stream is not None:
         return _to_stream(form, blocks, encode, stream, done)
-    settings = {"form": form.name, "dimensions": width, "precision": precision, "width": done.width, "model": _digests(subject)}
+    settings = {"form": form.name, "dimensions": width, "precision": precision, "width": done.width, "model": digests_of(subject)}
     _to_place(form, blocks, encode, place, _Manifest(settings), resume, done)
     return done
 
 
-def _require_replaceable(out: str | Path, place: Path, form: Form) -> None:
+def require_replaceable(out: str | Path, place: Path, form: Form) -> None:
     """Check that nothing of somebody else's is replaced.
+
+    Args:
+        out: as the user wrote it.
+        place: what that leads to.
+        form: in which vectors are to be written there.
 
     Raises:
         PotstillError: a folder is there that is no folder of shards, or a file where one is to be.
@@ -143,13 +148,13 @@ def _require_replaceable(out: str | Path, place: Path, form: Form) -> None:
         raise PotstillError(out, "is a file, and shards need a folder", "choose another --out, or end it in .npy")
 
 
-def _digests(subject: Subject) -> dict[str, str]:
-    """A digest of every file that decides the vectors."""
+def digests_of(subject: Subject) -> dict[str, str]:
+    """A digest of every file that decides a model's vectors."""
     weights = {name: sha256_of(path) for name in subject.files if (path := subject.path / name).is_file()}
     return dict(sorted((fingerprint(subject.path) | weights).items()))
 
 
-def _texts(source: Path | StandardInput, format: str | None) -> Iterator[str]:
+def _texts(source: Path | StandardInput | Remote, format: str | None) -> Iterator[str]:
     """The texts of a file.
 
     Raises:
@@ -163,7 +168,7 @@ def _texts(source: Path | StandardInput, format: str | None) -> Iterator[str]:
         raise PotstillError(source, "holds no texts", "name a file with at least one row")
 
 
-def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
+def blocks_of(texts: Iterable[str]) -> Iterator[list[str]]:
     """Texts in blocks; which block a text is in hangs on the texts before it alone."""
     block: list[str] = []
     letters = 0
@@ -217,7 +222,7 @@ def _to_place(
     with held(work):
         known = _known(work, manifest) if resume else []
         if not known:
-            _clear(work)
+            clear(work)
         for number, texts in enumerate(blocks):
             digest = hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
             if number < len(known):
@@ -237,7 +242,7 @@ def _to_place(
                 aside.mkdir()
                 manifest.write(aside)
             form.join([_part(work, form, number) for number in range(done.shards)], (done.rows, done.width), aside)
-        _clear(work)
+        clear(work)
     with suppress(OSError):  # it was there before, or somebody holds it by now
         work.rmdir()
 
@@ -246,7 +251,7 @@ def _part(work: Path, form: Form, number: int) -> Path:
     return work / f"{number:06d}.{NPY if form.name == SHARDS else form.name}"
 
 
-def _clear(work: Path) -> None:
+def clear(work: Path) -> None:
     """Take away all but the lock of the process that holds the folder."""
     for path in work.iterdir():
         if path.name != LOCK:

@@ -24,10 +24,13 @@ from potstill.training.plans import plans_of, seed_of
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
     from potstill.teacher.answers import Teacher
+    from potstill.teacher.cached import Digests, Pass
     from potstill.training.trainer import CheckpointScore, Settings
     from potstill.training.training_set import TrainingSet
 
 CHECKPOINTS = "checkpoints"
+Elsewhere = Callable[[LoadedTeacher, "Pass"], "Digests"]
+"""Computes what a teacher's cache lacks in place of this process."""
 Watch = Callable[[str, "EncoderModel", int, float], None]
 """Looks on while a student learns: the stage, the student, the step and the score, each time that dev scored it. It may raise."""
 
@@ -83,7 +86,6 @@ def train(
     Raises:
         PotstillError: as `teach`.
     """
-    from potstill.machine.distributed import main_first
     from potstill.run.neighbours import find_neighbours
     from potstill.training.checkpoints import checkpointing
     from potstill.training.trainer import StagePlace, train_stage
@@ -94,13 +96,7 @@ def train(
         student.set_dropout(training.dropout)
     taught = [student, teacher.model] if teacher is not None and recipe.stages[0].dual is not None else [student]
     require_space(folder, 40 * sum(sum(each.parameter_counts()) for each in taught), "the checkpoints")
-    if recipe.data.augment is not None and teacher is not None:
-        with main_first():
-            more = augmented(plan.corpus, recipe.data.augment, teacher.model, teacher.folder, training.seed, plan.device)
-        plan = replace(plan, corpus=more)
-    # Everything that can go wrong with a stage is told before the first one is trained.
-    stages = prepare_stages(recipe, plan, student, teacher)
-    data, answers = _read_by_both(recipe, plan, student, teacher, stages)
+    plan, stages, data, answers = make_ready(recipe, plan, student, teacher)
     neighbours = find_neighbours(training, data, answers, folder / CHECKPOINTS, plan.device) if answers is not None else None
     plans = plans_of(recipe, data, plan.corpus.has_label, neighbours)
     dev = dev_score(recipe, plan, teacher)
@@ -121,8 +117,40 @@ def train(
     return stages, dev
 
 
+def make_ready(
+    recipe: Recipe, plan: RunPlan, student: EncoderModel, teacher: LoadedTeacher | None, elsewhere: Elsewhere | None = None
+) -> tuple[RunPlan, list[Prepared], TrainingSet, Teacher | None]:
+    """All that stands before the first step: more texts, the stages, their tokens, and the teacher's pass over them.
+
+    Args:
+        student: as `first_student` makes it; it is made ready for what the stages read of it.
+        elsewhere: as Lesson has it.
+
+    Returns:
+        The plan with the texts that augmentation made, the stages, the training set, and what answers for it; None where
+        neither a stage nor the batches read a teacher.
+
+    Raises:
+        PotstillError: something is wrong with a stage; all that can go wrong is told before the first one is trained.
+    """
+    from potstill.machine.distributed import main_first
+
+    if recipe.data.augment is not None and teacher is not None:
+        with main_first():
+            more = augmented(plan.corpus, recipe.data.augment, teacher.model, teacher.folder, recipe.training.seed, plan.device)
+        plan = replace(plan, corpus=more)
+    stages = prepare_stages(recipe, plan, student, teacher)
+    data, answers = _read_by_both(recipe, plan, student, teacher, stages, elsewhere)
+    return plan, stages, data, answers
+
+
 def _read_by_both(
-    recipe: Recipe, plan: RunPlan, student: EncoderModel, teacher: LoadedTeacher | None, stages: Sequence[Prepared]
+    recipe: Recipe,
+    plan: RunPlan,
+    student: EncoderModel,
+    teacher: LoadedTeacher | None,
+    stages: Sequence[Prepared],
+    elsewhere: Elsewhere | None,
 ) -> tuple[TrainingSet, Teacher | None]:
     """The training set, and what answers for it; None where neither a stage nor the batches read a teacher."""
     from potstill.models.output import EMBEDDING
@@ -135,7 +163,7 @@ def _read_by_both(
         reads.append(frozenset({EMBEDDING}))
     if teacher is None or not any(reads):
         return data, None
-    lesson = Lesson(recipe, plan.corpus, student, data.texts, reads, plan.device, plan.precision)
+    lesson = Lesson(recipe, plan.corpus, student, data.texts, reads, plan.device, plan.precision, elsewhere)
     answers, segments = make_teacher(teacher, lesson)
     return replace(data, segments=segments), answers
 

@@ -6,7 +6,8 @@ import json
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,7 +20,7 @@ from potstill.errors import PotstillError
 from potstill.machine.cache import FORMAT
 from potstill.machine.files import require_space, sha256_of, write_aside, write_text
 from potstill.machine.precision import autocast
-from potstill.machine.progress import progress
+from potstill.machine.progress import Advance, progress
 from potstill.models.encoder import EncoderModel
 from potstill.models.output import EncoderOutput, Field
 from potstill.runtime.tokens import TokenizedTexts
@@ -31,13 +32,67 @@ SHARD_TOKENS = 1 << 17  # some 4,000 sentences: 400 MB of BERT-base's hidden sta
 CHECKED = 1 << 31  # bytes of a field up to which all checksums are looked at before the first shard is read: seconds
 MAPPED = 200  # shards of a field that are open at once
 PROBE, PROBE_SECONDS = 1 / 50, 1.0  # part of the texts that the time is told from, and how long that may take
+Digests = dict[Field, dict[str, str]]
+"""Of each field the SHA-256 of its files, by their names."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Texts whose answers lie in one file a field.
+
+    Attributes:
+        start, end: number of the first text, and of the one behind the last.
+        paths: field → file.
+    """
+
+    start: int
+    end: int
+    paths: dict[Field, Path]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of its files are there; each was written aside and renamed."""
+        return all(path.is_file() for path in self.paths.values())
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A teacher's pass over texts: fields that a cache lacks, shard by shard.
+
+    Attributes:
+        place: the cache's folder.
+        tokens: the texts in the teacher's pieces.
+        fields: to be computed.
+        live: fields that the same model is to give afterwards; its attention is made ready for them too.
+        precision: what to autocast to.
+        half: keep float16 instead of float32.
+    """
+
+    place: Path
+    tokens: TokenizedTexts
+    fields: Sequence[Field]
+    live: Sequence[Field]
+    precision: torch.dtype
+    half: bool
+
+    def shards(self) -> Iterator[Shard]:
+        """All of them, in the order of the texts."""
+        for number, (start, end) in enumerate(pairwise(_cut(self.tokens.offsets))):
+            yield Shard(int(start), int(end), {field: self.place / str(field) / f"{number:05d}.npy" for field in self.fields})
+
+    def part(self, start: int, end: int) -> TokenizedTexts:
+        """Some texts of it, in arrays of their own offsets."""
+        first, last = self.tokens.offsets[start], self.tokens.offsets[end]
+        flats = (("types", self.tokens.types), ("words", self.tokens.words))
+        extra = {name: None if flat is None else flat[first:last] for name, flat in flats}
+        return TokenizedTexts(self.tokens.ids[first:last], self.tokens.offsets[start : end + 1] - first, **extra)
 
 
 class CachedTeacher(Teacher):
     """Reads fields, memory-mapped, from folders that `build_cache` finished.
 
     Args:
-        place: the cache's folder.
+        place: the cache's folder; also an attribute, and `tokens` too.
         tokens: the texts in the teacher's pieces: their lengths say where each text's part lies.
         reads: fields to give.
         tags: whether the logits have an axis of tokens.
@@ -48,7 +103,7 @@ class CachedTeacher(Teacher):
     """
 
     def __init__(self, place: Path, tokens: TokenizedTexts, reads: Iterable[Field], tags: bool = False) -> None:
-        self.tokens, self.tags, self.reads = tokens, tags, frozenset(reads)
+        self.place, self.tokens, self.tags, self.reads = place, tokens, tags, frozenset(reads)
         # Where each shard begins: the same cut for every field, since the texts decide it.
         self._starts = _cut(tokens.offsets)
         self._shards = {field: _Shards(place / str(field)) for field in self.reads}
@@ -108,6 +163,7 @@ def build_cache(
     precision: torch.dtype = torch.float32,
     half: bool = False,
     live: Iterable[Field] = (),
+    elsewhere: Callable[[Pass], Digests] | None = None,
 ) -> CachedTeacher:
     """Compute the fields that a cache lacks and open it; what it takes is said on standard error before.
 
@@ -126,6 +182,7 @@ def build_cache(
         precision: what to autocast to; the folder's name must tell one from the other.
         half: keep float16 instead of float32.
         live: fields that the model itself is to give afterwards.
+        elsewhere: computes the shards that are missing in place of this process, and gives the digests of all.
     """
     reads = sorted(reads)
     tags = tokens.words is not None
@@ -134,49 +191,77 @@ def build_cache(
         size = sum(cache_bytes(tokens.lengths, field, model, tags, half) for field in missing)
         require_space(place, size, "the teacher's cache")
         prepare_teacher(model, [*missing, *live])
-        about = _spoken(_estimate(place, model, tokens, missing, precision))
-        sys.stderr.write(f"teacher cache: {size / 1e6:,.1f} MB of {len(tokens):,} texts, {about}, in {place}\n")
-        _compute(place, model, tokens, missing, precision, half)
+        work = Pass(place, tokens, missing, sorted(live), precision, half)
+        about = "" if elsewhere is not None else f" {_spoken(_estimate(work, model))},"
+        sys.stderr.write(f"teacher cache: {size / 1e6:,.1f} MB of {len(tokens):,} texts,{about} in {place}\n")
+        digests = _compute(work, model) if elsewhere is None else elsewhere(work)
+        for field in missing:
+            named = dict(sorted(digests[field].items(), key=_in_order))
+            write_text(place / str(field) / MANIFEST, json.dumps({"format": FORMAT, "sha256": named}, indent=2) + "\n")
     return CachedTeacher(place, tokens, reads, tags)
 
 
-def _compute(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: Sequence[Field], precision: torch.dtype, half: bool) -> None:
-    digests: dict[Field, dict[str, str]] = {field: {} for field in fields}
-    with progress("teacher", len(tokens)) as advance:
-        for start, end, paths in _shards(place, tokens, fields):
-            if all(path.is_file() for path in paths.values()):
-                advance(end - start)
+def _in_order(file: tuple[str, str]) -> tuple[int, str]:
+    """Behind 99999.npy comes 100000.npy."""
+    return len(file[0]), file[0]
+
+
+def _compute(work: Pass, model: EncoderModel) -> Digests:
+    digests: Digests = {field: {} for field in work.fields}
+    with progress("teacher", len(work.tokens)) as advance:
+        for shard in work.shards():
+            if shard.is_whole:
+                advance(shard.end - shard.start)
             else:
-                part = _part(tokens, start, end)
-                pieces: dict[Field, list[Any]] = {field: [None] * len(part) for field in fields}
-                for rows, answers in _answers(model, part, fields, precision):
-                    for field, values in answers.items():
-                        _collect(pieces[field], rows, values, part.lengths, axis(field, part.words is not None))
-                    advance(len(rows))
-                for field, path in paths.items():
-                    kind = np.float16 if half else np.float32
-                    own = pieces.pop(field)
-                    stack = np.stack if axis(field, part.words is not None) == "text" else np.concatenate
-                    with write_aside(path) as aside, aside.open("wb") as stream:
-                        np.save(stream, stack(own).astype(kind, copy=False))
-            for field, path in paths.items():
+                compute_shard(model, work.part(shard.start, shard.end), shard.paths, work.precision, work.half, advance)
+            for field, path in shard.paths.items():
                 digests[field][path.name] = sha256_of(path)
-    for field in fields:
-        write_text(place / str(field) / MANIFEST, json.dumps({"format": FORMAT, "sha256": digests[field]}, indent=2) + "\n")
+    return digests
 
 
-def _estimate(place: Path, model: EncoderModel, tokens: TokenizedTexts, fields: Sequence[Field], precision: torch.dtype) -> float:
+def compute_shard(
+    model: EncoderModel,
+    part: TokenizedTexts,
+    paths: Mapping[Field, Path],
+    precision: torch.dtype,
+    half: bool,
+    advance: Advance = lambda n=1: None,
+) -> None:
+    """Compute a shard's fields and write its files, each aside and then renamed. What they hold hangs on the shard's texts alone.
+
+    A PotstillError from `write_aside` comes through.
+
+    Args:
+        model: on its device, prepared by `prepare_teacher`.
+        part: the shard's texts in the model's pieces.
+        paths: field → file.
+        precision: what to autocast to.
+        half: keep float16 instead of float32.
+        advance: is called with the number of texts of each batch that is done.
+    """
+    tags = part.words is not None
+    pieces: dict[Field, list[Any]] = {field: [None] * len(part) for field in paths}
+    for rows, answers in _answers(model, part, list(paths), precision):
+        for field, values in answers.items():
+            _collect(pieces[field], rows, values, part.lengths, axis(field, tags))
+        advance(len(rows))
+    for field, path in paths.items():
+        kind = np.float16 if half else np.float32
+        own = pieces.pop(field)
+        stack = np.stack if axis(field, tags) == "text" else np.concatenate
+        with write_aside(path) as aside, aside.open("wb") as stream:
+            np.save(stream, stack(own).astype(kind, copy=False))
+
+
+def _estimate(work: Pass, model: EncoderModel) -> float:
     """Seconds that the missing shards take, from a few texts at the beginning."""
-    left = sum(
-        int(tokens.offsets[end] - tokens.offsets[start])
-        for start, end, paths in _shards(place, tokens, fields)
-        if not all(path.is_file() for path in paths.values())
-    )
-    for _ in _answers(model, _part(tokens, 0, min(1, len(tokens))), fields, precision):
+    tokens = work.tokens
+    left = sum(int(tokens.offsets[shard.end] - tokens.offsets[shard.start]) for shard in work.shards() if not shard.is_whole)
+    for _ in _answers(model, work.part(0, min(1, len(tokens))), work.fields, work.precision):
         pass  # the first call of all is a slow one
-    part = _part(tokens, 0, min(len(tokens), 1 + int(PROBE * len(tokens))))
+    part = work.part(0, min(len(tokens), 1 + int(PROBE * len(tokens))))
     done, started = 0, time.perf_counter()
-    for rows, _ in _answers(model, part, fields, precision):
+    for rows, _ in _answers(model, part, work.fields, work.precision):
         done += int(part.lengths[rows].sum())
         if time.perf_counter() - started > PROBE_SECONDS:
             break
@@ -196,12 +281,6 @@ def _answers(
     with autocast(model.device, precision):
         for rows, output in model.run(part, fields):
             yield rows, {field: output[field].float().cpu().numpy() for field in fields}
-
-
-def _shards(place: Path, tokens: TokenizedTexts, fields: Sequence[Field]) -> Iterator[tuple[int, int, dict[Field, Path]]]:
-    """First row, the row behind the last, and the files of each shard."""
-    for shard, (start, end) in enumerate(pairwise(_cut(tokens.offsets))):
-        yield int(start), int(end), {field: place / str(field) / f"{shard:05d}.npy" for field in fields}
 
 
 def _collect(pieces: list[Any], rows: np.ndarray, values: np.ndarray, lengths: np.ndarray, axis: str) -> None:
@@ -225,12 +304,6 @@ def _cut(offsets: np.ndarray) -> np.ndarray:
     return np.concatenate([np.unique(np.searchsorted(begins, tokens)), [len(begins)]]).astype(np.int64)
 
 
-def _part(tokens: TokenizedTexts, start: int, end: int) -> TokenizedTexts:
-    first, last = tokens.offsets[start], tokens.offsets[end]
-    extra = {name: None if flat is None else flat[first:last] for name, flat in (("types", tokens.types), ("words", tokens.words))}
-    return TokenizedTexts(tokens.ids[first:last], tokens.offsets[start : end + 1] - first, **extra)
-
-
 class _Shards(Sequence[np.ndarray]):
     """The shards of a field, mapped into memory: MAPPED of them at a time, since the system opens no more than some thousand files.
 
@@ -244,7 +317,7 @@ class _Shards(Sequence[np.ndarray]):
         self.folder = folder
         try:
             digests = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
-            self.files = sorted(digests.items())
+            self.files = sorted(digests.items(), key=_in_order)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise PotstillError(folder / MANIFEST, "is not a cache's manifest", "delete the folder; the next run makes it anew") from error
         self.checked: set[int] = set()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from potstill.models.output import Field
     from potstill.runtime.tokens import TokenizedTexts
     from potstill.teacher.answers import Teacher
+    from potstill.teacher.cached import Digests, Pass
 
 
 class LoadedTeacher:
@@ -47,7 +48,7 @@ class LoadedTeacher:
         self.settings = settings
         self.folder = folder
         self.others = [LoadedTeacher(settings, other, numbered, task=task) for other in others]
-        self._task = task
+        self.task = task
 
     @property
     def name(self) -> str:
@@ -71,7 +72,7 @@ class LoadedTeacher:
         from potstill.models.loading import load_encoder
         from potstill.tasks.labelled import named
 
-        head = {EMBED: EMBED, MLM: MLM}.get(self._task)  # of a labelled task: the one that it has
+        head = {EMBED: EMBED, MLM: MLM}.get(self.task)  # of a labelled task: the one that it has
         model = load_encoder(self.folder, pooling=self.settings.pooling, max_length=self.settings.max_length, head=head)
         labels = named(model.labels, self.numbered)
         if labels != model.labels:
@@ -107,6 +108,7 @@ class Lesson:
         stages: what each stage reads.
         device: that the teacher runs on.
         precision: what to autocast to there.
+        elsewhere: computes what a teacher's cache lacks in place of this process, as `build_cache` has it.
     """
 
     recipe: Recipe
@@ -116,6 +118,7 @@ class Lesson:
     stages: Sequence[frozenset[Field]]
     device: torch.device
     precision: torch.dtype
+    elsewhere: Callable[[LoadedTeacher, Pass], Digests] | None = None
 
     @property
     def reads(self) -> frozenset[Field]:
@@ -171,8 +174,10 @@ def _one_teacher(loaded: LoadedTeacher, lesson: Lesson, several: int) -> tuple[T
     if kept:
         decides = _cache_settings(settings, precision, recipe.training.max_length) | _read_anew(model, own)
         place = cache_place(loaded.folder, corpus.texts, decides)
+        elsewhere = None if lesson.elsewhere is None else partial(lesson.elsewhere, loaded)
+        half = settings.cache_half
         with main_first():
-            parts.append(build_cache(place, model, own, kept, precision=precision, half=settings.cache_half, live=live))
+            parts.append(build_cache(place, model, own, kept, precision=precision, half=half, live=live, elsewhere=elsewhere))
     if live:
         parts.append(LiveTeacher(prepare_teacher(model, live), own, live, precision))
     teacher = parts[0] if len(parts) == 1 else MergedTeacher(parts)

@@ -34,6 +34,28 @@ class StandardInput(str):
         return super().__new__(cls, "standard input")
 
 
+class Remote(str):
+    """Stands for a file's path where it is a URL that fsspec opens: "s3://bucket/texts.jsonl"; errors call it by that."""
+
+    __slots__ = ()
+
+    def open(self) -> Any:
+        """Its bytes, as they lie there.
+
+        Raises:
+            PotstillError: fsspec, or what it needs for such a URL, is not installed, or nothing can be read there.
+        """
+        try:
+            import fsspec
+
+            return fsspec.open(str(self), "rb").open()
+        except ImportError as error:
+            raise PotstillError(shown_path(self), f"cannot be opened ({error})", "install what the error names") from error
+        except (OSError, ValueError) as error:
+            said = " ".join(str(error).split())[:LONG_PATH]
+            raise PotstillError(shown_path(self), f"cannot be read ({said})", "check the address, and who may read it") from error
+
+
 def require_file(path: str | Path) -> Path:
     """`path` as a Path, once it is known to be a file.
 
@@ -71,7 +93,7 @@ def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
             than MAX_LINE characters.
     """
     if not isinstance(path, StandardInput):
-        path = require_file(path)
+        path = path if isinstance(path, Remote) else require_file(path)
         if what := what_is(path):
             raise PotstillError(path, f"is {what}", remedy_for(what))
     number = 0
@@ -111,7 +133,7 @@ def require_clean(text: str, place: str) -> None:
 
 
 @contextmanager
-def _opened(path: Path | StandardInput, line: Callable[[], int]) -> Iterator[io.TextIOWrapper]:
+def _opened(path: Path | StandardInput | Remote, line: Callable[[], int]) -> Iterator[io.TextIOWrapper]:
     """The file as a stream of text; `line` gives the number of the line that is being read.
 
     Raises:
@@ -132,10 +154,12 @@ def _opened(path: Path | StandardInput, line: Callable[[], int]) -> Iterator[io.
         raise PotstillError(path, f"cannot be read ({error.strerror or error})", "check its permissions") from error
 
 
-def _bytes_of(path: Path | StandardInput) -> Any:
+def _bytes_of(path: Path | StandardInput | Remote) -> Any:
     """The file's bytes, unpacked, as a stream that can be looked ahead in."""
     if isinstance(path, StandardInput):
         return sys.stdin.buffer
+    if isinstance(path, Remote):
+        return gzip.open(path.open()) if is_gzipped(path) else io.BufferedReader(path.open())
     return gzip.open(path) if is_gzipped(path) else path.open("rb")
 
 

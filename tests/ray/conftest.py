@@ -1,0 +1,50 @@
+"""A cluster of this machine alone: two nodes of one core, on loopback."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from potstill.ray.connect import LOOPBACK
+
+PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+STORE = 80 << 20  # bytes of a node's object store: little more than the least that Ray takes
+
+
+def node_settings() -> dict[str, object]:
+    """Of one node. Its agent's ports are chosen here: a node that chooses them itself gives up where its agent takes more than 15 s."""
+    sockets = [socket.socket() for _ in PORTS]
+    for each in sockets:
+        each.bind((LOOPBACK, 0))
+    ports = {name: each.getsockname()[1] for name, each in zip(PORTS, sockets, strict=True)}
+    for each in sockets:
+        each.close()
+    return {"num_cpus": 1, "node_ip_address": LOOPBACK, "include_dashboard": False, "object_store_memory": STORE, **ports}
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    """Two nodes, whose processes work in a folder of their own; tests join by its `address`."""
+    utilities = pytest.importorskip("ray.cluster_utils")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_raylet_start_wait_time_s", "120")
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", os.pathsep.join([*map(str, potstill_path()), os.environ.get("PYTHONPATH", "")]))
+        patch.chdir(tmp_path_factory.mktemp("nodes"))
+        found = utilities.Cluster(initialize_head=True, head_node_args=node_settings())
+        found.add_node(**node_settings())
+    try:
+        yield found
+    finally:
+        found.shutdown()
+
+
+def potstill_path() -> list[str]:
+    """Where workers find this package."""
+    import potstill
+
+    return [os.path.dirname(os.path.dirname(os.path.abspath(potstill.__file__)))]
