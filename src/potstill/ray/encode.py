@@ -207,6 +207,7 @@ def _shards_of(
 
     Raises:
         PotstillError: a reader or a worker found something wrong.
+        error: it.
     """
     from ray import data
 
@@ -220,7 +221,8 @@ def _shards_of(
     shards = data.from_items(numbered, override_num_blocks=len(numbered)).flat_map(_read, num_cpus=0, concurrency=needs["concurrency"])
     for row in shards.map(writer, fn_constructor_args=given, **needs).iter_rows():
         if row["error"]:
-            raise pickle.loads(row["error"])
+            error: PotstillError = pickle.loads(row["error"])
+            raise error
         yield row
 
 
