@@ -26,9 +26,9 @@ quickstart: .venv/installed ## distil a search encoder for this machine's Python
 test: .venv/installed ## run the whole suite, offline
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-extras: .venv/installed ## install mteb and OpenVINO into .venv and run their tests, offline
-	$(BIN)/python -m pip install --quiet --editable '.[mteb,openvino]' --constraint constraints.txt
-	$(BIN)/python -m pytest tests/tasks/test_mteb.py tests/runtime/test_openvino.py
+extras: .venv/installed ## install mteb, OpenVINO and Ray into .venv and run their tests, offline
+	$(BIN)/python -m pip install --quiet --editable '.[mteb,openvino,ray]' --constraint constraints.txt
+	$(BIN)/python -m pytest tests/tasks/test_mteb.py tests/runtime/test_openvino.py tests/ray
 
 fuzz: .venv/installed ## the fuzzing of recipes, data and model folders with 10,000 examples each instead of the suite's few
 	FUZZ_EXAMPLES=2500 $(BIN)/python -m pytest -n 2 --timeout 7200 tests/fuzz

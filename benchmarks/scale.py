@@ -1,9 +1,13 @@
-"""Memory of one process against the number of texts: `python benchmarks/scale.py --help`.
+"""Memory of one process against the number of texts, and Ray's workers against each other: `python benchmarks/scale.py --help`.
 
 Texts are those of a corpus, repeated and numbered until there are enough. Teacher and student are tiny and made here, so that
 what grows is what the texts take. Each command is a process of its own, which is looked at every 20 ms. `anonymous` is the memory
 that belongs to the process alone; `resident` has beside it the pages of mapped files, which the system takes back when it
 needs them. `warm` runs find what the run before them kept. Prints JSON.
+
+With `--ray` the commands `cache` and `encode` are timed instead, with a real model: in one process on one core ("bare"), and on a
+cluster of Ray's of this machine with one worker and with two, a core each. The times are those of whole commands, the cluster's start
+among them. `speedup` is one worker's time over two workers', `overhead` one worker's over that of one process, less 1.
 """
 
 from __future__ import annotations
@@ -31,13 +35,42 @@ def main() -> None:
     parser.add_argument("--texts", default="100000,1000000,10000000", help="how many, with commas between")
     parser.add_argument("--folder", help="where texts and cache lie for the time; default: the system's folder for such")
     parser.add_argument("--commands", default="check,train", help="check, train, or both")
+    parser.add_argument("--ray", metavar="MODEL", help="time cache and encode on a cluster, with this model")
     options = parser.parse_args()
+    if options.ray:
+        with tempfile.TemporaryDirectory(dir=options.folder) as name:
+            print(json.dumps(shared(Path(name), Path(options.corpus), int(options.texts.split(",")[0]), options.ray), indent=1))
+        return
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         build_teacher(folder / "teacher", Path(options.corpus))
         counts = [FEW, *map(int, options.texts.split(","))]
         found = {f"{count:,}": measured(folder, Path(options.corpus), count, options.commands.split(",")) for count in counts}
     print(json.dumps({"texts": found, "growth": growth(list(found.values()))}, indent=1))
+
+
+def shared(folder: Path, corpus: Path, count: int, model: str) -> dict[str, dict[str, float]]:
+    write_texts(folder, corpus, count)
+    parts = [str(folder / f"part-{shard}.txt") for shard in range(SHARDS)]
+    (folder / "whole.txt").write_text("".join(Path(part).read_text(encoding="utf-8") for part in parts), encoding="utf-8")
+    recipe = folder / "recipe.yaml"
+    content = recipe_of(folder, model) | {"teacher": {"model": model, "max_length": 128}}
+    recipe.write_text(json.dumps(content))
+    watched(["check", str(recipe)], folder / "texts")  # the models are read from the disk once before
+    found: dict[str, dict[str, float]] = {}
+    for command in ("cache", "encode"):
+        seconds = {}
+        for name, cores in (("bare", 1), ("1 worker", 1), ("2 workers", 2)):
+            out = folder / f"{command}-{name[0]}"
+            ray = [] if name == "bare" else ["--ray", "auto"]
+            texts = [str(folder / "whole.txt")] if name == "bare" else parts
+            given = [str(recipe)] if command == "cache" else [model, *texts, "--out", f"{out}.parquet" if name == "bare" else str(out)]
+            pinned = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))]
+            seconds[name] = watched([command, *given, *ray], out, pinned)["seconds"]
+            print(f"{count:,} {command} {name}: {seconds[name]} s", file=sys.stderr, flush=True)
+        ratios = {"speedup": seconds["1 worker"] / seconds["2 workers"], "overhead": seconds["1 worker"] / seconds["bare"] - 1}
+        found[command] = {"texts": count} | seconds | {key: round(value, 3) for key, value in ratios.items()}
+    return found
 
 
 def growth(found: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
@@ -55,21 +88,7 @@ def measured(folder: Path, corpus: Path, count: int, commands: list[str]) -> dic
     data.mkdir()
     write_texts(data, corpus, count)
     recipe = data / "recipe.yaml"
-    recipe.write_text(
-        json.dumps(
-            {
-                "name": "scale",
-                "task": "embed",
-                "data": {"dir": str(data), "texts": ["part-*.txt"]},
-                "teacher": {"model": str(folder / "teacher"), "max_length": 32},
-                "student": {"layers": 1, "max_length": 32},
-                "training": {"batch_size": 64, "evaluations": 1, "precision": "fp32"},
-                "stages": [{"name": "vectors", "steps": 100, "terms": [{"loss": "embedding_cosine"}]}],
-                "evaluate": [],
-                "export": {"onnx": False},
-            }
-        )
-    )
+    recipe.write_text(json.dumps(recipe_of(data, str(folder / "teacher"))))
     found = {}
     for step in ("check", "check warm", "train", "train warm"):
         command = step.split()[0]
@@ -82,10 +101,24 @@ def measured(folder: Path, corpus: Path, count: int, commands: list[str]) -> dic
     return found
 
 
-def watched(command: list[str], cache: Path) -> dict[str, float]:
+def recipe_of(data: Path, teacher: str) -> dict[str, Any]:
+    return {
+        "name": "scale",
+        "task": "embed",
+        "data": {"dir": str(data), "texts": ["part-*.txt"]},
+        "teacher": {"model": teacher, "max_length": 32},
+        "student": {"layers": 1, "max_length": 32},
+        "training": {"batch_size": 64, "evaluations": 1, "precision": "fp32"},
+        "stages": [{"name": "vectors", "steps": 100, "terms": [{"loss": "embedding_cosine"}]}],
+        "evaluate": [],
+        "export": {"onnx": False},
+    }
+
+
+def watched(command: list[str], cache: Path, pinned: list[str] | None = None) -> dict[str, float]:
     started, anonymous, resident = time.perf_counter(), 0, 0
     process = subprocess.Popen(
-        [sys.executable, "-m", "potstill.cli", *command],
+        [*(pinned or []), sys.executable, "-m", "potstill.cli", *command],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         env=os.environ | {"POTSTILL_CACHE": str(cache)},

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import potstill
 from potstill.ray.connect import LOOPBACK
 
 PORTS = ("metrics_agent_port", "metrics_export_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
@@ -28,12 +29,12 @@ def node_settings() -> dict[str, object]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """Two nodes, whose processes work in a folder of their own; tests join by its `address`."""
-    utilities = pytest.importorskip("ray.cluster_utils")
+    utilities = pytest.importorskip("ray.cluster_utils", reason="needs ray: make extras")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_raylet_start_wait_time_s", "120")
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("PYTHONPATH", os.pathsep.join([*map(str, potstill_path()), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv("PYTHONPATH", str(Path(potstill.__file__).resolve().parents[1]))
         patch.chdir(tmp_path_factory.mktemp("nodes"))
         found = utilities.Cluster(initialize_head=True, head_node_args=node_settings())
         found.add_node(**node_settings())
@@ -41,10 +42,3 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
         yield found
     finally:
         found.shutdown()
-
-
-def potstill_path() -> list[str]:
-    """Where workers find this package."""
-    import potstill
-
-    return [os.path.dirname(os.path.dirname(os.path.abspath(potstill.__file__)))]

@@ -24,7 +24,7 @@ from potstill.machine.cache import expanded
 from potstill.machine.files import write_aside, write_text
 from potstill.machine.held import held
 from potstill.machine.progress import progress
-from potstill.ray.connect import RETRIES, connected, cores_of_worker, gpus, one_line, told
+from potstill.ray.connect import connected, cores_of_worker, gpus, one_line, told
 from potstill.run.encode import MANIFEST, WORK, Encoded, clear, digests_of, require_replaceable
 from potstill.runtime.decode import require_finite
 from potstill.runtime.folder import EMBED
@@ -139,7 +139,7 @@ def encode_on(
         What was written.
 
     Raises:
-        PotstillError: as `encode_file` and `connected`; workers die again and again.
+        PotstillError: as `encode_file` and `connected`.
     """
     form, place = form_of(out, SHARDS if not Path(out).suffix else None, False), Path(os.path.realpath(out))
     if form.name != SHARDS:
@@ -162,7 +162,7 @@ def encode_on(
             on_gpus = subject.format == "torch" and gpus(ray) > 0
             workers = workers or (gpus(ray) if on_gpus else int(ray.cluster_resources().get("CPU", 1)))
             threads = cores_of_worker(ray, workers, on_gpus)
-            needs = {"num_cpus": threads, "num_gpus": int(on_gpus), "concurrency": workers, "max_restarts": -1, "max_task_retries": RETRIES}
+            needs = {"num_cpus": threads, "num_gpus": int(on_gpus), "concurrency": workers}  # Ray Data replaces workers by itself
             found: list[dict[str, Any]] = []
             with progress("encode", 0) as advance:
                 for row in _shards_of(ray, sources, _Writer, (model, settings, str(work)), needs):
@@ -207,6 +207,7 @@ def _shards_of(
 
     Raises:
         PotstillError: a reader or a worker found something wrong.
+        error: it.
     """
     from ray import data
 
@@ -220,7 +221,8 @@ def _shards_of(
     shards = data.from_items(numbered, override_num_blocks=len(numbered)).flat_map(_read, num_cpus=0, concurrency=needs["concurrency"])
     for row in shards.map(writer, fn_constructor_args=given, **needs).iter_rows():
         if row["error"]:
-            raise pickle.loads(row["error"])
+            error: PotstillError = pickle.loads(row["error"])
+            raise error
         yield row
 
 
