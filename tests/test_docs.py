@@ -139,8 +139,11 @@ def test_the_links_of_a_document_lead_somewhere(document: str):
 
 
 def test_the_readme_has_no_link_that_leads_nowhere_away_from_the_repository():
-    """An index of packages shows the README by itself: a path into the repository is no link there."""
-    targets = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)|(?:src|href)=[\"']([^\"']+)", read("README.md"), re.MULTILINE)
+    """An index of packages shows the README by itself: a path into the repository is no link there. A picture has words."""
+    text = read("README.md")
+    for words, picture in re.findall(r"!\[([^\]]*)\]\(([^)]*)\)", text):
+        assert len(words) > 20 and picture.startswith("docs/images/") and (ROOT / picture).stat().st_size < 150_000
+    targets = re.findall(r"\]\(([^)\s]+)\)|^\[[^\]]+\]: (\S+)|(?:src|href)=[\"']([^\"']+)", re.sub(r"!\[.*\)", "", text), re.MULTILINE)
     assert [one for found in targets for one in found if one and not one.startswith(("https://", "#"))] == []
     for file in re.findall(r"`(docs/[\w/]+\.md)`", read("README.md")):
         assert (ROOT / file).is_file(), file
