@@ -76,6 +76,11 @@ def test_quiet_leaves_warnings_out_and_verbose_shows_where_an_error_arose(call, 
     assert call("-q", "-v", "check", "r.yaml")[::2] == (2, "error: --quiet: is given with --verbose; drop one of them\n")
 
 
+def test_quiet_tells_an_error_once(call, work):
+    status, out, err = call("-q", "encode", "tiny/encoder", "none.txt", "--out", "v.npy")
+    assert (status, out) == (2, "") and err == "error: none.txt: does not exist; check the path (the folder . does exist)\n"
+
+
 def test_a_name_that_is_not_among_the_models_is_told_with_one_that_is(call, work):
     _, _, err = call("check", "r.yaml", "--set", "student.model=tiny/encodr")
     assert "tiny/encodr: no such folder, and the hub cannot be reached" in err

@@ -43,6 +43,7 @@ def begin(log: Path | None = None) -> None:
     for handler in list(_log.handlers):  # of a command before in this process
         _log.removeHandler(handler)
         handler.close()
+    _log.addHandler(logging.NullHandler())  # without any, logging itself would print errors, which the command prints anyway
     _log.propagate = False
     _log.setLevel(logging.DEBUG)
     if not progress.quiet and processes.is_main():
