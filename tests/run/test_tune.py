@@ -135,9 +135,9 @@ def test_a_tuning_that_was_stopped_goes_on_to_the_same_weights(finished, tmp_pat
 
 def test_check_says_it_and_tune_false_refuses_at_once(finished, tmp_path, call):
     status, out, _ = call("check", finished / "recipe.yaml")
-    assert status == 0 and f"where it refuses, {STEPS} steps under the rounding at 0.001" in " ".join(out.split())
+    assert status == 0 and f"where it refuses, {STEPS} steps of quantization-aware fine-tuning at 0.001" in " ".join(out.split())
     status, out, _ = call("check", finished / "recipe.yaml", "--set", "export.int8.tune=false")
-    assert status == 0 and "behind the gate" in out and "under the rounding" not in out
+    assert status == 0 and "behind the gate" in out and "quantization-aware" not in out
     folder = Path(shutil.copytree(finished / "run", tmp_path / "run"))
     status, _, err = call("train", finished / "recipe.yaml", "--out", folder, "--resume", "--set", "export.int8.tune=false")
     assert status == 2 and "all int8 (cosine_mean" in err and "tuned" not in err and not (folder / TUNED).exists()

@@ -165,4 +165,6 @@ def int8_rows(recipe: Recipe) -> list[tuple[str, str]]:
     tune = recipe.export.limits.tuning
     if tune is None or not isinstance(recipe.student, TransformerStudent):
         return [("int8", "behind the gate")]
-    return [("int8", f"behind the gate; where it refuses, {tune.steps:,} steps under the rounding at {tune.learning_rate:g}")]
+    return [
+        ("int8", f"behind the gate; where it refuses, {tune.steps:,} steps of quantization-aware fine-tuning at {tune.learning_rate:g}")
+    ]

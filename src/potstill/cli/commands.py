@@ -46,7 +46,7 @@ ModelArgument = Annotated[
 
 
 InputFormat = Annotated[
-    Optional[str], typer.Option(help="Of FILE: text, csv, tsv, jsonl or conll; default: by its ending, of standard input text.")
+    Optional[str], typer.Option(help="Format of FILE: text, csv, tsv, jsonl or conll; default: by its ending, text for standard input.")
 ]
 
 
@@ -140,7 +140,7 @@ def potstill(
 
 @app.command()
 def check(recipe: RecipeArgument, overrides: SetOption = None) -> None:
-    """Say what a recipe would do, or everything that is wrong with it, before any work."""
+    """Say what a recipe would do, or everything that is wrong with it. Nothing is trained."""
     from potstill.check.check import outline_recipe
     from potstill.recipe.file import read_recipe
 
@@ -158,18 +158,22 @@ def init(
     conll: Annotated[Optional[list[str]], typer.Option(metavar="FILE", help="Tagged words: a word and its tag a line.")] = None,
     texts: Annotated[Optional[list[str]], typer.Option(metavar="FILE", help="Texts without labels, a line each or in a table.")] = None,
     pairs: Annotated[Optional[list[str]], typer.Option(metavar="FILE", help="Pairs of texts in a table: a query and its document.")] = None,
-    text: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Of the text.")] = None,
-    text_pair: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Of a pair's second text.")] = None,
-    label: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Of the label.")] = None,
-    group: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Rows with the same value of it stay in one split.")] = None,
+    text: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Column of the text.")] = None,
+    text_pair: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Column of a pair's second text.")] = None,
+    label: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Column of the label.")] = None,
+    group: Annotated[Optional[str], typer.Option(metavar="COLUMN", help="Column: rows with the same value stay in one split.")] = None,
     kind: Annotated[
-        Optional[str], typer.Option(help="classification, regression, multilabel, tagging; default: told by the labels.")
+        Optional[str], typer.Option(help="classification, regression, multilabel, tagging; default: found by looking at the labels.")
     ] = None,
     labels: Annotated[
         Optional[str], typer.Option(metavar="A,B,…", help="The labels' names in the order of the teacher's LABEL_0, LABEL_1, ….")
     ] = None,
-    teacher: Annotated[Optional[str], typer.Option(metavar="MODEL", help="Fine-tuned on these labels; of texts an encoder.")] = None,
-    student: Annotated[Optional[str], typer.Option(metavar="MODEL", help="That the student starts from; default: the recipe's.")] = None,
+    teacher: Annotated[
+        Optional[str], typer.Option(metavar="MODEL", help="A model fine-tuned on these labels; for texts without labels an encoder.")
+    ] = None,
+    student: Annotated[
+        Optional[str], typer.Option(metavar="MODEL", help="The model that the student starts from; default: the recipe's.")
+    ] = None,
     out: Annotated[Optional[Path], typer.Option(metavar="FILE", help="The recipe to write; default: NAME.yaml, after the data.")] = None,
 ) -> None:
     """Write a recipe for data of your own, and check it. At a terminal it asks for what is not given.
@@ -288,10 +292,11 @@ def evaluate(
     model: ModelArgument,
     tasks: Annotated[str, typer.Option(help="Names with commas between them, `cost` among them (potstill list tasks).")] = "cost",
     data: Annotated[Path, typer.Option(help="Folder that holds senteval/, glue/ and retrieval/.")] = Path(),
-    precision: Annotated[str, typer.Option(help="fp32 or int8 of an ONNX folder, torch-int8; auto: what ships.")] = "auto",
-    pooling: Annotated[Optional[str], typer.Option(help="Of a torch model, instead of its own (potstill list poolings).")] = None,
+    precision: Annotated[str, typer.Option(help="fp32 or int8 of an ONNX folder, or torch-int8; auto: the file that ships.")] = "auto",
+    pooling: Annotated[Optional[str], typer.Option(help="Pooling of a torch model, instead of its own (potstill list poolings).")] = None,
     documents: Annotated[
-        Optional[str], typer.Option(metavar="MODEL", help="Of retrieval: encodes the documents; the first MODEL then encodes the queries.")
+        Optional[str],
+        typer.Option(metavar="MODEL", help="For retrieval: the model that encodes the documents; the first MODEL encodes the queries."),
     ] = None,
     json: Annotated[Optional[Path], typer.Option(help="Write the record to this file.")] = None,
     threads: ThreadsOption = None,
@@ -340,12 +345,12 @@ def encode(
         str, typer.Option(help="What to write: .npy, .parquet, .jsonl or .csv, a folder of shards (no ending), - for standard output.")
     ],
     threads: ThreadsOption = None,
-    dimensions: Annotated[int | None, typer.Option(help="Keep the first so many of each vector; default: all.")] = None,
-    vectors: Annotated[str, typer.Option(help="Of a vector's numbers: float32, int8, binary or ubinary.")] = "float32",
+    dimensions: Annotated[int | None, typer.Option(help="Keep only the first numbers of each vector, this many; default: all.")] = None,
+    vectors: Annotated[str, typer.Option(help="Type of a vector's numbers: float32, int8, binary or ubinary.")] = "float32",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where a broken encoding stopped.")] = False,
     input_format: InputFormat = None,
     output_format: Annotated[
-        Optional[str], typer.Option(help="npy, parquet, jsonl, csv or shards; default: by the ending, of standard output jsonl.")
+        Optional[str], typer.Option(help="npy, parquet, jsonl, csv or shards; default: by the ending, jsonl for standard output.")
     ] = None,
     ray: RayOption = None,
     workers: Annotated[Optional[int], typer.Option(min=1, help="With --ray: at once; default: one a GPU, else one a core.")] = None,
@@ -384,7 +389,8 @@ def demo(
     out: Annotated[Optional[Path], typer.Option(help="The folder to write; default: RUN-demo, beside the run.")] = None,
     questions: Annotated[Optional[Path], typer.Option(help="Examples that the page offers, one a line.")] = None,
     teacher: Annotated[
-        Optional[str], typer.Option(metavar="MODEL", help="Whose hits are shown beside; default: the run's teacher, where it is at hand.")
+        Optional[str],
+        typer.Option(metavar="MODEL", help="The model whose hits are shown beside; default: the run's teacher, where its folder exists."),
     ] = None,
     npm: Annotated[
         Optional[Path], typer.Option(help="A folder with transformers.js: what `npm pack` wrote, or node_modules; default: npm fetches it.")
@@ -428,7 +434,7 @@ def compare(
     names: Annotated[Optional[list[str]], typer.Argument(metavar="[RUN|MODEL]...", help="Run folders; with --like models too.")] = None,
     baseline: Annotated[
         Optional[list[str]],
-        typer.Option(metavar="RUN", help="The same student without distillation, may be repeated; default: found among the runs."),
+        typer.Option(metavar="RUN", help="A baseline run without distillation; may be repeated; default: found among the runs."),
     ] = None,
     html: Annotated[Optional[Path], typer.Option(help="The page to write.")] = None,
     csv: Annotated[Optional[Path], typer.Option(help="The table to write with every digit.")] = None,
@@ -437,7 +443,7 @@ def compare(
     data: Annotated[Optional[Path], typer.Option(help="With --like: the tasks' folder, to score models and to time all of them.")] = None,
     threads: ThreadsOption = None,
 ) -> None:
-    """Set runs side by side, seeds as one, against the same student without distillation, and beside what a publication says."""
+    """Compare runs with the baseline without distillation, or with the figures of a publication. Seeds are one row."""
     from potstill.comparison.compare import compare as run
 
     _quiet()

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from potstill.errors import PotstillError, did_you_mean
 from potstill.registry import CLASSIFICATION, COST, MULTILABEL, REGRESSION, TAGGING, names, table
-from potstill.report.numbers import MISSING
 from potstill.runtime.folder import GATE, ONNX, STUDENT
 
 if TYPE_CHECKING:
@@ -156,6 +155,8 @@ def exported(folder: Path) -> None:
 
 def _verdict(row: GateRow, columns: Iterable[tuple[str, str]]) -> str:
     """Whether a setting passed the gate, why not, and its figures."""
+    from potstill.report.numbers import MISSING
+
     figures = [f"{title} ({unit}) {cell}" for (title, unit), (cell, _) in zip(columns, row.cells) if cell != MISSING]
     return f"{'passed' if row.passed else f'failed ({row.why})'}: {', '.join(figures)}"
 

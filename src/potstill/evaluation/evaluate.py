@@ -54,7 +54,8 @@ def evaluate(
             "torch-int8", the torch model quantised by torch.
         name: what tables call it; default the folder's name.
         role: what it is in its run; default what its format tells.
-        pooling, max_length: of a torch model, instead of what its folder says.
+        pooling: of a torch model, instead of what its folder says.
+        max_length: likewise.
         documents: of retrieval, another model that encodes the documents, as its folder says; `model` then encodes the
             queries alone. Both must give vectors of one space. The cost is that of `model`.
         engine: of `model`, where it is an ONNX file: "onnxruntime" or "openvino".

@@ -48,10 +48,10 @@ class Augment(Part):
 class Split(Part):
     """How the rows of `data.file` are parted into those to train on, to choose by (dev) and to report on (test)."""
 
-    dev: float | None = Field(None, ge=0, lt=1, description="share of the rows; default: 0.1 of files that no split is said of, else 0")
+    dev: float | None = Field(None, ge=0, lt=1, description="share of the rows; default: 0.1, and 0 where files are named by split")
     test: float | None = Field(None, ge=0, lt=1, description="likewise")
-    stratify: bool | None = Field(None, description="every class has its share of every part; default: true of one label a text")
-    group: Named | None = Field(None, description="column: rows with the same value of it stay in one part")
+    stratify: bool | None = Field(None, description="every class has its share in every split; default: true with one label for each text")
+    group: Named | None = Field(None, description="column: rows with the same value stay in one split")
 
     @model_validator(mode="after")
     def _leaves_some(self) -> Split:
@@ -66,28 +66,28 @@ class Data(Part):
     dir: str = Field(".", description="folder that `texts`, `file` and the tasks' files are under")
     file: Named | list[Named] | dict[Literal["train", "dev", "test"], Named | list[Named]] | None = Field(
         None,
-        description="of a task of your own data: its file or files (table, JSON lines, parquet, CoNLL, data set), or those of each split",
+        description="for a task of your own data: its file or files (table, JSON lines, parquet, CoNLL, data set), or those of each split",
     )
     text: Named | None = Field(None, description="column of `file` with the text; default: text, or tokens of tagged words")
     text_pair: Named | None = Field(None, description="column of `file` with a pair's second text; default: text_pair where it is there")
     label: Named | None = Field(None, description="column of `file` with the label; default: label, or tags of tagged words")
     split: Split | None = Field(None, description="how the rows of `file` are parted; default: a tenth each for dev and test")
-    texts: list[Named | TextSource] = Field([], description="of the tasks embed and mlm")
+    texts: list[Named | TextSource] = Field([], description="for the tasks embed and mlm: texts without labels")
     pairs: list[TextSource] = Field(
-        [], description="of a contrastive loss: rows of a text, its pair, and maybe a hard negative, in two or three `columns`"
+        [], description="for a contrastive loss: rows of a text, its pair, and maybe a hard negative, in two or three `columns`"
     )
     held_out: Count = Field(1000, description="texts kept from training, to measure agreement with the teacher")
-    limit: Count | None = Field(None, description="keep this many rows of a labelled task's training set, drawn with the run's seed")
+    limit: Count | None = Field(None, description="for a labelled task: keep this many rows of the training set, drawn with the run's seed")
     augment: Augment | None = Field(
-        None, description="of a labelled task: more rows, whose labels only the teacher knows; a stage of labels alone leaves them out"
+        None, description="for a labelled task: more rows, which only the teacher labels; a stage that uses only labels leaves them out"
     )
     edits: float = Field(
         0,
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="of the task embed: new texts to each of `texts`, made of it by one change (a negation, a number, the order, an "
-        "opposite), which the teacher places",
+        description="for the task embed: share of `texts` of which a new text is made by one change (a negation, a number, the order, an "
+        "opposite); only the teacher says how far the two are apart",
     )
     labels: list[Named] | None = Field(
         None,
@@ -96,7 +96,8 @@ class Data(Part):
         "names, and for a teacher that has LABEL_0 and LABEL_1; default: the names that the data has",
     )
     transfer: list[Named | TextSource] = Field(
-        [], description="of a task of classes: unlabelled texts, or pairs in two `columns`, beside its own; else as `augment`"
+        [],
+        description="for a task of classes: texts without labels, or pairs in two `columns`, which the teacher labels",
     )
 
     @model_validator(mode="after")
@@ -135,11 +136,15 @@ class Teacher(Part):
     name: str | None = Field(None, description="what tables call it; default: the last part of `model`")
     pooling: str | None = Field(None, description="default: what the folder says, else mean")
     max_length: Count = 128
-    cache: bool = Field(True, description="keep what the terms read on disk, for further epochs and further students")
+    cache: bool = Field(True, description="teacher outputs are cached on disk, for further epochs and further students")
     cache_gb: float = Field(
-        20, gt=0, le=MOST, allow_inf_nan=False, description="what does not fit, the bulkiest first, the teacher computes in every step"
+        20,
+        gt=0,
+        le=MOST,
+        allow_inf_nan=False,
+        description="the most that is cached, in GB; what does not fit, the largest first, the teacher computes in every step",
     )
-    cache_half: bool = Field(False, description="keep it in half precision")
+    cache_half: bool = Field(False, description="cache them in half precision")
 
     @model_validator(mode="before")
     @classmethod
@@ -279,9 +284,9 @@ class Training(Part):
 
     Attributes:
         epochs: passes over the training set, in all stages together.
-        batch_size: texts (or groups of texts) in a batch.
+        batch_size: global batch size: texts (or groups of texts) in a batch, of all processes together.
         batches: which texts are in one; neighbours: with the defaults.
-        learning_rate: the highest of the run.
+        learning_rate: the highest learning rate of the run.
         schedule: how the learning rate falls after the warm-up.
         weight_decay: of AdamW.
         max_grad_norm: norm that the gradients are clipped to.
@@ -296,15 +301,13 @@ class Training(Part):
     )
     batches: Literal["random", "neighbours"] | Neighbours = Field("random", description="of the task embed, with a teacher: neighbours")
     max_length: Count | None = Field(None, description="tokens a training text is cut to, on both sides; default: their own max_length")
-    accumulate: Count = Field(
-        1, description="batches whose gradients are added up before a step; each keeps its own negatives, and its own perturbation"
-    )
+    accumulate: Count = Field(1, description="batches for one optimizer step; each keeps its own negatives, and its own perturbation")
     learning_rate: Positive = 1e-4
-    warmup: float = Field(0.05, ge=0, lt=1, description="part of the steps in which the rate rises from 0")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps in which the learning rate rises from 0")
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     weight_decay: float = Field(0.01, ge=0, le=MOST_FLOAT, allow_inf_nan=False)
     max_grad_norm: Positive = 1.0
-    dropout: float | None = Field(None, ge=0, lt=1, description="the student's while it is taught; default: as its configuration has it")
+    dropout: float | None = Field(None, ge=0, lt=1, description="of the student in training; default: what its configuration says")
     seed: Seed = 13
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field("auto", description="auto: bf16 where it is faster; fp16: on a GPU")
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -332,7 +335,7 @@ class Training(Part):
 
 
 class Tune(Part):
-    """More training with simulated int8 rounding, towards the student's own fp32 answers."""
+    """Quantization-aware fine-tuning: more training with simulated int8 rounding, towards the student's own fp32 answers."""
 
     steps: Count = Field(200, description="of the optimizer, in batches as `training` has them")
     learning_rate: Positive = Field(1e-5, description="a weight has to move by a part of an int8 step, whatever taught it before")
@@ -353,7 +356,7 @@ class Int8(Part):
     min_agreement: float = Field(0.95, ge=0, le=1, description="of a head that names labels: share of answers that stay the same")
     max_error: float = Field(0.2, gt=0, description="of a regression: root mean square change, in standard deviations of the scores")
     min_speedup: float = Field(1.0, ge=0, description="throughput on this machine over the fp32 file's")
-    tune: bool | Tune = Field(True, description="train on under the rounding where the gate refuses, and try again")
+    tune: bool | Tune = Field(True, description="where the gate refuses: quantization-aware fine-tuning, and another try")
 
     @property
     def tuning(self) -> Tune | None:
