@@ -245,7 +245,9 @@ those that `potstill.Encoder` gives for the same file. A dash: it reads no int8 
 `make consumers` tries all and writes this page.
 """
 AFTER = """\
-int8 vectors differ between runtimes, since they round where sums differ in their last bit. Index and query with the same one.
+int8 vectors differ between runtimes, and in onnxruntime between its settings: they round where sums differ in their last
+bit, and potstill leaves out one of onnxruntime's default fusions (SkipLayerNormFusion), which adds in another order. Index and query
+by the same one.
 """
 INSTALL = {True: "npm install", False: "pip install"}
 

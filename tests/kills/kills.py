@@ -116,7 +116,7 @@ def prepare() -> None:
     from tqdm import tqdm
     from transformers import Trainer
 
-    from potstill.cli import commands
+    from potstill.cli import commands, voice
     from potstill.deploy import quantize
     from potstill.run import distil
     from potstill.search import search
@@ -125,7 +125,7 @@ def prepare() -> None:
     tqdm.monitor_interval = 0  # else a thread of its own
     torch.set_num_threads(1)
     # The exporter's tables take seconds to make. No session of onnxruntime: its threads would be missing in a fork.
-    commands._quiet()
+    voice.begin()
     torch.onnx.export(torch.nn.Linear(2, 2).eval(), (torch.ones(1, 2),), dynamo=True, verbose=False)
 
 

@@ -144,7 +144,7 @@ def check(recipe: RecipeArgument, overrides: SetOption = None) -> None:
     from potstill.check.check import outline_recipe
     from potstill.recipe.file import read_recipe
 
-    _quiet()
+    voice.begin()
     parsed = read_recipe(recipe, overrides or [])
     show.pairs(parsed.name, outline_recipe(parsed, recipe))
 
@@ -184,7 +184,7 @@ def init(
     from potstill.cli.own_recipe import own_recipe
     from potstill.machine.files import kind_of_place, write_text
 
-    _quiet()
+    voice.begin()
     data = {"csv": csv or [], "conll": conll or [], "texts": texts or [], "pairs": pairs or []}
     said = {"text": text, "text_pair": text_pair, "label": label, "group": group, "kind": kind, "teacher": teacher, "student": student}
     names = tuple(name.strip() for name in labels.split(",")) if labels else ()
@@ -214,7 +214,7 @@ def train(
     from potstill.results import run_folder
     from potstill.run.distil import distil
 
-    _quiet(log)
+    voice.begin(log)
     with _resumable():
         run = distil(recipe, overrides=overrides or [], out=out, resume=resume, smoke=smoke)
     if processes.is_main():
@@ -232,7 +232,7 @@ def cache(
     processes.require_one("cache")
     if ray is None and workers is not None:
         refuse("--workers", "is of --ray", "without it this process does the work, on every core")
-    _quiet()
+    voice.begin()
     if ray is None:
         from potstill.run.cache import cache_teacher
 
@@ -260,7 +260,7 @@ def search(
     from potstill.search.search import search as run
 
     processes.require_one("search")
-    _quiet()
+    voice.begin()
     with _resumable():
         record = run(recipe, space, overrides=overrides or [], out=out, storage=storage, workers=workers, resume=resume)
     show.trials(record, search_folder(record.name, out))
@@ -305,7 +305,7 @@ def evaluate(
     """Score a model, or the very file that a run ships, and measure what it costs."""
     from potstill.evaluation.evaluate import evaluate as run
 
-    _quiet()
+    voice.begin()
     names = [task.strip() for task in tasks.split(",") if task.strip()]
     record = run(model, names, data, threads, precision=precision, pooling=pooling, documents=documents, engine=engine)
     if json is not None:
@@ -326,7 +326,7 @@ def export(
     """Export a model for every reader: for torch, and as ONNX with pooling and normalisation inside the graph."""
     from potstill.run.export import export as run
 
-    _quiet()
+    voice.begin()
     show.exported(run(model, out, int8=int8, threads=threads, only=only))
 
 
@@ -364,7 +364,7 @@ def encode(
         for option, value in (("--threads", threads), ("--input-format", input_format), ("--output-format", output_format)):
             if value is not None:
                 refuse(option, "is not for --ray", "leave it out: --workers says how many share the cores, and names tell the forms")
-        _quiet()
+        voice.begin()
         with _resumable():
             done = encode_on(ray, model, files, out, workers=workers, texts=not no_text, **given)
             show.pairs(out, [("vectors", f"{done.rows:,} × {done.width} {done.kind}"), ("shards", f"{done.shards:,}")])
@@ -374,7 +374,7 @@ def encode(
         refuse(place, "is of --ray" if len(files) == 1 else f"{len(files)} files are for --ray", "add --ray auto, or leave it out")
     from potstill.run.encode import encode_file
 
-    _quiet()
+    voice.begin()
     with _standard_output(out) as stream, _resumable() if stream is None else nullcontext():
         done = encode_file(
             model, files[0], out, threads=threads, input_format=input_format, output_format=output_format, stream=stream, **given
@@ -399,7 +399,7 @@ def demo(
     """Write a page that searches texts by meaning in the browser, without a server of its own and without a network."""
     from potstill.demo.demo import write_demo
 
-    _quiet()
+    voice.begin()
     show.demo(write_demo(model, texts, out, questions=questions, teacher=teacher, npm=npm))
 
 
@@ -423,7 +423,7 @@ def predict(
     """Label, score or tag every text of a file with a model that has a head."""
     from potstill.run.predict import predict_file
 
-    _quiet()
+    voice.begin()
     with _standard_output(out) as stream:
         done = predict_file(model, file, out, threads=threads, input_format=input_format, output_format=output_format, stream=stream)
         show.pairs(out, [("predictions", f"{done.rows:,}"), ("kind", done.head), ("labels", ", ".join(done.labels) or "a number")])
@@ -446,7 +446,7 @@ def compare(
     """Compare runs with the baseline without distillation, or with the figures of a publication. Seeds are one row."""
     from potstill.comparison.compare import compare as run
 
-    _quiet()
+    voice.begin()
     comparison, table = run(names or [], html, baseline=baseline or [], csv=csv, markdown=markdown, like=like, data=data, threads=threads)
     show.compared(comparison, table, {"report": html, "csv": csv, "markdown": markdown})
 
@@ -464,7 +464,7 @@ def quickstart(
 
     processes.require_one("quickstart")
     console = Console()
-    _quiet()
+    voice.begin()
     steps.teacher_folder()  # checked before anything is collected
     console.print("[bold]teacher[/]   the real all-MiniLM-L6-v2, checksum right")
     data, run = out / "data", out / "run"
@@ -518,8 +518,3 @@ def _resumable() -> Iterator[None]:
         if processes.is_main():
             print("stopped; the same command with --resume takes it up", file=sys.stderr)
         raise typer.Exit(130) from None
-
-
-def _quiet(log: Optional[Path] = None) -> None:
-    """Keep the libraries' notices off the screen, and lines of progress on it or in a file; errors still come through."""
-    voice.begin(log)

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 import numpy as np
 
-from potstill.data.files.texts import drawn_rows
+from potstill.data.files.texts import drawn_rows, in_blocks
 from potstill.errors import PotstillError, install
 from potstill.machine.cache import digest_of
 from potstill.machine.files import write_text
@@ -114,7 +114,7 @@ class Gathering:
         count = 0
         with _written(self.folder / f"{len(self.kept)}.arrow") as write, self._digests.open("ab") as stream:
             start = stream.tell()
-            for batch in _batches(text for raw in texts if (text := raw.strip())):
+            for batch in in_blocks((text for raw in texts if (text := raw.strip())), ROWS, CHARACTERS):
                 stream.write(b"".join(hashlib.blake2b(text.encode(), digest_size=16).digest() for text in batch))
                 write(batch)
                 count += len(batch)
@@ -161,19 +161,6 @@ def _written(file: Path) -> Iterator[Callable[[Any], None]]:
     schema = arrow.schema([("text", arrow.large_string())])
     with arrow.ipc.new_file(str(file), schema) as writer:
         yield lambda texts: writer.write_batch(arrow.record_batch([arrow.array(texts, arrow.large_string())], schema=schema))
-
-
-def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        batch.append(text)
-        characters += len(text)
-        if len(batch) == ROWS or characters > CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch
 
 
 def _firsts(digests: np.ndarray, among: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from potstill.data.files.inputs import source_of, stream_texts
 from potstill.data.files.lines import Remote, StandardInput, require_file
+from potstill.data.files.texts import in_blocks
 from potstill.data.files.vectors import NPY, SHARDS, Form, form_of
 from potstill.errors import PotstillError, shown
 from potstill.evaluation.subject import Subject, open_subject
@@ -116,7 +117,7 @@ def encode_file(
     width = require_dimensions(model, dimensions, subject.dimension)
     kept = quantize(np.zeros((1, width), dtype=np.float32), precision)  # what is wrong with it is told before the work
     encode = partial(_vectors, subject, model, width, precision)
-    blocks = blocks_of(_texts(source, input_format))
+    blocks = in_blocks(_texts(source, input_format), BLOCK, LETTERS)
     done = Encoded(width=kept.shape[1], kind=str(kept.dtype))
     if stream is not None:
         return _to_stream(form, blocks, encode, stream, done)
@@ -166,20 +167,6 @@ def _texts(source: Path | StandardInput | Remote, format: str | None) -> Iterato
         yield text
     if not found:
         raise PotstillError(source, "holds no texts", "name a file with at least one row")
-
-
-def blocks_of(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Texts in blocks; which block a text is in hangs on the texts before it alone."""
-    block: list[str] = []
-    letters = 0
-    for text in texts:
-        block.append(text)
-        letters += len(text)
-        if len(block) == BLOCK or letters >= LETTERS:
-            yield block
-            block, letters = [], 0
-    if block:
-        yield block
 
 
 def _vectors(subject: Subject, model: str, width: int, precision: str, texts: Sequence[str], before: int) -> NDArray[Any]:

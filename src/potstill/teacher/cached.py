@@ -139,19 +139,23 @@ class CachedTeacher(Teacher):
         square = axis(field, self.tags) == "pair"
         width = shards[0].shape[-1]  # heads of a matrix, dimensions of a vector
         found = np.zeros((len(rows), width, longest, longest) if square else (len(rows), longest, width), dtype=np.float32)
-        for number, (row, shard, length) in enumerate(zip(rows, shard_of, lengths.tolist())):
-            first = self._starts[shard]
-            if square:  # what stands before it is a sum of squares
-                start = int(np.square(self.tokens.lengths[first:row]).sum())
-                piece = shards[shard][start : start + length * length]
-            else:
-                start = int(self.tokens.offsets[row] - self.tokens.offsets[first])
-                piece = shards[shard][start : start + length]
+        starts = self._squares_before(rows, shard_of) if square else self.tokens.offsets[rows] - self.tokens.offsets[self._starts[shard_of]]
+        for number, (shard, start, length) in enumerate(zip(shard_of, starts.tolist(), lengths.tolist())):
             if square:
+                piece = shards[shard][start : start + length * length]
                 found[number, :, :length, :length] = piece.reshape(length, length, width).transpose(2, 0, 1)
             else:
-                found[number, :length] = piece
+                found[number, :length] = shards[shard][start : start + length]
         return found
+
+    def _squares_before(self, rows: np.ndarray, shard_of: np.ndarray) -> np.ndarray:
+        """(b,) the sum of the squared lengths before each row in its shard. None is kept: such an array would grow with the texts."""
+        starts = np.empty(len(rows), dtype=np.int64)
+        for shard in np.unique(shard_of):
+            here, first = shard_of == shard, self._starts[shard]
+            before = np.cumsum(np.square(self.tokens.lengths[first : rows[here].max()]))
+            starts[here] = np.concatenate([[0], before])[rows[here] - first]
+        return starts
 
 
 def build_cache(

@@ -22,6 +22,26 @@ Columns = Sequence[int | str] | None
 Found = TypeVar("Found", str, tuple[str, ...])
 
 
+def in_blocks(texts: Iterable[str], rows: int, characters: int) -> Iterator[list[str]]:
+    """Texts in lists whose size in memory has a limit; which one a text is in hangs on the texts before it alone.
+
+    Args:
+        texts: any number of them.
+        rows: texts of a block, at most.
+        characters: a block ends with the text that brings it to so many.
+    """
+    block: list[str] = []
+    held = 0
+    for text in texts:
+        block.append(text)
+        held += len(text)
+        if len(block) == rows or held >= characters:
+            yield block
+            block, held = [], 0
+    if block:
+        yield block
+
+
 def read_groups(
     path: str | Path,
     columns: Sequence[int | str],

@@ -157,14 +157,16 @@ def _write_parquet(file: Path, texts: Sequence[str], vectors: NDArray[Any]) -> N
     arrow, parquet = _arrow()
     flat = arrow.array(np.ascontiguousarray(vectors).reshape(-1))
     columns = {"text": arrow.array(texts, arrow.string()), "vector": arrow.FixedSizeListArray.from_arrays(flat, vectors.shape[1])}
-    parquet.write_table(arrow.table(columns), file)
+    parquet.write_table(arrow.table(columns), file, use_dictionary=False)  # hardly a number of a vector comes twice
 
 
 def _join_parquet(parts: Sequence[Path], shape: tuple[int, int], place: Path) -> None:
     _, parquet = _arrow()
-    with parquet.ParquetWriter(place, parquet.read_schema(parts[0])) as writer:
+    with parquet.ParquetWriter(place, parquet.read_schema(parts[0]), use_dictionary=False) as writer:
         for part in parts:
-            writer.write_table(parquet.read_table(part))
+            # Not read_table, which takes the reader of whole data sets, with threads and buffers of its own.
+            with parquet.ParquetFile(part, pre_buffer=False) as opened:
+                writer.write_table(opened.read(use_threads=False))
 
 
 def _join_shards(parts: Sequence[Path], shape: tuple[int, int], place: Path) -> None:
