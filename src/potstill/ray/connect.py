@@ -114,6 +114,11 @@ def _join(ray: Any, address: str, logs: bool) -> None:
                 raise PotstillError(place, f"the cluster runs other versions ({said})", "install the same ones on every node") from error
             problem, way_out = f"no cluster answers at {named or AUTO} ({said[:160]})", "see `ray status`, or start one: ray start --head"
             raise PotstillError(place, problem, way_out) from error
+        except Exception as error:
+            if "timed out during startup" not in str(error):  # what Ray raises then has no kind of its own
+                raise
+            problem = "Ray did not start on this machine in time, which is 15 s for each of its processes"
+            raise PotstillError(f"--ray {AUTO}", problem, "try again when the machine has less to do") from error
 
 
 def check_nodes(ray: Any, shared: Sequence[Path] = ()) -> list[Facts]:
