@@ -33,6 +33,8 @@ BEAT = "beat"  # attribute of a trial: the number of its signs of life
 PLACE = "place"  # attribute of a trial: the how manieth it is of those that the queue was filled with
 WHY = "why"  # attribute of a failed trial: the reason; one without is lost and gets a replacement
 INSTEAD = "instead of"  # attribute of a trial: the numbers of those that it replaces, the last of them the one that was lost
+WORKER = "worker"  # attribute of a trial: the name of what took it, where that has one
+DIED = "worker died"  # attribute of a trial that was lost with its worker
 KEPT = ("keys", "role", "last")  # attributes of a trial that its replacement has too
 ANOTHER = "choose another --out, and with --storage another name (--set name=…)"  # a study is found by the recipe's name
 Run = Callable[[optuna.Trial], float | Sequence[float]]
@@ -151,7 +153,13 @@ class Queue:
         """Whether any trial was taken yet."""
         return any(trial.state != TrialState.WAITING for trial in self.trials())
 
-    def work(self, run: Run, sampler: Callable[[int], optuna.samplers.BaseSampler], look: Callable[[], None] = lambda: None) -> None:
+    def work(
+        self,
+        run: Run,
+        sampler: Callable[[int], optuna.samplers.BaseSampler],
+        look: Callable[[], None] = lambda: None,
+        worker: str = "",
+    ) -> None:
         """Run trials until all are done, here and in every other process.
 
         Whatever `run` raises beside TrialFailed and Optuna's TrialPruned loses its trial, so that it will be replaced, and comes
@@ -161,6 +169,7 @@ class Queue:
             run: a trial → its value or values. TrialPruned and TrialFailed end the trial.
             sampler: the number of a trial → what draws its parameters.
             look: called after each trial, and again and again while those of others are waited for.
+            worker: a name by which `put_back` finds the trial that this call was at.
         """
         while True:
             look()
@@ -173,7 +182,28 @@ class Queue:
             if taken is None:
                 time.sleep(PAUSE)
             else:
+                if worker:
+                    taken.set_user_attr(WORKER, worker)
                 self._run(taken, run)
+
+    def put_back(self, worker: str, give_up: str = "") -> None:
+        """Lose the trial that a worker was at when it died, so that it is replaced without waiting for its signs of life to end.
+
+        Args:
+            worker: the name that `work` was given.
+            give_up: why a trial fails for good whose worker has died before, in the trial that it replaces; "": it never does.
+        """
+        study = self._storage.get_study_id_from_name(self.study.study_name)
+        all_trials = self.study.get_trials(deepcopy=False)
+        for trial in self.trials(TrialState.RUNNING):
+            if trial.user_attrs.get(WORKER) != worker:
+                continue
+            own = optuna.Trial(self.study, self._storage.get_trial_id_from_study_id_trial_number(study, trial.number))
+            with suppress(UpdateFinishedTrialError):  # another process was faster
+                own.set_user_attr(DIED, True)
+                if give_up and any(DIED in all_trials[number].user_attrs for number in trial.user_attrs.get(INSTEAD, [])):
+                    own.set_user_attr(WHY, give_up)
+                self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
     def _mend(self, trial: FrozenTrial) -> None:
         """Replace a trial that is lost; fail one whose process is dead, so that it is lost."""

@@ -26,6 +26,9 @@ from potstill.search.queue import ANOTHER, HEARTBEAT, WHY, Queue
 from potstill.search.record import Search
 from potstill.search.trials import Job
 
+Elsewhere = Callable[[Queue, Callable[[str], None], Callable[[], None]], None]
+"""Has other processes empty a queue: the queue, what each of them calls with a name of its own, and what is called again and again."""
+
 
 def search(
     recipe: str,
@@ -36,6 +39,7 @@ def search(
     storage: str | None = None,
     workers: int = 1,
     resume: bool = False,
+    elsewhere: Elsewhere | None = None,
 ) -> Search:
     """Try a recipe's settings, choose the best by dev, train it once more, and score that run on the tests.
 
@@ -49,6 +53,7 @@ def search(
         storage: SQLAlchemy's URL of a database; default: the SQLite file search.db in `out`.
         workers: processes on this machine that take trials, this one among them.
         resume: go on with a search that no process works on.
+        elsewhere: what has other processes take the trials, and the run at the end, in place of this one.
 
     Returns:
         The record of the search, as written to search.json.
@@ -60,17 +65,27 @@ def search(
     folder = job.folder
     if workers > 1 and "latency" in job.space.objectives:
         raise PotstillError("--workers", "several on one machine spoil each other's latency", "use one, or drop the objective")
+    if elsewhere is not None and "latency" in job.space.objectives:
+        raise PotstillError("--ray", "latencies of several machines do not compare", "search without it, or drop the objective")
     require_nameable(folder)
     if folder.exists() and not folder.is_dir():
         raise PotstillError(folder, "is a file", "choose another --out")
     url = storage or f"sqlite:///{folder.absolute() / 'search.db'}"
+    arguments = (recipe, Path(space), tuple(overrides), folder)
     with connected(url) as database:
         queue, last = job.queues(database)
         _require_wanted(queue, last, resume, folder)
-        with _helpers(workers, folder, (recipe, Path(space), tuple(overrides), folder), url):
-            with progress("search", len(_done(queue)) + len(queue.left()), "trials") as advance:
-                queue.work(partial(job.trial, queue), job.sampler, _shower(queue, advance))
-        last.work(partial(run_best, job, queue), job.sampler)
+        with progress("search", len(_done(queue)) + len(queue.left()), "trials") as advance:
+            look = _shower(queue, advance)
+            if elsewhere is not None:
+                elsewhere(queue, partial(work, arguments, url, False), look)
+            else:
+                with _helpers(workers, folder, arguments, url):
+                    queue.work(partial(job.trial, queue), job.sampler, look)
+        if elsewhere is not None:
+            elsewhere(last, partial(work, arguments, url, True), lambda: None)
+        else:
+            last.work(partial(run_best, job, queue), job.sampler)
         record = make_record(job, queue, last.trials(TrialState.COMPLETE)[-1].user_attrs)
     record.write(folder)
     write_search_page(record, folder / REPORT_FILE)
@@ -160,10 +175,25 @@ def _help(log: Path, arguments: tuple[Any, ...], url: str) -> None:
     """What a further process does: it takes trials, and leaves the run at the end to the first process."""
     Thread(target=_end_with_parent, daemon=True).start()
     sys.stdout = sys.stderr = log.open("w", encoding="utf-8", buffering=1)
+    work(arguments, url, False)
+
+
+def work(arguments: tuple[Any, ...], url: str, end: bool, worker: str = "") -> None:
+    """Share a search that another process has begun, until nothing of it is left.
+
+    Args:
+        arguments: those of its Job.
+        url: its database.
+        end: take the run at the end, and not the trials.
+        worker: as `Queue.work` takes it.
+    """
     job = Job(*arguments)
     with connected(url) as database:
-        queue, _ = job.queues(database)
-        queue.work(partial(job.trial, queue), job.sampler)
+        queue, last = job.queues(database)
+        if end:
+            last.work(partial(run_best, job, queue), job.sampler, worker=worker)
+        else:
+            queue.work(partial(job.trial, queue), job.sampler, worker=worker)
 
 
 def _end_with_parent() -> None:
