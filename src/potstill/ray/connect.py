@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import os
 import platform
+import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 from potstill import __version__
@@ -30,6 +34,8 @@ APART = 3600.0  # seconds: what a dead process left half-written is known by its
 PATIENCE = 120.0  # seconds that a node may take to answer the first question: its worker imports this package
 RETRIES = 3  # times that work whose worker died is given to another one
 GO_ON = "what is done is kept, and the same command goes on"
+LOOK = 2.0  # seconds between two looks at the cluster's head
+HEAD_TIME = 20.0  # seconds for which it may be away: Ray itself waits 60, and then ends the process
 TOKEN = ".potstill-token-"  # beginning of the name of a file by which nodes see that they share a folder
 
 
@@ -75,11 +81,60 @@ def connected(address: str, shared: Sequence[Path] = (), *, logs: bool = False) 
     if not joined:
         _join(ray, address, logs)
     try:
-        check_nodes(ray, shared)
-        yield ray
+        with _watched(ray):
+            check_nodes(ray, shared)
+            yield ray
     finally:
         if not joined:
             ray.shutdown()
+
+
+@contextmanager
+def _watched(ray: Any) -> Iterator[None]:
+    """Within the block, see whether the head of the cluster answers: a minute after it is gone Ray ends this process, without a word.
+
+    Args:
+        ray: the package, joined to a cluster.
+
+    Raises:
+        PotstillError: it does not any more.
+    """
+    address, done, gone = ray.get_runtime_context().gcs_address, Event(), Event()
+    own = threading.main_thread() is threading.current_thread()
+
+    def watch() -> None:
+        last = time.monotonic()
+        while not done.wait(LOOK):
+            if head_answers(address):
+                last = time.monotonic()
+            elif time.monotonic() - last > HEAD_TIME:
+                gone.set()
+                if own:
+                    _thread.interrupt_main()
+                return
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    except BaseException as error:
+        if not gone.is_set():
+            raise
+        problem, remedy = f"the head of the cluster at {address} does not answer any more", "start it again; the same command goes on"
+        raise PotstillError("--ray", problem, f"{remedy} (train, search and encode with --resume)") from error
+    finally:
+        done.set()
+        thread.join()
+
+
+def head_answers(address: str) -> bool:
+    """Whether something takes connections at the address of a cluster's head ("host:port")."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=LOOK):
+            return True
+    except OSError:
+        return False
 
 
 def _ray() -> Any:
@@ -105,6 +160,8 @@ def _join(ray: Any, address: str, logs: bool) -> None:
     for number, way in enumerate(ways, start=1):
         try:
             ray.init(**way, **quiet)
+            if not logs:
+                _hush()
             return
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             if isinstance(error, ConnectionError) and number < len(ways):
@@ -119,6 +176,14 @@ def _join(ray: Any, address: str, logs: bool) -> None:
                 raise
             problem = "Ray did not start on this machine in time, which is 15 s for each of its processes"
             raise PotstillError(f"--ray {AUTO}", problem, "try again when the machine has less to do") from error
+
+
+def _hush() -> None:
+    """Keep what Ray says of lost nodes, with the last lines of their logs, off standard output: it has no setting for that."""
+    with suppress(ImportError):
+        from ray._private import worker
+
+        worker.print_to_stdstream = lambda *given, **options: None
 
 
 def check_nodes(ray: Any, shared: Sequence[Path] = ()) -> list[Facts]:
