@@ -263,3 +263,36 @@ def test_of_trials_that_score_the_same_a_kill_does_not_decide_which_is_chosen(da
         work(queue, partial(keep, []))
         assert [first_number(trial) for trial in queue.trials(TrialState.COMPLETE)] == [2, 0, 1]
         assert _best(queue).params == {"x": 0}
+
+
+def test_a_trial_whose_worker_died_is_put_back_once(database):
+    """Whether the trial in its place was itself put in the place of one that was only interrupted, or whose death was forgiven."""
+    with connected(database) as storage:
+        queue = open_queue(storage, [({"x": 1}, {})])
+        done: list[Any] = []
+
+        def interrupted(trial: optuna.Trial) -> float:
+            raise KeyboardInterrupt
+
+        def dies(worker: str) -> None:
+            """Take a trial and never be heard of again."""
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(queue.study, "tell", lambda *given, **options: None)
+                queue.work(interrupted, lambda number: optuna.samplers.RandomSampler(seed=number), worker=worker)
+
+        dies("a")
+        assert queue.trials()[0].state == TrialState.RUNNING
+        queue.put_back("b", "twice")  # another one's death
+        assert queue.trials()[0].state == TrialState.RUNNING
+        queue.put_back("a", "twice")
+        with pytest.raises(KeyboardInterrupt):
+            work(queue, interrupted)  # lost without a death
+        dies("c")
+        queue.put_back("c")  # of what is never given up
+        assert len(queue.left()) == 1
+        dies("d")
+        queue.put_back("d", "twice")
+        work(queue, partial(keep, done))
+        assert not done and not queue.left()
+        (failed,) = [trial for trial in queue.trials() if "why" in trial.user_attrs]
+        assert failed.user_attrs["why"] == "twice" and failed.user_attrs[INSTEAD] == [0, 1, 2]

@@ -28,6 +28,7 @@ from potstill.machine.processes import count, is_main, number
 T = TypeVar("T")
 SHARE = "share"  # in a batch that is dealt out: what this process's mean over texts counts for in the mean over processes
 PATIENCE = timedelta(days=30)  # the others wait while the main one fills a cache; where a process dies, torchrun ends them
+BACKENDS = ("gloo", "cpu:gloo,cuda:nccl")  # of a process group: on CPUs, and on GPUs
 LOST = ("Connection closed", "Connection reset", "Connection refused", "Broken pipe", "remote process exited")
 
 
@@ -48,7 +49,7 @@ def start(device: str) -> None:
         raise PotstillError(
             "WORLD_SIZE", f"is {count()}, and {missing[0]} is not set", "start the training with torchrun, or unset WORLD_SIZE"
         )
-    distributed.init_process_group("gloo" if choose_device(device).type == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
+    distributed.init_process_group(BACKENDS[choose_device(device).type != "cpu"], timeout=PATIENCE)
     atexit.register(distributed.destroy_process_group)
 
 
@@ -116,13 +117,18 @@ def one_voice() -> Iterator[None]:
     except Exception as error:
         if count() > 1 and not _first_to_fail():
             raise SystemExit(2) from None
-        if together() and not isinstance(error, PotstillError) and any(sign in str(error) for sign in LOST):
+        if together() and lost_another(error):
             raise PotstillError(
                 f"process {number()}",
                 "lost another process of this training",
                 "see what ended it (torchrun says its signal), then add --resume",
             ) from error
         raise
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether an error says that the connection to another process broke, which is all that its end looks like from here."""
+    return not isinstance(error, PotstillError) and any(sign in str(error) for sign in LOST)
 
 
 def _first_to_fail() -> bool:

@@ -26,8 +26,9 @@ from potstill.search.queue import ANOTHER, HEARTBEAT, WHY, Queue
 from potstill.search.record import Search
 from potstill.search.trials import Job
 
-Elsewhere = Callable[[Queue, Callable[[str], None], Callable[[], None]], None]
-"""Has other processes empty a queue: the queue, what each of them calls with a name of its own, and what is called again and again."""
+Elsewhere = Callable[[Queue, Callable[..., None], Callable[[], None], bool], None]
+"""Has other processes empty a queue. It is given the queue; what each of them calls, with a `worker` name of its own; what it is to call
+again and again; whether it is the queue of the run at the end."""
 
 
 def search(
@@ -78,12 +79,12 @@ def search(
         with progress("search", len(_done(queue)) + len(queue.left()), "trials") as advance:
             look = _shower(queue, advance)
             if elsewhere is not None:
-                elsewhere(queue, partial(work, arguments, url, False), look)
+                elsewhere(queue, partial(work, arguments, url, False), look, False)
             else:
                 with _helpers(workers, folder, arguments, url):
                     queue.work(partial(job.trial, queue), job.sampler, look)
         if elsewhere is not None:
-            elsewhere(last, partial(work, arguments, url, True), lambda: None)
+            elsewhere(last, partial(work, arguments, url, True), lambda: None, True)
         else:
             last.work(partial(run_best, job, queue), job.sampler)
         record = make_record(job, queue, last.trials(TrialState.COMPLETE)[-1].user_attrs)
