@@ -209,14 +209,24 @@ def train(
         bool, typer.Option("--smoke", help="Try every step on a few dozen rows, in runs/<name>-smoke; its scores mean nothing.")
     ] = False,
     log: Annotated[Optional[Path], typer.Option(metavar="FILE", help="Append progress, warnings and errors to this file.")] = None,
+    ray: RayOption = None,
+    workers: Annotated[Optional[int], typer.Option(min=1, help="With --ray: processes that train together; default: one.")] = None,
 ) -> None:
     """Run a recipe: teacher → student → ONNX → int8 → scores of the file that ships → report."""
     from potstill.results import run_folder
     from potstill.run.distil import distil
 
+    if ray is None and workers is not None:
+        refuse("--workers", "is of --ray", "start several processes of one machine with torchrun")
     voice.begin(log)
     with _resumable():
-        run = distil(recipe, overrides=overrides or [], out=out, resume=resume, smoke=smoke)
+        if ray is None:
+            run = distil(recipe, overrides=overrides or [], out=out, resume=resume, smoke=smoke)
+        else:
+            from potstill.ray.train import train as on_ray
+
+            processes.require_one("--ray")
+            run = on_ray(recipe, address=ray, workers=workers or 1, overrides=overrides or [], out=out, resume=resume, smoke=smoke)
     if processes.is_main():
         show.finished(run_folder(run.name, out))
 
@@ -252,17 +262,31 @@ def search(
     overrides: SetOption = None,
     out: Annotated[Optional[Path], typer.Option(help="The folder of the search; default: runs/<name of the recipe>-search.")] = None,
     storage: Annotated[Optional[str], typer.Option(help="URL of a database that workers share; default: search.db in that folder.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
+    workers: Annotated[
+        Optional[int],
+        typer.Option(min=1, help="Processes on this machine; default: one. With --ray: trials at once; default: as many as there is room."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a search that was stopped.")] = False,
+    ray: RayOption = None,
+    cores: Annotated[Optional[int], typer.Option(min=1, help="With --ray: cores of a trial; default: one.")] = None,
 ) -> None:
     """Try many settings of a recipe, choose by dev, train the best once more and only then read the tests."""
     from potstill.search.record import search_folder
-    from potstill.search.search import search as run
 
     processes.require_one("search")
+    if ray is None and cores is not None:
+        refuse("--cores", "is of --ray", "set OMP_NUM_THREADS for processes of this machine")
     voice.begin()
+    given: dict[str, Any] = {"overrides": overrides or [], "out": out, "storage": storage, "resume": resume}
     with _resumable():
-        record = run(recipe, space, overrides=overrides or [], out=out, storage=storage, workers=workers, resume=resume)
+        if ray is None:
+            from potstill.search.search import search as run
+
+            record = run(recipe, space, workers=workers or 1, **given)
+        else:
+            from potstill.ray.search import search as on_ray
+
+            record = on_ray(recipe, space, address=ray, cores=cores or 1, workers=workers, **given)
     show.trials(record, search_folder(record.name, out))
 
 

@@ -1,0 +1,47 @@
+"""What a process on a node takes over of the command that it works for."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from potstill.errors import PotstillError
+from potstill.machine.cache import cache_folder
+
+OFFLINE = "HF_HUB_OFFLINE"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a command works. Paths in recipes and on the command line mean the same in a process that has entered it.
+
+    Attributes:
+        folder: the working folder.
+        cache: the folder of what is kept between runs.
+        offline: HF_HUB_OFFLINE; None: not set.
+    """
+
+    folder: str
+    cache: str
+    offline: str | None
+
+    @classmethod
+    def here(cls) -> Place:
+        """That of this process. A PotstillError comes through from `cache_folder`."""
+        return cls(str(Path.cwd()), str(cache_folder().absolute()), os.environ.get(OFFLINE))
+
+    def enter(self) -> None:
+        """Work there from now on.
+
+        Raises:
+            PotstillError: this node has no such folder.
+        """
+        try:
+            os.chdir(self.folder)
+        except OSError as error:
+            remedy = "start the command in a folder that all nodes share"
+            raise PotstillError(self.folder, f"is not there on node {os.uname().nodename}", remedy) from error
+        os.environ["POTSTILL_CACHE"] = self.cache
+        if self.offline is not None:
+            os.environ[OFFLINE] = self.offline
