@@ -5,9 +5,10 @@ what grows is what the texts take. Each command is a process of its own, which i
 that belongs to the process alone; `resident` has beside it the pages of mapped files, which the system takes back when it
 needs them. `warm` runs find what the run before them kept. Prints JSON.
 
-With `--ray` the commands `cache` and `encode` are timed instead, with a real model: in one process on one core ("bare"), and on a
-cluster of Ray's of this machine with one worker and with two, a core each. The times are those of whole commands, the cluster's start
-among them. `speedup` is one worker's time over two workers', `overhead` one worker's over that of one process, less 1.
+With `--ray` the commands `cache`, `encode`, `train` and `search` are timed instead, with a real model: in one process on one core
+("bare"), and on a cluster of Ray's of this machine with one worker and with two, a core each. The times are those of whole commands,
+the cluster's start among them. `speedup` is one worker's time over two workers', `overhead` one worker's over that of one process,
+less 1.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--texts", default="100000,1000000,10000000", help="how many, with commas between")
     parser.add_argument("--folder", help="where texts and cache lie for the time; default: the system's folder for such")
     parser.add_argument("--commands", default="check,train", help="check, train, or both")
-    parser.add_argument("--ray", metavar="MODEL", help="time cache and encode on a cluster, with this model")
+    parser.add_argument("--ray", metavar="MODEL", help="time the four commands on a cluster, with this model")
     options = parser.parse_args()
     if options.ray:
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -57,19 +58,32 @@ def shared(folder: Path, corpus: Path, count: int, model: str) -> dict[str, dict
     content = recipe_of(folder, model) | {"teacher": {"model": model, "max_length": 128}}
     recipe.write_text(json.dumps(content))
     watched(["check", str(recipe)], folder / "texts")  # the models are read from the disk once before
+    watched(["cache", str(recipe)], folder / "kept")  # where train and search find the teacher's pass
+    space = folder / "space.yaml"
+    space.write_text(json.dumps({"sampler": "grid", "keys": {"training.learning_rate": [1e-5, 2e-5, 3e-5, 4e-5]}}))
     found: dict[str, dict[str, float]] = {}
-    for command in ("cache", "encode"):
+    for command in ("cache", "encode", "train", "search"):
         seconds = {}
-        for name, cores in (("bare", 1), ("1 worker", 1), ("2 workers", 2)):
+        for name, workers in (("bare", 0), ("1 worker", 1), ("2 workers", 2)):
             out = folder / f"{command}-{name[0]}"
-            ray = [] if name == "bare" else ["--ray", "auto"]
-            texts = [str(folder / "whole.txt")] if name == "bare" else parts
-            given = [str(recipe)] if command == "cache" else [model, *texts, "--out", f"{out}.parquet" if name == "bare" else str(out)]
-            pinned = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores]))]
-            seconds[name] = watched([command, *given, *ray], out, pinned)["seconds"]
+            ray = ["--ray", "auto", "--workers", str(workers)] if workers else []
+            file = f"{out}.parquet" if command == "encode" and not workers else str(out)
+            given = {
+                "cache": [str(recipe)],
+                "encode": [model, *(parts if workers else [str(folder / "whole.txt")]), "--out", file],
+                "train": [str(recipe), "--set", "stages.0.steps=1000", "--out", file],
+                "search": [str(recipe), "--space", str(space), "--out", file],
+            }[command]
+            pinned = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[: max(workers, 1)]))]
+            kept = folder / "kept" if command in ("train", "search") else out
+            seconds[name] = watched([command, *given, *ray], kept, pinned)["seconds"]
             print(f"{count:,} {command} {name}: {seconds[name]} s", file=sys.stderr, flush=True)
         ratios = {"speedup": seconds["1 worker"] / seconds["2 workers"], "overhead": seconds["1 worker"] / seconds["bare"] - 1}
         found[command] = {"texts": count} | seconds | {key: round(value, 3) for key, value in ratios.items()}
+    shards = [file for file in (folder / "kept" / "teacher").rglob("*") if file.is_file()]
+    found["cache"] |= {"shards": len([file for file in shards if file.suffix == ".npy"])}
+    found["cache"] |= {"bytes a text": round(sum(file.stat().st_size for file in shards) / count, 1)}
+    found["encode"] |= {"bytes a text": round((folder / "encode-b.parquet").stat().st_size / count, 1)}
     return found
 
 
