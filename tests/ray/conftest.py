@@ -30,15 +30,28 @@ def node_settings() -> dict[str, object]:
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
     """Two nodes, whose processes work in a folder of their own; tests join by its `address`."""
+    yield from started(tmp_path_factory.mktemp("nodes"), 2)
+
+
+@pytest.fixture
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A cluster of one node, its head, that a test may end."""
+    yield from started(tmp_path_factory.mktemp("node"), 1)
+
+
+def started(folder: Path, nodes: int) -> Iterator[Any]:
+    """A cluster, until the generator is closed."""
     utilities = pytest.importorskip("ray.cluster_utils", reason="needs ray: make extras")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_raylet_start_wait_time_s", "120")
         patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S", "2")  # for which Ray Train waits for what is left of a lost group
         patch.setenv("PYTHONPATH", str(Path(potstill.__file__).resolve().parents[1]))
-        patch.chdir(tmp_path_factory.mktemp("nodes"))
+        patch.chdir(folder)
         found = in_time(lambda: utilities.Cluster(initialize_head=True, head_node_args=node_settings()))
-        in_time(lambda: found.add_node(**node_settings()))
+        for _ in range(nodes - 1):
+            in_time(lambda: found.add_node(**node_settings()))
     try:
         yield found
     finally:

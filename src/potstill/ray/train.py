@@ -75,7 +75,7 @@ def train(
                     raise PotstillError(
                         folder, f"lost a worker {lost} times ({error})", "see `ray status`; the same command with --resume goes on"
                     ) from error
-                warn(folder, f"lost a worker ({error})", "goes on at the newest checkpoint")
+                warn(folder, f"lost a worker ({error})" if error.counts else str(error), "goes on at the newest checkpoint")
     for text in told:
         warnings.warn(text, PotstillWarning, stacklevel=2)
     return read_run(folder)
