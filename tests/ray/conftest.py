@@ -46,7 +46,6 @@ def started(folder: Path, nodes: int) -> Iterator[Any]:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_raylet_start_wait_time_s", "120")
         patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("TORCH_PROCESS_GROUP_SHUTDOWN_TIMEOUT_S", "2")  # for which Ray Train waits for what is left of a lost group
         patch.setenv("PYTHONPATH", str(Path(potstill.__file__).resolve().parents[1]))
         patch.chdir(folder)
         found = in_time(lambda: utilities.Cluster(initialize_head=True, head_node_args=node_settings()))
