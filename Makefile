@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install hooks quickstart test extras fuzz kills families published architectures consumers reference docs lint bench clean
+.PHONY: help install hooks quickstart test extras ray fuzz kills families published architectures consumers reference docs lint bench clean
 
 help: ## say what every target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -26,9 +26,13 @@ quickstart: .venv/installed ## distil a search encoder for this machine's Python
 test: .venv/installed ## run the whole suite, offline
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-extras: .venv/installed ## install mteb, OpenVINO and Ray into .venv and run their tests, offline
-	$(BIN)/python -m pip install --quiet --editable '.[mteb,openvino,ray]' --constraint constraints.txt
-	$(BIN)/python -m pytest tests/tasks/test_mteb.py tests/runtime/test_openvino.py tests/ray
+extras: .venv/installed ## install mteb and OpenVINO into .venv and run their tests, offline
+	$(BIN)/python -m pip install --quiet --editable '.[mteb,openvino]' --constraint constraints.txt
+	$(BIN)/python -m pytest tests/tasks/test_mteb.py tests/runtime/test_openvino.py
+
+ray: .venv/installed ## install Ray into .venv and run its tests on a cluster of two nodes, offline
+	$(BIN)/python -m pip install --quiet --editable '.[ray]' --constraint constraints.txt
+	$(BIN)/python -m pytest tests/ray
 
 fuzz: .venv/installed ## the fuzzing of recipes, data and model folders with 10,000 examples each instead of the suite's few
 	FUZZ_EXAMPLES=2500 $(BIN)/python -m pytest -n 2 --timeout 7200 tests/fuzz

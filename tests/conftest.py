@@ -20,9 +20,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 # The skips that continuous integration may have, by their reason. Any other makes the session fail there, that is, where CI is set.
 ALLOWED_SKIPS = {
     "needs a GPU": "the machines of continuous integration have none",
-    "no PostgreSQL: set POTSTILL_POSTGRESQL to the URL of an empty database": "no server is set up; SQLite takes the same way",
+    "no PostgreSQL: install Debian's package postgresql": "SQLite takes the same way",
     "needs mteb: make extras": "it is 250 MB beside the rest, and takes 20 s to import",
-    "needs ray: make extras": "it is 270 MB, and a cluster of two nodes takes a minute to start",
+    "needs ray: make ray": "it is 270 MB, and a cluster of two nodes takes a minute to start",
     "npm does not give transformers.js": "neither in the cache nor from a registry; the page is then opened in no browser",
     "no STS16-en-test in the data folder": "the data set of 2016 is not part of the shared data",
 }

@@ -41,7 +41,7 @@ def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 def started(folder: Path, nodes: int) -> Iterator[Any]:
     """A cluster, until the generator is closed."""
-    utilities = pytest.importorskip("ray.cluster_utils", reason="needs ray: make extras")
+    utilities = pytest.importorskip("ray.cluster_utils", reason="needs ray: make ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_raylet_start_wait_time_s", "120")

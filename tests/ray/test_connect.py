@@ -57,13 +57,13 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 
 def test_the_address_of_a_client_is_refused():
-    pytest.importorskip("ray.cluster_utils", reason="needs ray: make extras")
+    pytest.importorskip("ray.cluster_utils", reason="needs ray: make ray")
     with pytest.raises(PotstillError, match="ray://head:10001 is an address of Ray's client"), connected("ray://head:10001"):
         pass
 
 
 def test_what_ray_says_of_lost_workers_and_full_disks_is_one_line():
-    pytest.importorskip("ray.cluster_utils", reason="needs ray: make extras")
+    pytest.importorskip("ray.cluster_utils", reason="needs ray: make ray")
     from ray import exceptions
 
     for error, kind, words in (

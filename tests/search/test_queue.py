@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,10 +16,18 @@ import sqlalchemy
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from helpers.postgresql import server
 from potstill.errors import PotstillError
 from potstill.search.best import _best
 from potstill.search.database import connected
 from potstill.search.queue import INSTEAD, Queue, TrialFailed, first_number
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[str]:
+    """The URL of a database of PostgreSQL."""
+    with server() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -29,9 +36,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/queue.db"
         return
-    if "POTSTILL_POSTGRESQL" not in os.environ:
-        pytest.skip("no PostgreSQL: set POTSTILL_POSTGRESQL to the URL of an empty database")
-    url = os.environ["POTSTILL_POSTGRESQL"]
+    url = request.getfixturevalue("postgresql")
     yield url
     for name in optuna.get_all_study_names(url):
         optuna.delete_study(study_name=name, storage=url)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import sqlalchemy
@@ -63,6 +64,8 @@ def connected(url: str) -> Iterator[RDBStorage]:
 
 def _open(url: str) -> RDBStorage:
     parsed = sqlalchemy.engine.make_url(url)
+    if parsed.drivername == "postgresql" and find_spec("psycopg"):  # before 2.1, SQLAlchemy means psycopg2 by this
+        parsed = parsed.set(drivername="postgresql+psycopg")
     local = parsed.get_backend_name() == "sqlite"
     if local and parsed.database and parsed.database != ":memory:":
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -70,7 +73,7 @@ def _open(url: str) -> RDBStorage:
     options = {"connect_args": {"timeout": 60, "isolation_level": None}} if local else {"pool_pre_ping": True}
     for attempt in range(5):
         try:
-            storage = RDBStorage(url, engine_kwargs=options)
+            storage = RDBStorage(parsed.render_as_string(hide_password=False), engine_kwargs=options)
             break
         except (sqlalchemy.exc.DBAPIError, AssertionError) as error:  # two processes make the tables at once
             met = isinstance(error, (sqlalchemy.exc.IntegrityError, AssertionError)) or "already exists" in str(error)
