@@ -70,6 +70,21 @@ def test_a_classifier_with_its_tokenizer_is_distilled_on_a_data_set(tiny_teacher
     assert run.recipe["student"]["layers"] == 1 and Path("runs/distilled/student").is_dir()
 
 
+def test_a_run_is_scored_again_on_its_own_data_which_scores_other_models_too(tiny_teachers):
+    lines = [f"the {['river', 'village'][n % 2]} {n},{['river', 'village'][n % 2]}\n" for n in range(60)]
+    Path("mine.csv").write_text("body,mood\n" + "".join(lines))
+    place = tiny_teachers["classification"]
+    data = ["task=classification/mine", "data.file=mine.csv", "data.text=body", "data.label=mood", f"teacher.model={place}"]
+    student = [f"student.model={place}", "student.layers=1", "evaluate=[classification/mine]"]
+    run = potstill.distil("kd/classification", overrides=[*SHORT, *data, *student], out="runs/mine")
+    again = potstill.evaluate("runs/mine")
+    assert again.scores == run.records[-1].scores and again.cost is None
+    assert potstill.evaluate(place, "classification/mine", "runs/mine").scores == run.records[0].scores
+    assert potstill.evaluate("runs/mine", "classification/mine-dev").scores.keys() == {"classification/mine-dev"}
+    with pytest.raises(PotstillError, match="classification/mine"):  # a folder without that task
+        potstill.evaluate("runs/mine", "classification/mine", ".")
+
+
 def test_rows_in_memory_are_a_task_and_a_row_is_named_where_it_is_wrong(tiny_encoder_dir, tiny_teachers):
     rows = [{"query": f"the river {n}", "document": f"a village {n}"} for n in range(5)]
     record = potstill.evaluate(tiny_encoder_dir, {"retrieval/mine": iter(rows)})

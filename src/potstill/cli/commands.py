@@ -314,8 +314,14 @@ def show_(
 @app.command()
 def evaluate(
     model: ModelArgument,
-    tasks: Annotated[str, typer.Option(help="Names with commas between them, `cost` among them (potstill list tasks).")] = "cost",
-    data: Annotated[Path, typer.Option(help="Folder that holds senteval/, glue/ and retrieval/.")] = Path(),
+    tasks: Annotated[
+        Optional[str],
+        typer.Option(help="Names with commas between them (potstill list tasks); default: of a run what its recipe evaluates, else cost."),
+    ] = None,
+    data: Annotated[
+        Optional[Path],
+        typer.Option(help="Folder that holds senteval/, glue/ and retrieval/, or a run whose data is taken; default: of a run its own."),
+    ] = None,
     precision: Annotated[str, typer.Option(help="fp32 or int8 of an ONNX folder, or torch-int8; auto: the file that ships.")] = "auto",
     pooling: Annotated[Optional[str], typer.Option(help="Pooling of a torch model, instead of its own (potstill list poolings).")] = None,
     documents: Annotated[
@@ -330,8 +336,7 @@ def evaluate(
     from potstill.evaluation.evaluate import evaluate as run
 
     voice.begin()
-    names = [task.strip() for task in tasks.split(",") if task.strip()]
-    record = run(model, names, data, threads, precision=precision, pooling=pooling, documents=documents, engine=engine)
+    record = run(model, tasks, data, threads, precision=precision, pooling=pooling, documents=documents, engine=engine)
     if json is not None:
         from potstill.machine.files import write_text
 

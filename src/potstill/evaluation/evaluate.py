@@ -13,22 +13,25 @@ from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.given import opened_tasks
 from potstill.evaluation.quality import score, score_asymmetric
 from potstill.evaluation.subject import Subject, open_subject
-from potstill.machine.places import as_path
+from potstill.machine.places import as_path, kind_of_place, place_of_model
 from potstill.models.given import as_folder, called, name_of
+from potstill.recipe.file import read_recipe
 from potstill.registry import EMBED
-from potstill.results import Cost, Record, machine, versions
+from potstill.results import RECIPE_FILE, Cost, Record, machine, versions
 from potstill.runtime.folder import ONNXRUNTIME
 from potstill.tasks.base import COST, Task
+from potstill.tasks.labelled import recipe_set
 from potstill.tasks.retrieval import Retrieval
 
 if TYPE_CHECKING:
     from potstill.models.given import Model
+    from potstill.recipe.recipe import Recipe
 
 
 def evaluate(
     model: Model,
-    tasks: str | Sequence[str] | Mapping[str, Iterable[Any] | None] = COST,
-    folder: str | Path = ".",
+    tasks: str | Sequence[str] | Mapping[str, Iterable[Any] | None] | None = None,
+    folder: str | Path | None = None,
     threads: int | None = None,
     *,
     precision: str = "auto",
@@ -48,7 +51,9 @@ def evaluate(
         tasks: names such as "sts/stsb", and "cost", in a sequence or with commas between them. All data is read before the model
             is opened. A mapping gives data in memory: {"classification/reviews": rows, "sts/stsb": None}. Rows are mappings
             as JSON lines have them, in a list, a generator or a data set of Hugging Face's; None stands for the data in `folder`.
-        folder: holds senteval/, glue/ and retrieval/.
+            Default: of a run what its recipe evaluates, else "cost".
+        folder: holds senteval/, glue/ and retrieval/; or a run folder, whose recipe says where its data is. Default: of a run that
+            run, else the working folder.
         threads: default all usable cores.
         precision: which ONNX file of a folder: "fp32", "int8", or "auto", the one that ships; or
             "torch-int8", the torch model quantised by torch.
@@ -66,7 +71,16 @@ def evaluate(
             several tasks have something wrong); with `documents` also another task than retrieval, or vectors of
             different widths.
     """
-    with as_folder(model) as place, opened_tasks(tasks, as_path(folder, "folder"), opened) as (loaded, names):
+    named = name_of(model)
+    run = _recipe_of(place_of_model(named)) if named is not None else None
+    if tasks is None:
+        tasks = (run.evaluate if run is not None else None) or COST
+    where = Path() if folder is None else as_path(folder, "folder")
+    data = run if folder is None else _recipe_of(where)
+    if data is not None:
+        where = Path(data.data.dir)
+        opened = (recipe_set(data).tasks() if data.labelled and data.data.file is not None else {}) | dict(opened or {})
+    with as_folder(model) as place, opened_tasks(tasks, where, opened) as (loaded, names):
         if documents is not None:
             _require_retrieval(loaded)
         own = name_of(model) is None
@@ -87,6 +101,12 @@ def evaluate(
             )
         record = record_of(subject, [], cost, model=shown_as, name=name, role=role)
         return record.model_copy(update={"documents": of, "scores": scores})
+
+
+def _recipe_of(place: Path) -> Recipe | None:
+    """The recipe of a run folder; None of anything else. A PotstillError comes through for a recipe that cannot be read."""
+    file = place / RECIPE_FILE
+    return read_recipe(str(file)) if kind_of_place(file) == "a file" else None
 
 
 def _require_retrieval(tasks: Sequence[Task]) -> None:
