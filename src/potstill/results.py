@@ -18,6 +18,7 @@ from potstill.machine.hardware import cpuinfo, usable_cores
 RECIPE_FILE = "recipe.yaml"
 RESULTS_FILE = "results.json"
 METRICS_FILE = "metrics.jsonl"
+TEACHER_AGREEMENT = "agreement/teacher"  # in a task's place: Spearman between cosines of student and teacher, on held-out texts
 CASES_FILE = "cases.json"
 REPORT_FILE = "report.html"
 

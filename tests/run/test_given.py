@@ -31,6 +31,9 @@ def sentence_model(tiny_encoder_dir):
 
 def test_a_sentence_transformer_is_distilled_on_a_list_and_the_recipe_repeats_the_run(sentence_model):
     run = potstill.distil(teacher=sentence_model, texts=iter(TEXTS), layers=2, out="runs/mine", overrides=SHORT)
+    agreements = {record.role: record.scores["agreement/teacher"]["agreement"] for record in run.records[1:]}
+    assert run.records[0].scores == {} and agreements.keys() == {"undistilled", "student"}  # there is no gold of texts of one's own
+    assert run.training["best"]["value"] == pytest.approx(agreements["student"], abs=1e-3)
     assert run.name == "mine" and run.folder == Path("runs/mine") and run.training["steps"] == 3
     written = yaml.safe_load(Path("runs/mine", RECIPE_FILE).read_text())
     assert written["teacher"]["model"].startswith("runs/mine/given/tiny-encoder-") and written["teacher"]["name"] == "tiny-encoder"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from potstill.errors import PotstillError
 from potstill.report.scores import task_metrics
-from potstill.results import Run
+from potstill.results import TEACHER_AGREEMENT, Record, Run
 
 SHOWN = 3
 """Tasks of a run that the error names."""
@@ -71,6 +71,25 @@ def require_whole(runs: Sequence[Run], folders: Sequence[Path]) -> None:
     for run, place in zip(runs, folders, strict=True):
         if run.recipe.get("smoke"):
             raise PotstillError(place, "is a smoke run, whose scores mean nothing", "compare runs without --smoke")
+
+
+def with_like_agreement(runs: Sequence[Run]) -> list[Run]:
+    """The runs without their agreement with the teacher, where it is not about the same texts in all that have one.
+
+    Args:
+        runs: their records.
+    """
+    digests = {
+        record.scores[TEACHER_AGREEMENT].get("digest") for run in runs for record in run.records if TEACHER_AGREEMENT in record.scores
+    }
+    if len(digests) < 2:
+        return list(runs)
+    return [run.model_copy(update={"records": [_without_agreement(record) for record in run.records]}) for run in runs]
+
+
+def _without_agreement(record: Record) -> Record:
+    scores = {task: values for task, values in record.scores.items() if task != TEACHER_AGREEMENT}
+    return record.model_copy(update={"scores": scores})
 
 
 def _named(tasks: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import ValidationError
 
 from potstill.comparison.against import Comparison, compare_groups
-from potstill.comparison.comparable import require_one_task, require_whole, share_tasks
+from potstill.comparison.comparable import require_one_task, require_whole, share_tasks, with_like_agreement
 from potstill.comparison.methods import Methods, methods_of
 from potstill.comparison.page import write_comparison
 from potstill.comparison.published import LikeTable, Preset, like_table, read_preset, with_published
@@ -139,7 +139,7 @@ def _compare(
     names = _without_unfinished(_each_once(names), preset is not None)
     named = _named(_each_once([*names, *baseline]), preset, data, threads)
     folders = [each.folder for each in named if each.folder is not None]
-    runs, places = [_completed(each.run) for each in named], [each.folder for each in named]
+    runs, places = with_like_agreement([_completed(each.run) for each in named]), [each.folder for each in named]
     own = [run for run, place in zip(runs, places) if place is not None]
     require_whole(own, folders)
     if preset is not None and not share_tasks(own):

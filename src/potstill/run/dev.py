@@ -14,6 +14,7 @@ from potstill.tasks.labelled.diagnosis import collapsed
 from potstill.teacher.make import LoadedTeacher, teacher_vectors
 
 if TYPE_CHECKING:
+    from potstill.training.agreement import Agreement
     from potstill.training.trainer import CheckpointScore
 
 
@@ -34,7 +35,8 @@ def dev_score(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None) -> C
             return CheckpointScore(name, lambda model: task.choice(task.evaluate(Embedder(model.encode, model.layout.similarity))))
         return CheckpointScore(name, lambda model: task.choice(task.evaluate(model.encode)))
     assert teacher is not None  # as the recipe's check saw
-    return _agreement(plan, teacher)
+    agreement = agreement_with(plan, teacher)
+    return CheckpointScore(AGREEMENT, lambda model: agreement(model.encode))
 
 
 def _scored_elsewhere(model: Any) -> float:
@@ -80,9 +82,8 @@ def of_stage(dev: CheckpointScore) -> CheckpointScore:
     return replace(dev, score=LabelledScore(dev.score.task)) if isinstance(dev.score, LabelledScore) else dev
 
 
-def _agreement(plan: RunPlan, teacher: LoadedTeacher) -> CheckpointScore:
+def agreement_with(plan: RunPlan, teacher: LoadedTeacher) -> Agreement:
+    """What measures how much a model agrees with the teacher on the texts that the run holds out."""
     from potstill.training.agreement import Agreement
-    from potstill.training.trainer import CheckpointScore
 
-    agreement = Agreement(plan.corpus.held_out, teacher_vectors(teacher, plan.corpus.held_out, plan.device, plan.precision))
-    return CheckpointScore(AGREEMENT, lambda model: agreement(model.encode))
+    return Agreement(plan.corpus.held_out, teacher_vectors(teacher, plan.corpus.held_out, plan.device, plan.precision))

@@ -7,22 +7,28 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from potstill.check.plan import RunPlan, first_student
 from potstill.corpus.read import Corpus
+from potstill.errors import PotstillError
 from potstill.evaluation.cheaper import cheaper_vectors, remembering
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import record_of
 from potstill.evaluation.subject import TORCH_INT8, Subject, averaged, open_subject, torch_subject
+from potstill.machine.cache import digest_of
 from potstill.machine.files import write_aside, write_text
 from potstill.recipe.recipe import EMBED, MLM, Recipe
-from potstill.results import REPORT_FILE, SHIPPED, Record, Run, read_cases, read_metrics
+from potstill.results import REPORT_FILE, SHIPPED, TEACHER_AGREEMENT, Record, Run, read_cases, read_metrics
+from potstill.run.dev import agreement_with
 from potstill.run.folder import UNDISTILLED
 from potstill.run.tune import STAGE
 from potstill.runtime.folder import BUNDLE, GATE, HEADS, ONNX, STUDENT
-from potstill.tasks.base import COST, Task
+from potstill.tasks.base import COST, Encode, Task
 from potstill.teacher.make import LoadedTeacher
+
+if TYPE_CHECKING:
+    from potstill.training.agreement import Agreement
 
 
 def measure(recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder: Path) -> Run:
@@ -62,12 +68,15 @@ def _records(
     """The records of a run, the teacher's first, and what the vectors of the file that ships are worth cut and rounded."""
     tasks, costs = [plan.tasks[name] for name in dict.fromkeys(recipe.evaluate) if name != COST], COST in recipe.evaluate
 
+    # Texts of the user's own have no gold: how near the student comes to its teacher is then all that can be said of it.
+    agreement = agreement_with(plan, teacher) if recipe.task == EMBED and not tasks and teacher is not None else None
+
     def score(place: Path, name: str, role: str | None = None, precision: str = "auto", cost: bool = costs) -> Record:
         measured = partial(measure_cost, place, precision) if cost else None
         subject = remembering(open_subject(place, precision))
         record = record_of(subject, tasks, measured, model=str(place), name=name, role=role)
         opened[record.role] = subject
-        return record
+        return record if agreement is None else _agreeing(record, agreement, subject.encode)
 
     opened: dict[str, Subject] = {}
 
@@ -88,6 +97,16 @@ def _records(
         records.append(score(folder / STUDENT, "student, torch int8", precision=TORCH_INT8))
     ships = next(opened[role] for role in SHIPPED if role in opened)
     return records, cheaper_vectors(ships, tasks, recipe.student.dimensions) if recipe.task == EMBED else []
+
+
+def _agreeing(record: Record, agreement: Agreement, encode: Encode) -> Record:
+    """The record with the model's agreement with the teacher, where it has one."""
+    try:
+        value = agreement(encode)
+    except PotstillError:  # a student that nothing taught may give every text the same vector
+        return record
+    score = {"primary": "agreement", "agreement": value, "texts": len(agreement.texts), "digest": digest_of(agreement.texts)}
+    return record.model_copy(update={"scores": {**record.scores, TEACHER_AGREEMENT: score}})
 
 
 def _teacher_record(teacher: LoadedTeacher, tasks: Sequence[Task], costs: bool) -> Record:
