@@ -4,45 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from helpers.contrast import working_folder
 from potstill.models.loading import load_encoder
 from potstill.results import read_metrics, read_run
-
-WORDS = "river village cat owl house tree stone boat night snow ship lamp door hill road song".split()
-TEXTS = [f"the {a} sees {'the old ' * (number % 3)}{b}" for number, a in enumerate(WORDS) for b in WORDS[:6]]
 
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder_dir: Path) -> Path:
     """A working folder with texts, an encoder and a contrastive recipe of three steps, batches of 9."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    Path("data/retrieval").mkdir(parents=True)
-    Path("data/texts.txt").write_text("\n".join(TEXTS) + "\n")
-    questions = [{"query": f"the {a} and the {b}", "document": f"{b} was seen by {a}"} for a, b in zip(WORDS, WORDS[3:])]
-    Path("data/retrieval/words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
-    shutil.copytree(tiny_encoder_dir, "encoder")
-    training = {"batch_size": 9, "evaluations": 2, "select": "retrieval/words", "precision": "fp32", "device": "cpu", "dropout": 0}
-    recipe = {
-        "name": "simcse",
-        "data": {"dir": "data", "texts": ["texts.txt"], "held_out": 8},
-        "student": {"model": "encoder", "layers": 2, "normalize": False, "max_length": 32},
-        "training": training,
-        "stages": [{"name": "simcse", "steps": 3, "terms": [{"loss": "info_nce", "project": "mlp"}]}],
-        "evaluate": ["retrieval/words"],
-        "export": {"onnx": False},
-    }
-    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
-    return tmp_path
+    training, student = {"batch_size": 9, "evaluations": 2, "device": "cpu", "dropout": 0}, {"layers": 2, "max_length": 32}
+    return working_folder(tmp_path, monkeypatch, tiny_encoder_dir, steps=3, student=student, training=training, held_out=8)
 
 
 # The command, and then the threads of the connections between processes that still run when Python ends.

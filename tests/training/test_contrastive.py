@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 
+from helpers.contrast import WORDS, working_folder
 from potstill.corpus.read import read_corpus, split_groups
 from potstill.data.batches import training_plan
 from potstill.data.files.texts import read_groups
@@ -21,33 +20,15 @@ from potstill.models.loading import load_encoder
 from potstill.recipe.file import read_recipe
 from potstill.results import read_metrics, read_run
 
-WORDS = "river village cat owl house tree stone boat night snow ship lamp door hill road song".split()
-TEXTS = [f"the {a} sees {'the old ' * (number % 3)}{b}" for number, a in enumerate(WORDS) for b in WORDS[:6]]
-
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_encoder_dir: Path) -> Path:
     """A working folder with texts, pairs, and a recipe that reads the texts."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    Path("data/retrieval").mkdir(parents=True)
-    Path("data/texts.txt").write_text("\n".join(TEXTS) + "\n")
+    student = {"layers": 3, "pooling": "mean_first_last", "max_length": 64}
+    training = {"batch_size": 8, "max_length": 16, "evaluations": 2}
+    working_folder(tmp_path, monkeypatch, tiny_encoder_dir, steps=4, student=student, training=training)
     rows = [f"the {a} and {b}\t{b} was with {a}\t{c} alone" for a, b, c in zip(WORDS * 3, WORDS[1:] * 3, WORDS[5:] * 3)]
     Path("data/pairs.tsv").write_text("\n".join(rows) + "\n")
-    questions = [{"query": f"the {a} and the {b}", "document": f"{b} was seen by {a}"} for a, b in zip(WORDS, WORDS[3:])]
-    Path("data/retrieval/words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in questions))
-    shutil.copytree(tiny_encoder_dir, "encoder")
-    recipe = {
-        "name": "simcse",
-        "data": {"dir": "data", "texts": ["texts.txt"]},
-        "student": {"model": "encoder", "layers": 3, "pooling": "mean_first_last", "normalize": False, "max_length": 64},
-        "training": {"batch_size": 8, "max_length": 16, "evaluations": 2, "select": "retrieval/words", "precision": "fp32"},
-        "stages": [{"name": "simcse", "steps": 4, "terms": [{"loss": "info_nce", "project": "mlp"}]}],
-        "evaluate": ["retrieval/words"],
-        "export": {"onnx": False},
-    }
-    Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
     return tmp_path
 
 
