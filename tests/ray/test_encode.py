@@ -67,10 +67,11 @@ def test_encode_adds_vectors_to_a_batch(tiny_export_dir):
         encode({"text": np.array(["x"])})
 
 
-def test_files_become_parquet_in_their_order_and_what_was_stopped_goes_on(files, tiny_export_dir, cluster, call, tmp_path):
+def test_files_become_parquet_in_their_order_and_what_was_stopped_goes_on(files, tiny_export_dir, cluster, call, tmp_path, monkeypatch):
+    monkeypatch.setenv("POTSTILL_MODELS", str(tiny_export_dir.parent))
     good = Path("c.parquet").read_bytes()
     Path("c.parquet").write_bytes(good[:-4])
-    command = ("encode", tiny_export_dir, *files, "--out", "vectors", "--ray", cluster.address)
+    command = ("encode", tiny_export_dir.name, *files, "--out", "vectors", "--ray", cluster.address)
     status, _, said = call(*command)
     (error,) = (line for line in said.splitlines() if line.startswith("error"))
     assert status == 2 and "c.parquet (node " in error and "cannot be read as parquet" in error and not Path("vectors").exists()

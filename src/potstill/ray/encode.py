@@ -20,9 +20,9 @@ from potstill.data.files.lines import Remote, StandardInput, require_file
 from potstill.data.files.vectors import SHARDS, form_of
 from potstill.errors import PotstillError
 from potstill.evaluation.subject import Subject, open_subject
-from potstill.machine.cache import expanded
 from potstill.machine.files import write_aside, write_text
 from potstill.machine.held import held
+from potstill.machine.places import place_of_model
 from potstill.machine.progress import progress
 from potstill.ray.connect import connected, cores_of_worker, gpus, one_line, told
 from potstill.run.encode import MANIFEST, WORK, Encoded, clear, digests_of, require_replaceable
@@ -146,7 +146,7 @@ def encode_on(
         raise PotstillError(out, "is a file, and --ray writes a folder of parquet files", "name a folder, without an ending")
     require_replaceable(out, place, form)
     sources = [source for file in files for source in _sources(file)]
-    model = str(folder.absolute()) if (folder := expanded(model)).is_dir() else model
+    model = str(folder.absolute()) if (folder := place_of_model(model)).is_dir() else model
     subject = _encoder(model)
     width = require_dimensions(model, dimensions, subject.dimension)
     kept = quantize(np.zeros((1, width), dtype=np.float32), precision)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from potstill.errors import PotstillError
 from potstill.machine.cache import cache_folder
+from potstill.machine.places import MODELS
 
 OFFLINE = "HF_HUB_OFFLINE"
 
@@ -19,17 +20,19 @@ class Place:
     Attributes:
         folder: the working folder.
         cache: the folder of what is kept between runs.
+        models: POTSTILL_MODELS; None: not set.
         offline: HF_HUB_OFFLINE; None: not set.
     """
 
     folder: str
     cache: str
+    models: str | None
     offline: str | None
 
     @classmethod
     def here(cls) -> Place:
         """That of this process. A PotstillError comes through from `cache_folder`."""
-        return cls(str(Path.cwd()), str(cache_folder().absolute()), os.environ.get(OFFLINE))
+        return cls(str(Path.cwd()), str(cache_folder().absolute()), os.environ.get(MODELS), os.environ.get(OFFLINE))
 
     def enter(self) -> None:
         """Work there from now on.
@@ -43,5 +46,6 @@ class Place:
             remedy = "start the command in a folder that all nodes share"
             raise PotstillError(self.folder, f"is not there on node {os.uname().nodename}", remedy) from error
         os.environ["POTSTILL_CACHE"] = self.cache
-        if self.offline is not None:
-            os.environ[OFFLINE] = self.offline
+        for name, value in ((MODELS, self.models), (OFFLINE, self.offline)):
+            if value is not None:
+                os.environ[name] = value
