@@ -116,12 +116,15 @@ def test_what_is_of_ray_alone_and_what_is_not_for_it_is_refused(recipe, call, re
 def test_sqlite_is_not_shared_by_several_machines(recipe, monkeypatch, storage):
     from contextlib import contextmanager
 
+    pytest.importorskip("ray.cluster_utils", reason="needs ray: make ray")
+    from ray import exceptions
+
     nodes = [{"Alive": True, "NodeManagerAddress": f"10.0.0.{number}"} for number in range(3)]
     nodes.append({"Alive": False, "NodeManagerAddress": "10.0.0.9"})
 
     @contextmanager
     def joined(*given: object) -> Any:
-        yield SimpleNamespace(nodes=lambda: nodes, exceptions=pytest.importorskip("ray").exceptions)
+        yield SimpleNamespace(nodes=lambda: nodes, exceptions=exceptions)
 
     monkeypatch.setattr(on_ray, "connected", joined)
     with pytest.raises(PotstillError, match="--storage: SQLite is for one machine, and the cluster has 3; name a database of PostgreSQL"):

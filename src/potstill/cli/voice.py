@@ -49,7 +49,8 @@ def begin(log: Path | None = None) -> None:
     if not progress.quiet and processes.is_main():
         screen = logging.StreamHandler()
         screen.setLevel(logging.INFO)
-        screen.addFilter(lambda line: line.levelno < logging.WARNING and not screen.stream.isatty())  # the rest is printed anyway
+        # The rest is printed anyway; and Python may outlive the stream that it had while the command ran.
+        screen.addFilter(lambda line: line.levelno < logging.WARNING and not screen.stream.closed and not screen.stream.isatty())
         screen.setFormatter(logging.Formatter("%(message)s"))
         _log.addHandler(screen)
     if log is not None and processes.is_main():
