@@ -30,9 +30,9 @@ extras: .venv/installed ## install mteb and OpenVINO into .venv and run their te
 	$(BIN)/python -m pip install --quiet --editable '.[mteb,openvino]' --constraint constraints.txt
 	$(BIN)/python -m pytest tests/tasks/test_mteb.py tests/runtime/test_openvino.py
 
-ray: .venv/installed ## install Ray into .venv and run its tests on a cluster of two nodes, offline
+ray: .venv/installed ## install Ray into .venv and run its tests on a cluster of two nodes, offline; where CI is set the short ones
 	$(BIN)/python -m pip install --quiet --editable '.[ray]' --constraint constraints.txt
-	$(BIN)/python -m pytest tests/ray
+	$(BIN)/python -m pytest tests/ray $(if $(CI),-m "not slow")
 
 fuzz: .venv/installed ## the fuzzing of recipes, data and model folders with 10,000 examples each instead of the suite's few
 	FUZZ_EXAMPLES=2500 $(BIN)/python -m pytest -n 2 --timeout 7200 tests/fuzz

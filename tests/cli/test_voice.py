@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import re
 import shutil
 import warnings
@@ -114,3 +116,14 @@ def test_a_shell_completes_recipes(capsys, monkeypatch):
     with pytest.raises(SystemExit):
         app(prog_name="potstill")
     assert capsys.readouterr().out.split() == ["embed/python-docs"]
+
+
+def test_progress_goes_on_without_the_stream_of_a_command_before(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    voice.begin()
+    monkeypatch.undo()
+    logging.getLogger("potstill").info("seen")
+    assert stream.getvalue() == "seen\n"
+    stream.close()
+    logging.getLogger("potstill").info("nobody sees it")

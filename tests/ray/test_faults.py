@@ -26,6 +26,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)  # torch starts in several processes, maybe beside other work
 def test_a_training_whose_cluster_lost_its_head_goes_on_without_it(mortal, call, tiny_encoder_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

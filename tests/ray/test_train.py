@@ -65,6 +65,7 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 @pytest.mark.timeout(600)  # torch starts in four processes, maybe beside other work
+@pytest.mark.slow
 def test_two_workers_make_one_process_s_student_though_one_is_killed(work: Path, cluster: Any, call: Any) -> None:
     status, _, said = call("train", "recipe.yaml", "--out", "one")
     assert status == 0, said

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Callable
+from threading import Thread
+from typing import Any, TypeVar
 
 from potstill.errors import PotstillError
 from potstill.ray.connect import LOOK, cores_of_worker, head_answers
 
+T = TypeVar("T")
 NODE_TIME = 60.0  # seconds that a node is waited for in the place of a lost one
 
 
@@ -33,7 +36,7 @@ def room(ray: Any, workers: int, on_gpus: bool, *, least: int = 1, patience: flo
         while not head_answers(head):  # to ask it would block; `connected` sees whether it stays away
             time.sleep(LOOK)
         try:
-            cores = cores_of_worker(ray, workers, on_gpus)
+            cores = apart(lambda: cores_of_worker(ray, workers, on_gpus))
             if cores < least:
                 raise PotstillError("--cores", f"is {least}, and the largest node has {cores}", "ask for as many, or add nodes")
             return cores
@@ -45,6 +48,29 @@ def room(ray: Any, workers: int, on_gpus: bool, *, least: int = 1, patience: flo
                 raise
             remedy = "start a node in its place; the same command with --resume goes on"
             raise PotstillError("--ray", f"a worker was lost, and its place is not filled ({error.problem})", remedy) from error
+
+
+def apart(call: Callable[[], T]) -> T:
+    """Call something that may block in Ray, in a thread of its own: the main thread still takes Ctrl-C, and `connected`'s word.
+
+    Whatever the call raises comes through.
+    """
+    found: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(call())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.5)
+    if errors:
+        raise errors[0]
+    return found[0]
 
 
 def first_words(error: BaseException) -> str:

@@ -6,14 +6,13 @@ import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from potstill.errors import PotstillError, PotstillWarning, warn
 from potstill.machine.cache import cache_folder
 from potstill.machine.held import held
 from potstill.ray.connect import connected, gpus, one_line
-from potstill.ray.room import NODE_TIME, first_words, room
+from potstill.ray.room import NODE_TIME, apart, first_words, room
 from potstill.ray.worker import Place
 from potstill.recipe.file import open_recipe
 from potstill.recipe.smoke import smoke as cut_down
@@ -110,7 +109,6 @@ def _fit(ray: Any, given: dict[str, Any], workers: int, cores: int, on_gpus: boo
 
     from potstill.machine.distributed import BACKENDS, PATIENCE
 
-    found: list[Any] = []
     with tempfile.TemporaryDirectory(prefix="potstill-") as name:  # Ray Train's own notes: checkpoints are the run folder's
         trainer = TorchTrainer(
             work,
@@ -121,21 +119,14 @@ def _fit(ray: Any, given: dict[str, Any], workers: int, cores: int, on_gpus: boo
             run_config=RunConfig(storage_path=name, failure_config=FailureConfig(max_failures=0, controller_failure_limit=0)),
         )
 
-        def fit() -> None:
+        def fit() -> Any:
             try:
-                found.append(trainer.fit())
+                return trainer.fit()
             except BaseException as error:
-                found.append(error)
+                raise _reason(ray, error) from error
 
-        # In the main thread it would take Ctrl-C for itself, and end with status 0.
-        thread = Thread(target=fit, daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.5)
-    if isinstance(found[0], BaseException):
-        error = _reason(ray, found[0])
-        raise error from found[0]
-    return list(found[0].return_value or ())
+        result = apart(fit)  # in the main thread it would take Ctrl-C for itself, and end with status 0
+    return list(result.return_value or ())
 
 
 def _reason(ray: Any, error: BaseException) -> BaseException:
