@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from potstill.errors import DiskFull, PotstillError
-from potstill.machine.files import _MACHINE, require_space, sha256_of, write_aside, write_text
+from potstill.machine.files import _MACHINE, is_full, require_space, sha256_of, write_aside, write_text
 
 
 def test_a_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -196,3 +196,9 @@ def test_what_is_needed_and_what_is_free_are_told_apart(tmp_path, monkeypatch, n
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage._replace(free=free))
     with pytest.raises(DiskFull, match=words):
         require_space(tmp_path, needed, "the cache")
+
+
+def test_an_error_that_is_its_own_cause_has_an_end():
+    error = ValueError("anything")
+    error.__cause__ = error
+    assert not is_full(error)

@@ -116,7 +116,9 @@ def writing(place: str | Path) -> Iterator[None]:
 
 def is_full(error: BaseException | None) -> bool:
     """Whether a full disk is behind an error, in whatever words a library tells it."""
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # an error may be its own cause
+        seen.add(id(error))
         if isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in FULL):
             return True
         if not isinstance(error, PotstillError) and _FULL_WORDS.search(str(error)):

@@ -123,7 +123,9 @@ def _fit(ray: Any, given: dict[str, Any], workers: int, cores: int, on_gpus: boo
             try:
                 return trainer.fit()
             except BaseException as error:
-                raise _reason(ray, error) from error
+                if (reason := _reason(ray, error)) is error:
+                    raise
+                raise reason from error
 
         result = apart(fit)  # in the main thread it would take Ctrl-C for itself, and end with status 0
     return list(result.return_value or ())
