@@ -84,8 +84,26 @@ def test_a_run_is_scored_again_on_its_own_data_which_scores_other_models_too(tin
     assert again.scores == run.records[-1].scores and again.cost is None
     assert potstill.evaluate(place, "classification/mine", "runs/mine").scores == run.records[0].scores
     assert potstill.evaluate("runs/mine", "classification/mine-dev").scores.keys() == {"classification/mine-dev"}
+    Path("mine.csv").rename("elsewhere.csv")
+    assert potstill.evaluate("runs/mine", {"classification/other": [{"text": "the river", "label": "river"}] * 2}).scores
+    with pytest.raises(PotstillError, match="mine.csv"):
+        potstill.evaluate("runs/mine")
+    Path("recipe.yaml").write_text("no: run")  # a file of that name alone makes no run of a folder
     with pytest.raises(PotstillError, match="classification/mine"):  # a folder without that task
         potstill.evaluate("runs/mine", "classification/mine", ".")
+
+
+def test_a_run_is_scored_again_with_the_names_that_its_recipe_gives_to_numbers(tiny_teachers):
+    place = tiny_teachers["classification"]
+    Path("classification/mine").mkdir(parents=True)
+    rows = "text,label\n" + "".join(f"the {['river', 'village'][n % 2]} {n},{n % 2}\n" for n in range(40))
+    for split in ("train", "dev", "test"):
+        Path(f"classification/mine/{split}.csv").write_text(rows)
+    data = ["task=classification/mine", "data.dir=.", "data.labels=[river, village]", f"teacher.model={place}", f"student.model={place}"]
+    run = potstill.distil(
+        "kd/classification", overrides=[*SHORT, *data, "student.layers=1", "evaluate=[classification/mine]"], out="runs/n"
+    )
+    assert potstill.evaluate("runs/n").scores == run.records[-1].scores
 
 
 def test_rows_in_memory_are_a_task_and_a_row_is_named_where_it_is_wrong(tiny_encoder_dir, tiny_teachers):

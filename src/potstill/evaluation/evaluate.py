@@ -16,11 +16,11 @@ from potstill.evaluation.subject import Subject, open_subject
 from potstill.machine.places import as_path, kind_of_place, place_of_model
 from potstill.models.given import as_folder, called, name_of
 from potstill.recipe.file import read_recipe
-from potstill.registry import EMBED
-from potstill.results import RECIPE_FILE, Cost, Record, machine, versions
-from potstill.runtime.folder import ONNXRUNTIME
+from potstill.registry import DEV, EMBED
+from potstill.results import RECIPE_FILE, RESULTS_FILE, Cost, Record, machine, versions
+from potstill.runtime.folder import ONNXRUNTIME, STUDENT
 from potstill.tasks.base import COST, Task
-from potstill.tasks.labelled import recipe_set
+from potstill.tasks.labelled import has_labels, load_labelled, recipe_set
 from potstill.tasks.retrieval import Retrieval
 
 if TYPE_CHECKING:
@@ -72,14 +72,16 @@ def evaluate(
             different widths.
     """
     named = name_of(model)
-    run = _recipe_of(place_of_model(named)) if named is not None else None
-    if tasks is None:
-        tasks = (run.evaluate if run is not None else None) or COST
     where = Path() if folder is None else as_path(folder, "folder")
-    data = run if folder is None else _recipe_of(where)
-    if data is not None:
-        where = Path(data.data.dir)
-        opened = (recipe_set(data).tasks() if data.labelled and data.data.file is not None else {}) | dict(opened or {})
+    run = None
+    if tasks not in (COST, [COST], (COST,)) and (named is not None or folder is not None):  # its cost needs no data
+        run = _recipe_of(place_of_model(named) if folder is None and named is not None else where)
+    if tasks is None:
+        of_model = run if folder is None or named is None else _recipe_of(place_of_model(named))
+        tasks = (of_model.evaluate if of_model is not None else None) or COST
+    if run is not None:
+        where = Path(run.data.dir)
+        opened = _tasks_of(run, tasks) | dict(opened or {})
     with as_folder(model) as place, opened_tasks(tasks, where, opened) as (loaded, names):
         if documents is not None:
             _require_retrieval(loaded)
@@ -106,7 +108,23 @@ def evaluate(
 def _recipe_of(place: Path) -> Recipe | None:
     """The recipe of a run folder; None of anything else. A PotstillError comes through for a recipe that cannot be read."""
     file = place / RECIPE_FILE
-    return read_recipe(str(file)) if kind_of_place(file) == "a file" else None
+    is_run = kind_of_place(file) == "a file" and (kind_of_place(place / STUDENT) or kind_of_place(place / RESULTS_FILE))
+    return read_recipe(str(file)) if is_run else None
+
+
+def _tasks_of(recipe: Recipe, tasks: str | Iterable[Any]) -> dict[str, Callable[[], Task]]:
+    """The name of each labelled task that is asked for → what opens it as the recipe does: its own file, its numbers of labels."""
+    if isinstance(tasks, Mapping):
+        tasks = [name for name, rows in tasks.items() if rows is None]
+    names = tasks.split(",") if isinstance(tasks, str) else tasks if isinstance(tasks, Iterable) else ()
+    asked = [name.strip() for name in names if isinstance(name, str) and has_labels(name.strip())]
+    numbered = recipe.data.labels or ()
+    found: dict[str, Callable[[], Task]] = {}
+    if numbered:
+        found |= {name: partial(load_labelled, name, recipe.data.dir, numbered) for name in asked}
+    if recipe.labelled and any(name.removesuffix(DEV) == recipe.task.removesuffix(DEV) for name in asked):
+        found |= recipe_set(recipe).tasks()
+    return found
 
 
 def _require_retrieval(tasks: Sequence[Task]) -> None:
