@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from helpers.samples import make_run
-from potstill.comparison.comparable import require_one_task
+from potstill.comparison.comparable import require_one_task, with_like_agreement
 from potstill.comparison.page import write_comparison
 from potstill.errors import PotstillError
-from potstill.results import Run
+from potstill.results import TEACHER_AGREEMENT, Run
 
 
 def run_on(*tasks: str, task: str = "embed") -> Run:
@@ -69,3 +69,14 @@ def test_no_page_is_written(save_run: Callable[..., Path], tmp_path: Path) -> No
     with pytest.raises(PotstillError, match="run-0 is of glue/mrpc, .*run-1 of glue/rte; compare the runs of one task at a time"):
         write_comparison(folders, tmp_path / "page.html")
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize(("digests", "kept"), [(("a", "a"), True), (("a", "b"), False), (("a", None), False)])
+def test_agreement_is_compared_where_all_runs_have_it_with_one_teacher_on_the_same_texts(digests: Sequence[str | None], kept: bool) -> None:
+    runs = []
+    for digest in digests:
+        run = make_run(roles=("student",))
+        if digest is not None:
+            run.records[0].scores[TEACHER_AGREEMENT] = {"primary": "agreement", "agreement": 90.0, "digest": digest}
+        runs.append(run)
+    assert all((TEACHER_AGREEMENT in run.records[0].scores) is kept for run in with_like_agreement(runs))

@@ -18,7 +18,8 @@ MISSING = "no PostgreSQL: install Debian's package postgresql"
 
 def program(name: str) -> str:
     """A program of the server; the newest that is installed. A test is skipped where there is none."""
-    found = shutil.which(name) or max((str(path) for path in Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), default=None)
+    installed = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=lambda path: int(path.parts[-3]))
+    found = shutil.which(name) or next((str(path) for path in reversed(installed)), None)
     if found is None:
         pytest.skip(MISSING)
     return found

@@ -85,7 +85,9 @@ def test_a_run_is_scored_again_on_its_own_data_which_scores_other_models_too(tin
     assert potstill.evaluate(place, "classification/mine", "runs/mine").scores == run.records[0].scores
     assert potstill.evaluate("runs/mine", "classification/mine-dev").scores.keys() == {"classification/mine-dev"}
     Path("mine.csv").rename("elsewhere.csv")
-    assert potstill.evaluate("runs/mine", {"classification/other": [{"text": "the river", "label": "river"}] * 2}).scores
+    assert potstill.evaluate(
+        "runs/mine", {"classification/other": [{"text": f"the {name}", "label": name} for name in ("river", "village")]}
+    ).scores
     with pytest.raises(PotstillError, match="mine.csv"):
         potstill.evaluate("runs/mine")
     Path("recipe.yaml").write_text("no: run")  # a file of that name alone makes no run of a folder

@@ -287,9 +287,9 @@ def test_a_trial_whose_worker_died_is_put_back_once(database):
 
         dies("a")
         assert queue.trials()[0].state == TrialState.RUNNING
-        queue.put_back("b", "twice")  # another one's death
+        assert not queue.put_back("b", "twice")  # another one's death
         assert queue.trials()[0].state == TrialState.RUNNING
-        queue.put_back("a", "twice")
+        assert queue.put_back("a", "twice")
         with pytest.raises(KeyboardInterrupt):
             work(queue, interrupted)  # lost without a death
         dies("c")

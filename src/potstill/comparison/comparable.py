@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from potstill.errors import PotstillError
 from potstill.report.scores import task_metrics
@@ -74,17 +75,21 @@ def require_whole(runs: Sequence[Run], folders: Sequence[Path]) -> None:
 
 
 def with_like_agreement(runs: Sequence[Run]) -> list[Run]:
-    """The runs without their agreement with the teacher, where it is not about the same texts in all that have one.
+    """The runs without their agreement with the teacher, unless all have one, with the same teacher on the same texts.
 
     Args:
         runs: their records.
     """
-    digests = {
-        record.scores[TEACHER_AGREEMENT].get("digest") for run in runs for record in run.records if TEACHER_AGREEMENT in record.scores
+    about = {
+        next((scores[TEACHER_AGREEMENT].get("digest") for scores in _scores(run) if TEACHER_AGREEMENT in scores), None) for run in runs
     }
-    if len(digests) < 2:
+    if len(about) < 2:
         return list(runs)
     return [run.model_copy(update={"records": [_without_agreement(record) for record in run.records]}) for run in runs]
+
+
+def _scores(run: Run) -> list[dict[str, dict[str, Any]]]:
+    return [record.scores for record in run.records]
 
 
 def _without_agreement(record: Record) -> Record:

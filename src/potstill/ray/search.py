@@ -19,7 +19,8 @@ from potstill.search.queue import Queue
 from potstill.search.record import Search, search_folder
 from potstill.search.search import search as run
 
-TWICE = "its worker died, and so did that of the trial in its place"
+TWICE = "its worker died, and so did that of the trial that it replaces"
+IDLE = 3  # workers in a row that may die before they have taken a trial
 
 
 def search(
@@ -96,7 +97,7 @@ def _empty(
     """
     room(ray, 1, on_gpus, least=cores)
     task = ray.remote(num_cpus=cores, num_gpus=int(on_gpus), max_retries=0)(_work)
-    place, deaths = Place.here(), 0
+    place, deaths, idle = Place.here(), 0, 0
     running: dict[Any, str] = {}
     try:
         while left := queue.left():
@@ -108,14 +109,19 @@ def _empty(
             for each in done:
                 name = running.pop(each)
                 if (died := _death(ray, each)) is None:
+                    idle = 0
                     continue
                 deaths += 1
-                queue.put_back(name, "" if end else TWICE)
+                had_trial = queue.put_back(name, "" if end else TWICE)
+                idle = 0 if had_trial else idle + 1
+                if idle > IDLE:
+                    remedy = "see `ray status`; the same command with --resume goes on"
+                    raise PotstillError("search", f"{idle} workers in a row died before they had a trial ({died})", remedy)
                 if end and deaths > 1:
                     raise PotstillError(
                         "search", f"the run at the end lost its worker twice ({died})", "the same command with --resume goes on"
                     )
-                warn("search", f"a worker died ({died})", "its trial is put back")
+                warn("search", f"a worker died ({died})", "what it was at is put back, once" if had_trial else "it had taken no trial yet")
                 room(ray, 1, on_gpus, least=cores, patience=NODE_TIME)
         look()
     finally:

@@ -63,13 +63,16 @@ def train(
         # From here on the folder is this run's: its workers, and those that come after lost ones, go on with what is there.
         arguments = {"recipe": recipe, "overrides": list(overrides), "out": str(folder), "resume": True, "smoke": smoke}
         given = {"place": Place.here(), "arguments": arguments}
-        lost = 0
+        lost = unstarted = 0
         while True:
             try:
                 told = _fit(ray, given, workers, room(ray, workers, on_gpus, patience=NODE_TIME if lost else 0.0), on_gpus)
                 break
             except _WorkerLost as error:
-                lost += error.counts
+                lost, unstarted = lost + error.counts, unstarted + (not error.counts)
+                if unstarted > AGAIN:
+                    remedy = "see `ray status`: other work may hold the cluster; the same command with --resume goes on"
+                    raise PotstillError("--ray", f"the workers did not start, {unstarted} times ({error})", remedy) from error
                 if lost > AGAIN:
                     raise PotstillError(
                         folder, f"lost a worker {lost} times ({error})", "see `ray status`; the same command with --resume goes on"

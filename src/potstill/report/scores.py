@@ -11,7 +11,6 @@ from potstill.results import LARGEST, Record
 STS = "sts/"
 _TITLES = {
     "sts": {"stsb": "STS-B", "sickr": "SICK-R"},
-    "agreement": {"teacher": "teacher"},
     "near": {"all": "near sentences", **{kind: f"near: {kind}" for kind in ("negation", "number", "order", "word")}},
     "glue": {
         "cola": "CoLA", "sst2": "SST-2", "mrpc": "MRPC", "stsb": "STS-B", "qqp": "QQP",

@@ -16,7 +16,7 @@ from potstill.evaluation.cheaper import cheaper_vectors, remembering
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import record_of
 from potstill.evaluation.subject import TORCH_INT8, Subject, averaged, open_subject, torch_subject
-from potstill.machine.cache import digest_of
+from potstill.machine.cache import digest_of, fingerprint
 from potstill.machine.files import write_aside, write_text
 from potstill.recipe.recipe import EMBED, MLM, Recipe
 from potstill.results import REPORT_FILE, SHIPPED, TEACHER_AGREEMENT, Record, Run, read_cases, read_metrics
@@ -69,14 +69,18 @@ def _records(
     tasks, costs = [plan.tasks[name] for name in dict.fromkeys(recipe.evaluate) if name != COST], COST in recipe.evaluate
 
     # Texts of the user's own have no gold: how near the student comes to its teacher is then all that can be said of it.
-    agreement = agreement_with(plan, teacher) if recipe.task == EMBED and not tasks and teacher is not None else None
+    agreement, about = None, ""
+    if recipe.task == EMBED and not tasks and teacher is not None:
+        agreement = agreement_with(plan, teacher)
+        files = [f"{name} {digest}" for each in teacher.all for name, digest in fingerprint(each.folder).items()]
+        about = digest_of([*files, *agreement.texts])
 
     def score(place: Path, name: str, role: str | None = None, precision: str = "auto", cost: bool = costs) -> Record:
         measured = partial(measure_cost, place, precision) if cost else None
         subject = remembering(open_subject(place, precision))
         record = record_of(subject, tasks, measured, model=str(place), name=name, role=role)
         opened[record.role] = subject
-        return record if agreement is None else _agreeing(record, agreement, subject.encode)
+        return record if agreement is None else _agreeing(record, agreement, about, subject.encode)
 
     opened: dict[str, Subject] = {}
 
@@ -99,13 +103,19 @@ def _records(
     return records, cheaper_vectors(ships, tasks, recipe.student.dimensions) if recipe.task == EMBED else []
 
 
-def _agreeing(record: Record, agreement: Agreement, encode: Encode) -> Record:
-    """The record with the model's agreement with the teacher, where it has one."""
+def _agreeing(record: Record, agreement: Agreement, about: str, encode: Encode) -> Record:
+    """The record with the model's agreement with the teacher; `about` is a digest of the teacher and the texts.
+
+    Raises:
+        PotstillError: the model gives every text the same vector. One that nothing taught may do so.
+    """
     try:
         value = agreement(encode)
-    except PotstillError:  # a student that nothing taught may give every text the same vector
+    except PotstillError:
+        if record.role != "undistilled":
+            raise
         return record
-    score = {"primary": "agreement", "agreement": value, "texts": len(agreement.texts), "digest": digest_of(agreement.texts)}
+    score = {"primary": "agreement", "agreement": value, "texts": len(agreement.texts), "digest": about}
     return record.model_copy(update={"scores": {**record.scores, TEACHER_AGREEMENT: score}})
 
 

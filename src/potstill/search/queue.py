@@ -186,24 +186,30 @@ class Queue:
                     taken.set_user_attr(WORKER, worker)
                 self._run(taken, run)
 
-    def put_back(self, worker: str, give_up: str = "") -> None:
+    def put_back(self, worker: str, give_up: str = "") -> bool:
         """Lose the trial that a worker was at when it died, so that it is replaced without waiting for its signs of life to end.
 
         Args:
             worker: the name that `work` was given.
             give_up: why a trial fails for good whose worker has died before, in the trial that it replaces; "": it never does.
+
+        Returns:
+            Whether it was at one.
         """
+        found = False
         study = self._storage.get_study_id_from_name(self.study.study_name)
         all_trials = self.study.get_trials(deepcopy=False)
         for trial in self.trials(TrialState.RUNNING):
             if trial.user_attrs.get(WORKER) != worker:
                 continue
+            found = True
             own = optuna.Trial(self.study, self._storage.get_trial_id_from_study_id_trial_number(study, trial.number))
             with suppress(UpdateFinishedTrialError):  # another process was faster
                 own.set_user_attr(DIED, True)
                 if give_up and any(DIED in all_trials[number].user_attrs for number in trial.user_attrs.get(INSTEAD, [])):
                     own.set_user_attr(WHY, give_up)
                 self.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+        return found
 
     def _mend(self, trial: FrozenTrial) -> None:
         """Replace a trial that is lost; fail one whose process is dead, so that it is lost."""
