@@ -77,7 +77,7 @@ def test_tasks_of_a_cluster_choose_what_one_process_chooses_though_one_is_killed
     stop = threading.Event()
     killer = threading.Thread(target=kill_one, args=(killed, stop))
     killer.start()
-    with pytest.warns(PotstillWarning, match="search: a worker died .*its trial is put back"):
+    with pytest.warns(PotstillWarning, match="search: a worker died .*what it was at is put back"):
         status, _, said = call("search", recipe, "--space", "space.yaml", "--out", "ray", "--ray", cluster.address)
     stop.set()
     killer.join()
