@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from potstill.check.cache import CacheEstimate, estimate_cache
@@ -31,7 +32,7 @@ from potstill.runtime.architecture import heads_of, layers_of, width_of
 from potstill.student.cuts import kept_layers
 from potstill.student.pieces import own_pieces
 from potstill.tasks.base import Task, evenly, load_tasks, named_at
-from potstill.tasks.labelled import has_labels, load_labelled, recipe_set
+from potstill.tasks.labelled import recipe_set, task_openers
 
 if TYPE_CHECKING:
     from potstill.models.output import Field
@@ -142,15 +143,11 @@ def _read(recipe: Recipe, attempt: Attempt, place: str) -> _Read:
     scored = {"evaluate": list(recipe.evaluate)}
     if recipe.select not in (AGREEMENT, LAST, *recipe.evaluate):
         scored["training.select"] = [recipe.select]
-    numbered = recipe.data.labels or ()
     opens = partial(recipe_set, recipe)
     own = attempt(named_at, f"{place}: task", opens) if recipe.labelled else None
     if recipe.labelled and own is None:  # the same mistake again
         scored = {key: [name for name in names if name.removesuffix(DEV) != recipe.task] for key, names in scored.items()}
-    opened = own.tasks() if own else {}
-    if numbered:  # what the recipe says of labels holds for every data set that it names
-        every = [name for names in scored.values() for name in names if has_labels(name)]
-        opened = {name: partial(load_labelled, name, recipe.data.dir, numbered) for name in every} | opened
+    opened = task_openers(recipe, chain.from_iterable(scored.values()), own)
     for key, names in scored.items():
         read.tasks += attempt(load_tasks, names, recipe.data.dir, opened, f"{place}: {key}") or []
     if own or not recipe.labelled:

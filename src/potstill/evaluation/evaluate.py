@@ -16,11 +16,11 @@ from potstill.evaluation.subject import Subject, open_subject
 from potstill.machine.places import as_path, kind_of_place, place_of_model
 from potstill.models.given import as_folder, called, name_of
 from potstill.recipe.file import read_recipe
-from potstill.registry import DEV, EMBED
+from potstill.registry import EMBED
 from potstill.results import RECIPE_FILE, RESULTS_FILE, Cost, Record, machine, versions
 from potstill.runtime.folder import ONNXRUNTIME, STUDENT
 from potstill.tasks.base import COST, Task
-from potstill.tasks.labelled import has_labels, load_labelled, recipe_set
+from potstill.tasks.labelled import task_openers
 from potstill.tasks.retrieval import Retrieval
 
 if TYPE_CHECKING:
@@ -71,18 +71,8 @@ def evaluate(
             several tasks have something wrong); with `documents` also another task than retrieval, or vectors of
             different widths.
     """
-    named = name_of(model)
-    where = Path() if folder is None else as_path(folder, "folder")
-    run = None
-    if tasks not in (COST, [COST], (COST,)) and (named is not None or folder is not None):  # its cost needs no data
-        run = _recipe_of(place_of_model(named) if folder is None and named is not None else where)
-    if tasks is None:
-        of_model = run if folder is None or named is None else _recipe_of(place_of_model(named))
-        tasks = (of_model.evaluate if of_model is not None else None) or COST
-    if run is not None:
-        where = Path(run.data.dir)
-        opened = _tasks_of(run, tasks) | dict(opened or {})
-    with as_folder(model) as place, opened_tasks(tasks, where, opened) as (loaded, names):
+    tasks, where, opened = _data_of_run(name_of(model), tasks, folder, opened)
+    with as_folder(model) as place, opened_tasks(tasks, as_path(where, "folder"), opened) as (loaded, names):
         if documents is not None:
             _require_retrieval(loaded)
         own = name_of(model) is None
@@ -112,19 +102,29 @@ def _recipe_of(place: Path) -> Recipe | None:
     return read_recipe(str(file)) if is_run else None
 
 
-def _tasks_of(recipe: Recipe, tasks: str | Iterable[Any]) -> dict[str, Callable[[], Task]]:
-    """The name of each labelled task that is asked for → what opens it as the recipe does: its own file, its numbers of labels."""
-    if isinstance(tasks, Mapping):
-        tasks = [name for name, rows in tasks.items() if rows is None]
+def _data_of_run(
+    model: str | None, tasks: Any, folder: str | Path | None, opened: Mapping[str, Callable[[], Task]] | None
+) -> tuple[Any, str | Path, Mapping[str, Callable[[], Task]] | None]:
+    """Tasks, folder and opened tasks of `evaluate`, with what it takes from the recipe of a run.
+
+    A PotstillError comes through as from `task_openers` and for a recipe that cannot be read.
+
+    Args:
+        model: its name, where it has one.
+        tasks, folder, opened: as given to `evaluate`.
+    """
+    if tasks in (COST, [COST], (COST,)):  # that needs no data
+        return tasks, Path() if folder is None else folder, opened
+    of_model = _recipe_of(place_of_model(model)) if model is not None and (tasks is None or folder is None) else None
+    of_data = of_model if folder is None else _recipe_of(as_path(folder, "folder"))
+    if tasks is None:
+        tasks = (of_model.evaluate if of_model is not None else None) or COST
+    if of_data is None:
+        return tasks, Path() if folder is None else folder, opened
     names = tasks.split(",") if isinstance(tasks, str) else tasks if isinstance(tasks, Iterable) else ()
-    asked = [name.strip() for name in names if isinstance(name, str) and has_labels(name.strip())]
-    numbered = recipe.data.labels or ()
-    found: dict[str, Callable[[], Task]] = {}
-    if numbered:
-        found |= {name: partial(load_labelled, name, recipe.data.dir, numbered) for name in asked}
-    if recipe.labelled and any(name.removesuffix(DEV) == recipe.task.removesuffix(DEV) for name in asked):
-        found |= recipe_set(recipe).tasks()
-    return found
+    given = {name for name, rows in tasks.items() if rows is not None} if isinstance(tasks, Mapping) else ()
+    asked = [name.strip() for name in names if isinstance(name, str) and name not in given]
+    return tasks, of_data.data.dir, task_openers(of_data, asked) | dict(opened or {})
 
 
 def _require_retrieval(tasks: Sequence[Task]) -> None:

@@ -19,7 +19,7 @@ from potstill.search.queue import ANOTHER, WHY, Queue, first_number
 from potstill.search.record import Search, Step, Trial
 from potstill.search.trials import Job, StepCounter
 from potstill.tasks.base import COST
-from potstill.tasks.labelled import recipe_set
+from potstill.tasks.labelled import task_openers
 
 BEST, COPIES = "best", "copies"
 TESTED = 10  # students of the chosen run that are scored on the tests, at most
@@ -50,7 +50,7 @@ def run_best(job: Job, queue: Queue, trial: optuna.Trial) -> float:
             student.save(copies / f"{stage}-{step}")
 
     run = distil(recipe, out=job.folder / BEST, resume=(job.folder / BEST).exists(), watch=watch)
-    steps, opened = [], recipe_set(recipe).tasks() if recipe.labelled else None
+    steps, opened = [], task_openers(recipe, tests)
     for line in read_metrics(job.folder / BEST):
         if "dev" in line:
             total, copy = before.total(line["stage"], line["step"]), copies / f"{line['stage']}-{line['step']}"

@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -175,7 +176,9 @@ class Job:
             raise PotstillError(recipe.select, "never scored the student", "let a stage teach what it reads")
         quality = max(value for _, value in curve[before.first :])
         if self.space.tests and (tests := [name for name in recipe.evaluate if name != COST]):
-            trial.set_user_attr("tests", primary_scores(evaluate(folder / STUDENT, tests, recipe.data.dir).scores))
+            read = {name: partial(plan.tasks.__getitem__, name) for name in tests}
+            scores = evaluate(folder / STUDENT, tests, recipe.data.dir, opened=read).scores
+            trial.set_user_attr("tests", primary_scores(scores))
         if len(self.space.objectives) == 1:
             return [quality]
         export(folder / STUDENT, folder / ONNX, texts=plan.corpus.held_out[:SAMPLE], only=ONNX)

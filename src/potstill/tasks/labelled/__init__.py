@@ -10,6 +10,7 @@ from potstill.tasks.labelled.task import (
     labelled_set,
     load_labelled,
     recipe_set,
+    task_openers,
     training_data,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "named",
     "recipe_set",
     "same_labels",
+    "task_openers",
     "training_data",
 ]

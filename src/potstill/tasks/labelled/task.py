@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -252,6 +253,26 @@ def recipe_set(recipe: Recipe) -> LabelledSet:
             "data.file", f"is not read by the task {recipe.task}, which has files of its own", f"set task to one of {kinds}"
         )
     return LabelledSet(family, own_files(family.kind, variant.removesuffix(DEV), data), family.measures)
+
+
+def task_openers(recipe: Recipe, names: Iterable[str], own: LabelledSet | None = None) -> dict[str, Callable[[], Task]]:
+    """How a recipe opens labelled tasks: those of its own data set as that, and any with the names that it gives to numbers.
+
+    A PotstillError comes through as from `recipe_set`.
+
+    Args:
+        recipe: of any task.
+        names: of tasks; those without labels are passed over.
+        own: the recipe's data set, where it is read already; else it is read where one of the names is a task of it.
+
+    Returns:
+        The name of a task → what opens it, for `load_tasks`.
+    """
+    labelled, numbered = [name for name in names if has_labels(name)], recipe.data.labels or ()
+    if own is None and recipe.labelled and any(name.removesuffix(DEV) == recipe.task for name in labelled):
+        own = recipe_set(recipe)
+    every = {name: partial(load_labelled, name, recipe.data.dir, numbered) for name in labelled} if numbered else {}
+    return every | (own.tasks() if own else {})
 
 
 def load_labelled(name: str, folder: str | Path, numbered: Sequence[str] = ()) -> LabelledTask:
