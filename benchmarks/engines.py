@@ -127,7 +127,8 @@ def main() -> None:
     parser.add_argument("--only", nargs=3, help=argparse.SUPPRESS)  # one measurement, in its own process
     args = parser.parse_args()
     if args.only:
-        measure(*args.only, args)
+        folder, precision, engine = args.only
+        measure(folder, precision, engine, args)
         return
     from potstill.runtime.folder import exported_folder
 

@@ -87,13 +87,15 @@ def potstill(model: str, texts: list[str], folder: str, precision: str) -> None:
     import numpy as np
     import torch
 
-    from potstill.data.batches import tokenize, training_plan
+    from potstill.data.batches import training_plan
     from potstill.losses.base import make_loss
     from potstill.machine.precision import choose_precision
     from potstill.models.loading import load_encoder
     from potstill.objective.objective import Objective
     from potstill.objective.sizes import Sizes, TermSpec
-    from potstill.training.trainer import Settings, train_stage
+    from potstill.runtime.tokens import tokenize
+    from potstill.training.distillation import Distillation
+    from potstill.training.trainer import Settings, StagePlace, train_stage
     from potstill.training.training_set import TrainingSet
 
     student = load_encoder(model, pooling="mean", normalize=False)
@@ -103,9 +105,9 @@ def potstill(model: str, texts: list[str], folder: str, precision: str) -> None:
     term = TermSpec("info_nce", make_loss("info_nce", {"temperature": TEMPERATURE}))
     objective = Objective([term], Sizes(student.dimension, student.width), rows=len(texts))
     cpu = torch.device("cpu")
-    settings = Settings(5e-5, 0.0, "linear", 0.0, 1.0, 1, choose_precision(precision, cpu), cpu, 1, cached_tokens=16384)
-    where: dict[str, Any] = {"name": "bench", "run": Path(folder), "folder": Path(folder, "checkpoints"), "resume": False}
-    train_stage(student, objective, data, None, plan, None, settings, **where)
+    settings = Settings(5e-5, 0.0, "linear", 0.0, 1.0, 1, choose_precision(precision, cpu), cpu, 1)
+    place = StagePlace("bench", Path(folder), Path(folder, "checkpoints"))
+    train_stage(Distillation(student, objective, cached_tokens=16384), data, None, plan, None, settings, place)
 
 
 SIDES = {

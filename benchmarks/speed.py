@@ -1,10 +1,10 @@
 """potstill against sentence-transformers on the same student and texts, as one JSON object.
 
-    python benchmarks/speed.py [--model FOLDER] [--threads 2] [--encode 4000] [--train 1600]
+    python benchmarks/speed.py [--model FOLDER] [--threads 1,2] [--encode 4000] [--train 1600]
 
 FOLDER is a run folder, or an encoder that the 3-layer student is cut from (default: the wheel of
 the quickstart). Every measurement runs in a process of its own, with its threads pinned, the two
-sides in turn; of each side the best of REPEATS counts. What is compared:
+sides in turn; of each side the best of REPEATS counts. `--threads 1,2` measures with one thread and with two. What is compared:
 
 - encoding mixed sentences: potstill's runtime (int8, and fp32) / SentenceTransformer.encode at its defaults;
 - a step of embedding distillation with the teacher's vectors at hand: potstill's trainer as recipes run
@@ -82,7 +82,7 @@ def train_sentence_transformers(student: Path, onnx: Path, args: argparse.Namesp
 
     torch.set_num_threads(args.threads)
     model = SentenceTransformer(str(student), device="cpu")
-    vectors = targets(args.train, model[0].auto_model.config.hidden_size)
+    vectors = targets(args.train, model.get_sentence_embedding_dimension() or 0)
     data = Dataset.from_dict({"sentence": sentences(args.train), "label": vectors.tolist()})
     times: list[float] = []
 
@@ -109,14 +109,17 @@ def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[
     import numpy as np
     import torch
 
-    from potstill.data.batches import tokenize, training_plan
+    from potstill.data.batches import training_plan
     from potstill.losses.base import make_loss
     from potstill.machine.precision import choose_precision
     from potstill.models.loading import load_encoder
     from potstill.models.output import EMBEDDING, EncoderOutput
     from potstill.objective.objective import Objective
     from potstill.objective.sizes import Sizes, TermSpec
-    from potstill.training.trainer import CheckpointScore, Settings, train_stage
+    from potstill.runtime.tokens import tokenize
+    from potstill.teacher.answers import Teacher
+    from potstill.training.distillation import Distillation
+    from potstill.training.trainer import Settings, StagePlace, train_stage
     from potstill.training.training_set import TrainingSet
 
     torch.set_num_threads(args.threads)
@@ -126,18 +129,19 @@ def train_potstill(student: Path, onnx: Path, args: argparse.Namespace) -> dict[
     vectors = targets(args.train, model.dimension)
     times: list[tuple[float, int]] = []
 
-    def teacher(rows: np.ndarray, device: torch.device, inputs: Any = None) -> EncoderOutput:
-        times.append((time.perf_counter(), len(rows)))
-        return EncoderOutput(values={EMBEDDING: torch.from_numpy(vectors[rows])})
+    class Ready(Teacher):
+        reads = frozenset({EMBEDDING})
+
+        def __call__(self, rows: np.ndarray, device: torch.device, inputs: Any = None) -> EncoderOutput:
+            times.append((time.perf_counter(), len(rows)))
+            return EncoderOutput(values={EMBEDDING: torch.from_numpy(vectors[rows])})
 
     cpu = torch.device("cpu")
     settings = Settings(2e-5, 0.0, "linear", 0.0, 1.0, 1, choose_precision("auto", cpu), cpu, 1)
     objective = Objective([TermSpec("embedding_mse", make_loss("embedding_mse", {}))], Sizes(model.dimension, model.width))
     with tempfile.TemporaryDirectory() as folder:
-        dev, run = CheckpointScore("none", lambda encode: 0.0), Path(folder)
-        train_stage(
-            model, objective, TrainingSet(tokens), teacher, plan, dev, settings, name="bench", run=run, folder=run / "c", resume=False
-        )
+        place = StagePlace("bench", Path(folder), Path(folder, "checkpoints"))
+        train_stage(Distillation(model, objective), TrainingSet(tokens), Ready(), plan, None, settings, place)
     measured = times[WARM_STEPS:]
     return {"rate": sum(rows for _, rows in measured[:-1]) / (measured[-1][0] - measured[0][0])}
 
@@ -148,10 +152,10 @@ WORKERS = {
 }
 
 
-def measure(worker: str, student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, float]:
-    pinned = {name: str(args.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")}
+def measure(worker: str, student: Path, onnx: Path, args: argparse.Namespace, threads: int) -> dict[str, float]:
+    pinned = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")}
     command = [sys.executable, __file__, "--worker", worker, "--student", str(student), "--onnx", str(onnx)]
-    command += ["--threads", str(args.threads), "--encode", str(args.encode), "--train", str(args.train)]
+    command += ["--threads", str(threads), "--encode", str(args.encode), "--train", str(args.train)]
     done = subprocess.run(command, env=os.environ | pinned | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{worker} failed:\n{done.stderr}")
@@ -174,13 +178,11 @@ def prepare(model: str | None, folder: Path) -> tuple[Path, Path]:
     return folder / "student", folder / "onnx"
 
 
-def compare(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, Any]:
-    from potstill.results import machine, versions
-
+def compare(student: Path, onnx: Path, args: argparse.Namespace, threads: int) -> dict[str, Any]:
     best: dict[str, dict[str, float]] = {}
     for _ in range(REPEATS):
         for worker in WORKERS:
-            found = measure(worker, student, onnx, args)
+            found = measure(worker, student, onnx, args, threads)
             if worker not in best or found["rate"] > best[worker]["rate"]:
                 best[worker] = found
     rates = {worker: round(found["rate"], 1) for worker, found in best.items()}
@@ -200,26 +202,28 @@ def compare(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, An
             "ratio": round(rates["train_potstill"] / rates["train_sentence_transformers"], 2),
         },
         "runtime_memory_mb": round(best["encode_runtime"]["memory_mb"]),
-        "threads": args.threads,
-        "machine": machine().model_dump(),
-        "versions": versions(),
     }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", default="2", help="how many, or several numbers with commas between")
     parser.add_argument("--encode", type=int, default=4000)
     parser.add_argument("--train", type=int, default=1600)
     for hidden in ("--worker", "--student", "--onnx"):
         parser.add_argument(hidden, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:
+        args.threads = int(args.threads)
         print(json.dumps(WORKERS[args.worker](Path(args.student), Path(args.onnx), args)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(compare(*prepare(args.model, Path(folder)), args), indent=2))
+        student, onnx = prepare(args.model, Path(folder))
+        found = {count: compare(student, onnx, args, int(count)) for count in args.threads.split(",")}
+    from potstill.results import machine, versions
+
+    print(json.dumps({"threads": found, "machine": machine().model_dump(), "versions": versions()}, indent=2))
 
 
 if __name__ == "__main__":

@@ -84,15 +84,19 @@ def potstill(folder: Path, steps: int, precision: str) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from potstill.data.batches import tokenize, training_plan
+    from potstill.data.batches import training_plan
     from potstill.losses.base import make_loss
     from potstill.machine.precision import choose_precision
     from potstill.models.loading import load_encoder
     from potstill.models.output import EncoderOutput
     from potstill.objective.objective import Objective
     from potstill.objective.sizes import Sizes, TermSpec
+    from potstill.runtime.tokens import tokenize
+    from potstill.teacher.answers import Teacher
     from potstill.teacher.cached import build_cache
-    from potstill.training.trainer import Settings, TrainingSet, train_stage
+    from potstill.training.distillation import Distillation
+    from potstill.training.trainer import Settings, StagePlace, train_stage
+    from potstill.training.training_set import TrainingSet
 
     torch.manual_seed(1)
     setup = json.loads((folder / "setup.json").read_text(encoding="utf-8"))
@@ -100,7 +104,8 @@ def potstill(folder: Path, steps: int, precision: str) -> dict[str, Any]:
     soft_target = make_loss("soft_target", {"temperature": TEMPERATURE, "scale_by_t2": False})
     terms = [TermSpec("hidden_mse", make_loss("hidden_mse", {}), pairs=setup["layers"]), TermSpec("soft_target", soft_target)]
     texts = [(first, second) for first, second in setup["texts"]]
-    objective = Objective(terms, *(Sizes(0, side.width, len(side.labels)) for side in (student, model)), rows=len(texts))
+    sizes = [Sizes(0, side.width, len(side.labels)) for side in (student, model)]
+    objective = Objective(terms, sizes[0], sizes[1], rows=len(texts))
     cpu = torch.device("cpu")
     chosen = choose_precision(precision, cpu)
     settings = Settings(LEARNING_RATE, WARMUP, "linear", 0.0, 1.0, 1, chosen, cpu, 1)
@@ -112,12 +117,15 @@ def potstill(folder: Path, steps: int, precision: str) -> dict[str, Any]:
         wall, processor = (end - start for start, end in zip(before, clocks()))
         plan = training_plan(tokens.lengths, batch_size=BATCH, batch_tokens=16384, epochs=1, seed=1)
 
-        def teacher(rows: np.ndarray, device: torch.device, inputs: Any = None) -> EncoderOutput:
-            times.append(clocks())
-            return cached(rows, device, inputs)
+        class Timed(Teacher):
+            reads = cached.reads
 
-        where: dict[str, Any] = {"name": "bench", "run": Path(name), "folder": Path(name, "checkpoints"), "resume": False}
-        train_stage(student, objective, TrainingSet(tokens), teacher, plan, None, settings, **where)
+            def __call__(self, rows: np.ndarray, device: torch.device, inputs: Any = None) -> EncoderOutput:
+                times.append(clocks())
+                return cached(rows, device, inputs)
+
+        place = StagePlace("bench", Path(name), Path(name, "checkpoints"))
+        train_stage(Distillation(student, objective), TrainingSet(tokens), Timed(), plan, None, settings, place)
     return {**result(times, steps), "bf16": chosen == torch.bfloat16, "cache": {"steps": len(plan), "s": wall, "cpu_s": processor}}
 
 

@@ -246,7 +246,7 @@ those that `potstill.Encoder` gives for the same file. A dash: it reads no int8 
 """
 AFTER = """\
 int8 vectors differ between runtimes, and in onnxruntime between its settings: they round where sums differ in their last
-bit, and potstill leaves out one of onnxruntime's default fusions (SkipLayerNormFusion), which adds in another order. Index and query
+bit, and potstill leaves out onnxruntime's default fusion SkipLayerNormFusion, which adds in another order. Index and query
 by the same one.
 """
 INSTALL = {True: "npm install", False: "pip install"}
