@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import time
+import warnings
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +16,9 @@ import psutil
 import pytest
 import yaml
 
-from potstill.errors import PotstillError, PotstillWarning
+from potstill.errors import PotstillError, PotstillWarning, warn
 from potstill.ray import search as on_ray
+from potstill.ray.worker import Place
 from potstill.search.record import Search
 
 WORDS = "river village cat owl house tree stone boat night snow ship lamp".split()
@@ -110,6 +113,27 @@ def test_what_is_of_ray_alone_and_what_is_not_for_it_is_refused(recipe, call, re
     assert status == 2 and errors(said) == [
         "error: --ray: latencies of several machines do not compare; search without it, or drop the objective"
     ]
+
+
+def test_what_workers_warn_of_is_warned_of_by_the_command(tmp_path, monkeypatch):
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path))
+    exceptions = pytest.importorskip("ray.exceptions", reason="needs ray: make ray")
+    ray = SimpleNamespace(get=lambda task: task(), exceptions=exceptions)
+
+    def work(worker: str) -> None:
+        for _ in range(2):
+            warn("texts.txt", "has a blank line", "is left out")
+        warnings.warn("of a library", FutureWarning, stacklevel=1)
+
+    def broken(worker: str) -> None:
+        work(worker)
+        raise PotstillError("a", "is wrong", "mend it")
+
+    with pytest.warns() as said:
+        assert on_ray._death(ray, partial(on_ray._work, Place.here(), work, "one")) is None
+    assert [str(each.message) for each in said] == ["texts.txt: has a blank line; is left out"]
+    with pytest.warns(PotstillWarning, match="has a blank line"), pytest.raises(PotstillError, match="a .node .*: is wrong; mend it"):
+        on_ray._death(ray, partial(on_ray._work, Place.here(), broken, "one"))
 
 
 @pytest.mark.parametrize("storage", [None, "sqlite:///search.db"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import threading
 import time
@@ -74,12 +75,14 @@ def test_two_workers_make_one_process_s_student_though_one_is_killed(work: Path,
     killer = threading.Thread(target=kill_worker, args=(work / "two", killed, stop))
     killer.start()
     with pytest.warns(PotstillWarning, match="two: lost a worker .*goes on at the newest checkpoint"):
-        status, out, said = call("train", "recipe.yaml", "--out", "two", "--ray", cluster.address, "--workers", "2")
+        status, out, said = call("train", "recipe.yaml", "--out", "two", "--ray", cluster.address, "--workers", "2", "--log", "log")
     stop.set()
     killer.join()
     assert (status, errors(said), len(killed)) == (0, [], 1), said
     assert out.count("run folder:") == 1
     same(Path("one"), Path("two"))
+    assert re.search("train .*: begins, [0-9]+ texts", Path("log").read_text())  # the workers' bars are the command's
+    assert not list(Path("two").glob(".progress*"))
     assert read_run(Path("two")).training["steps"] == STEPS and not Path("two/checkpoints").exists()
 
     status, _, said = call("train", "recipe.yaml", "--out", "two", "--ray", cluster.address, "--workers", "2")

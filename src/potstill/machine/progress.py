@@ -10,7 +10,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from potstill.machine import processes
@@ -26,6 +26,8 @@ _log = logging.getLogger("potstill")
 _display: Progress | None = None
 quiet = False
 """Whether the command was told to show no bars."""
+show: Callable[[str, int, str], AbstractContextManager[Advance]] | None = None
+"""What shows a bar of this process in place of a terminal or a notebook: see `relay`."""
 
 
 @contextmanager
@@ -44,12 +46,12 @@ def progress(title: str, total: int, unit: str = "texts") -> Iterator[Advance]:
         yield lambda n=1, note="": None
         return
     lines = _Lines(title, total, unit)
-    bar = _notebook_bar if _in_notebook() and not quiet else _terminal_bar
-    with bar(title, total, unit) as show:
+    bar = show or (_notebook_bar if _in_notebook() and not quiet else _terminal_bar)
+    with bar(title, total, unit) as move:
 
         def advance(n: int = 1, note: str = "") -> None:
             lines(n, note)
-            show(n, note)
+            move(n, note)
 
         yield advance
     lines.end()

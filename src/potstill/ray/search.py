@@ -12,7 +12,7 @@ from potstill.errors import PotstillError, warn
 from potstill.machine.cache import cache_folder
 from potstill.ray.connect import connected, gpus, one_line, told
 from potstill.ray.room import NODE_TIME, first_words, room
-from potstill.ray.worker import Place
+from potstill.ray.worker import Place, warn_here, warned
 from potstill.recipe.file import read_recipe
 from potstill.search.database import PAUSE
 from potstill.search.queue import Queue
@@ -129,10 +129,11 @@ def _empty(
             ray.cancel(each, force=True)
 
 
-def _work(place: Place, work: Callable[..., None], name: str) -> PotstillError | None:
-    """What a task does; the mistake that it met."""
-    found: PotstillError | None = told(_entered, place, work, name)
-    return found
+def _work(place: Place, work: Callable[..., None], name: str) -> tuple[PotstillError | None, list[str]]:
+    """What a task does; the mistake that it met, and the warnings that are meant for the user."""
+    with warned() as texts:
+        found: PotstillError | None = told(_entered, place, work, name)
+    return found, texts
 
 
 def _entered(place: Place, work: Callable[..., None], name: str) -> None:
@@ -141,18 +142,19 @@ def _entered(place: Place, work: Callable[..., None], name: str) -> None:
 
 
 def _death(ray: Any, task: Any) -> str | None:
-    """What is known of the death of a task's worker; None where the task ended well.
+    """What is known of the death of a task's worker; None where the task ended well, and its warnings are passed on.
 
     Raises:
         PotstillError: the task's own.
         RayTaskError: a bug in the task.
     """
     try:
-        found = ray.get(task)
+        found, texts = ray.get(task)
     except ray.exceptions.RayTaskError:
         raise
     except ray.exceptions.RayError as error:
         return first_words(error)
+    warn_here(texts)
     if isinstance(found, PotstillError):
         raise found
     return None

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from potstill.errors import PotstillError, PotstillWarning, warn
+from potstill.errors import PotstillError, warn
 from potstill.machine.cache import cache_folder
 from potstill.machine.held import held
+from potstill.machine.relay import relayed, teller
 from potstill.ray.connect import connected, gpus, one_line
 from potstill.ray.room import NODE_TIME, apart, first_words, room
-from potstill.ray.worker import Place
+from potstill.ray.worker import Place, warn_here, warned
 from potstill.recipe.file import open_recipe
 from potstill.recipe.smoke import smoke as cut_down
 from potstill.results import Run, read_run, run_folder
 from potstill.run.folder import claim
 
 AGAIN = 3  # times that a training goes on after it lost a worker
+PROGRESS = ".progress.json"  # in the run folder: how far the main worker is
 
 
 def train(
@@ -62,11 +63,13 @@ def train(
             claim(folder, opened, resume)
         # From here on the folder is this run's: its workers, and those that come after lost ones, go on with what is there.
         arguments = {"recipe": recipe, "overrides": list(overrides), "out": str(folder), "resume": True, "smoke": smoke}
-        given = {"place": Place.here(), "arguments": arguments}
+        given = {"place": Place.here(), "arguments": arguments, "progress": str(folder / PROGRESS)}
         lost = unstarted = 0
         while True:
             try:
-                told = _fit(ray, given, workers, room(ray, workers, on_gpus, patience=NODE_TIME if lost else 0.0), on_gpus)
+                cores = room(ray, workers, on_gpus, patience=NODE_TIME if lost else 0.0)
+                with relayed(folder / PROGRESS):
+                    told = _fit(ray, given, workers, cores, on_gpus)
                 break
             except _WorkerLost as error:
                 lost, unstarted = lost + error.counts, unstarted + (not error.counts)
@@ -78,8 +81,7 @@ def train(
                         folder, f"lost a worker {lost} times ({error})", "see `ray status`; the same command with --resume goes on"
                     ) from error
                 warn(folder, f"lost a worker ({error})" if error.counts else str(error), "goes on at the newest checkpoint")
-    for text in told:
-        warnings.warn(text, PotstillWarning, stacklevel=2)
+    warn_here(told)
     return read_run(folder)
 
 
@@ -168,16 +170,17 @@ def work(given: dict[str, Any]) -> list[str]:
     """Do one worker's part of a training, in a process that Ray Train has joined with the others.
 
     Args:
-        given: the place of the command, and the arguments of `distil`.
+        given: the place of the command, the arguments of `distil`, and the file of `progress` that the command reads.
 
     Returns:
         The warnings that are meant for the user.
     """
     given["place"].enter()
+    from potstill.machine import progress
     from potstill.run.distil import distil
 
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("always", PotstillWarning)
+    progress.show = teller(Path(given["progress"]))
+
+    with warned() as texts:
         distil(**given["arguments"])
-    return list(dict.fromkeys(str(each.message) for each in said))
+    return texts

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.machine.cache import cache_folder
 from potstill.machine.places import MODELS
 
@@ -49,3 +52,20 @@ class Place:
         for name, value in ((MODELS, self.models), (OFFLINE, self.offline)):
             if value is not None:
                 os.environ[name] = value
+
+
+@contextmanager
+def warned() -> Iterator[list[str]]:
+    """Within the block nothing is warned of; the list holds at its end what was meant for the user, each once."""
+    texts: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("always", PotstillWarning)
+        yield texts
+    texts += dict.fromkeys(str(each.message) for each in caught)
+
+
+def warn_here(texts: Iterable[str]) -> None:
+    """Warn of what workers were `warned` of."""
+    for text in texts:
+        warnings.warn(text, PotstillWarning, stacklevel=2)
