@@ -7,6 +7,8 @@ import json
 import logging
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -127,3 +129,23 @@ def test_progress_goes_on_without_the_stream_of_a_command_before(monkeypatch):
     assert stream.getvalue() == "seen\n"
     stream.close()
     logging.getLogger("potstill").info("nobody sees it")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("show kd/clasification", "error: kd/clasification: no such recipe file, and no shipped recipe of that name; did you mean"),
+        ("list nothing", "error: list: unknown kind 'nothing'; known: "),
+        ("train r.yaml --workers 2", "error: --workers: is of --ray; "),
+        ("-q -v check r.yaml", "error: --quiet: is given with --verbose; drop one of them"),
+        ("train r.yaml -q", "error: potstill train: no such option: -q; it stands before the command: potstill -q train …"),
+        ("train r.yaml --sed", "error: potstill train: no such option: --sed"),
+        ("check", "error: potstill check: missing argument 'RECIPE'; see potstill check --help"),
+        ("trian r.yaml", "error: potstill: no such command 'trian'"),
+        ("--nothing", "error: potstill: no such option: --nothing; see potstill --help"),
+    ],
+)
+def test_what_is_refused_before_a_command_begins_is_one_line(arguments, line):
+    done = subprocess.run([sys.executable, "-m", "potstill.cli", *arguments.split()], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+    assert done.stderr.startswith(line)

@@ -64,6 +64,10 @@ RayOption = Annotated[
 ThreadsOption = Annotated[Optional[int], typer.Option(min=1, callback=_threads, help="Threads to pin; default: every core.")]
 
 
+STOPPED = 130  # the status of a command that Ctrl-C ended, as a shell has it
+FIRST = ("-q", "--quiet", "-v", "--verbose")  # options of all commands, before their name
+
+
 def main() -> None:
     """Run the command that `sys.argv` names.
 
@@ -78,7 +82,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was written aside is cleared away
     try:
         with _one_voice():
-            app()
+            sys.exit(_run())
     except PotstillError as error:
         voice.failed(error)
         for line in str(error).splitlines():
@@ -95,6 +99,28 @@ def main() -> None:
             raise
         print(f"error: {said}", file=sys.stderr)
         sys.exit(2)
+
+
+def _run() -> int:
+    """Run the command; its status.
+
+    Raises:
+        PotstillError: an option or an argument is wrong, which Typer would draw a box of.
+    """
+    try:
+        status = app(prog_name="potstill", standalone_mode=False)
+    except typer.Abort:  # Ctrl-C
+        return STOPPED
+    except Exception as error:
+        context, said = getattr(error, "ctx", None), getattr(error, "format_message", None)
+        if context is None or said is None:  # Typer has the class of wrong usage from another module in each of its versions
+            raise
+        problem, path = said().rstrip("."), context.command_path
+        remedy = f"see {path} --help"
+        if (name := getattr(error, "option_name", None)) in FIRST:
+            remedy = f"it stands before the command: potstill {name} {path.partition(' ')[2]} …"
+        raise PotstillError(path, problem[:1].lower() + problem[1:], remedy) from error
+    return status if isinstance(status, int) else 0
 
 
 def _of_the_machine(error: Exception) -> Optional[str]:
@@ -539,11 +565,11 @@ def _resumable() -> Iterator[None]:
     """On Ctrl-C, say how to go on.
 
     Raises:
-        Exit: with status 130, where the block was interrupted.
+        Exit: with the status STOPPED, where the block was interrupted.
     """
     try:
         yield
     except KeyboardInterrupt:
         if processes.is_main():
             print("stopped; the same command with --resume takes it up", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(STOPPED) from None

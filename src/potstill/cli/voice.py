@@ -13,6 +13,7 @@ from potstill.machine import processes, progress
 from potstill.machine.files import writing
 
 _log = logging.getLogger("potstill")
+_log.addHandler(logging.NullHandler())  # without any, logging itself would print errors, which the command prints anyway
 _verbose = False
 
 
@@ -40,10 +41,9 @@ def begin(log: Path | None = None) -> None:
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    for handler in list(_log.handlers):  # of a command before in this process
+    for handler in _log.handlers[1:]:  # of a command before in this process
         _log.removeHandler(handler)
         handler.close()
-    _log.addHandler(logging.NullHandler())  # without any, logging itself would print errors, which the command prints anyway
     _log.propagate = False
     _log.setLevel(logging.DEBUG)
     if not progress.quiet and processes.is_main():
