@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install hooks quickstart test extras ray fuzz kills families published architectures consumers reference docs lint bench clean
+.PHONY: help install hooks quickstart test extras ray wheel fuzz kills families published architectures consumers reference docs lint bench clean
 
 help: ## say what every target does
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ extras: .venv/installed ## install mteb and OpenVINO into .venv and run their te
 ray: .venv/installed ## install Ray into .venv and run its tests on a cluster of two nodes, offline; where CI is set the short ones
 	$(BIN)/python -m pip install --quiet --editable '.[ray]' --constraint constraints.txt
 	$(BIN)/python -m pytest tests/ray $(if $(CI),-m "not slow")
+
+wheel: .venv/installed ## install the wheel without extras under each Python from 3.10 to 3.13 that is here; where CI is set under one
+	POTSTILL_WHEEL="$(if $(CI),$(PYTHON),python3.10 python3.11 python3.12 python3.13)" $(BIN)/python -m pytest tests/wheel
 
 fuzz: .venv/installed ## the fuzzing of recipes, data and model folders with 10,000 examples each instead of the suite's few
 	FUZZ_EXAMPLES=2500 $(BIN)/python -m pytest -n 2 --timeout 7200 tests/fuzz

@@ -60,7 +60,7 @@ def test_a_smoke_run_takes_every_step_says_so_and_is_not_compared(call, work, mo
     assert results["recipe"]["smoke"] is True and results["training"]["steps"] == 4
     assert {record["scores"]["classification/about"]["examples"] for record in results["records"]} == {16}
     assert "its scores mean nothing" in (folder / "report.html").read_text()
-    said = re.search(r"^train second: 100 %, .*; step 2 of 2, loss [0-9.]+, best classification/about-dev [0-9.]+$", err, re.MULTILINE)
+    said = re.search(r"^train second: done in .*; step 2 of 2, loss [0-9.]+, best classification/about-dev [0-9.]+$", err, re.MULTILINE)
     assert said is not None
     logged = Path("logs/run.log").read_text()
     assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO train first: done in ", logged, re.MULTILINE)
@@ -136,7 +136,7 @@ def test_progress_goes_on_without_the_stream_of_a_command_before(monkeypatch):
     [
         ("show kd/clasification", "error: kd/clasification: no such recipe file, and no shipped recipe of that name; did you mean"),
         ("list nothing", "error: list: unknown kind 'nothing'; known: "),
-        ("train r.yaml --workers 2", "error: --workers: is of --ray; "),
+        ("train r.yaml --workers 2", "error: --workers: works only with --ray; "),
         ("-q -v check r.yaml", "error: --quiet: is given with --verbose; drop one of them"),
         ("train r.yaml -q", "error: potstill train: no such option: -q; it stands before the command: potstill -q train …"),
         ("train r.yaml --sed", "error: potstill train: no such option: --sed"),

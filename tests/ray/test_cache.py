@@ -99,7 +99,7 @@ def test_a_cluster_writes_what_one_process_writes_though_a_worker_is_killed(reci
 
 def test_workers_without_ray_and_more_workers_than_cores_are_refused(recipe, call, request):
     status, _, said = call("cache", recipe, "--workers", 2)
-    assert status == 2 and "error: --workers: is of --ray; without it this process does the work" in said
+    assert status == 2 and "error: --workers: works only with --ray; without it this process does the work" in said
     cluster = request.getfixturevalue("cluster")
     status, _, said = call("cache", recipe, "--ray", cluster.address, "--workers", 3)
     assert status == 2 and "error: --workers: 3 are asked for, and the cluster has 2 cores" in said

@@ -101,7 +101,7 @@ def test_files_become_parquet_in_their_order_and_what_was_stopped_goes_on(files,
 
 REFUSED = [
     (["a.txt", "c.parquet"], [], "error: FILE: 2 files are for --ray"),
-    (["a.txt"], ["--no-text"], "error: --no-text: is of --ray"),
+    (["a.txt"], ["--no-text"], "error: --no-text: works only with --ray"),
     (["a.txt"], ["--ray", "auto", "--threads", "1"], "error: --threads: is not for --ray"),
     (["-"], ["--ray", "auto"], "error: -: is standard input, which other machines cannot read"),
 ]

@@ -105,7 +105,7 @@ def test_tasks_of_a_cluster_choose_what_one_process_chooses_though_one_is_killed
 
 def test_what_is_of_ray_alone_and_what_is_not_for_it_is_refused(recipe, call, request):
     status, _, said = call("search", recipe, "--space", "space.yaml", "--cores", 2)
-    assert status == 2 and errors(said) == ["error: --cores: is of --ray; set OMP_NUM_THREADS for processes of this machine"]
+    assert status == 2 and errors(said) == ["error: --cores: works only with --ray; set OMP_NUM_THREADS for processes of this machine"]
     cluster = request.getfixturevalue("cluster")
     space = yaml.safe_load(Path("space.yaml").read_text()) | {"objectives": ["quality", "latency"]}
     Path("space.yaml").write_text(yaml.safe_dump(space))

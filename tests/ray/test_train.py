@@ -97,7 +97,7 @@ def test_two_workers_make_one_process_s_student_though_one_is_killed(work: Path,
 
 def test_what_is_of_ray_is_refused_without_it(work: Path, call: Any) -> None:
     status, _, said = call("train", "recipe.yaml", "--workers", "2")
-    assert status == 2 and errors(said) == ["error: --workers: is of --ray; start several processes of one machine with torchrun"]
+    assert status == 2 and errors(said) == ["error: --workers: works only with --ray; on one machine start several processes with torchrun"]
 
 
 class Nodes:

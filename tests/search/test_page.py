@@ -68,7 +68,7 @@ def charts_of(search: Search) -> dict[str, Chart]:
 
 def test_the_test_leads_and_dev_is_named() -> None:
     page = render(make_search())
-    assert re.search(r"<h1>Learning rate 3.16e-4, pooling cls: 66.50 on STS mean</h1>", page), "not dev, which chose"
+    assert re.search(r"<h1>Learning rate 3.16e‑4, pooling cls: 66.50 on STS mean</h1>", page), "not dev, which chose"
     assert "<dt>STS-B dev, best trial</dt><dd>73.00</dd>" in page
     assert "</h1>" in render(make_search(tests={})) and re.search(": 73.00 on STS-B dev</h1>", render(make_search(tests={})))
 

@@ -243,7 +243,7 @@ def train(
     from potstill.run.distil import distil
 
     if ray is None and workers is not None:
-        refuse("--workers", "is of --ray", "start several processes of one machine with torchrun")
+        refuse("--workers", "works only with --ray", "on one machine start several processes with torchrun")
     voice.begin(log)
     with _resumable():
         if ray is None:
@@ -267,7 +267,7 @@ def cache(
     """Write what a recipe's teacher says of its texts to disk, where `train` finds it; nothing is trained."""
     processes.require_one("cache")
     if ray is None and workers is not None:
-        refuse("--workers", "is of --ray", "without it this process does the work, on every core")
+        refuse("--workers", "works only with --ray", "without it this process does the work, on every core")
     voice.begin()
     if ray is None:
         from potstill.run.cache import cache_teacher
@@ -301,7 +301,7 @@ def search(
 
     processes.require_one("search")
     if ray is None and cores is not None:
-        refuse("--cores", "is of --ray", "set OMP_NUM_THREADS for processes of this machine")
+        refuse("--cores", "works only with --ray", "set OMP_NUM_THREADS for processes of this machine")
     voice.begin()
     given: dict[str, Any] = {"overrides": overrides or [], "out": out, "storage": storage, "resume": resume}
     with _resumable():
@@ -426,7 +426,8 @@ def encode(
         return
     if workers is not None or no_text or len(files) > 1:
         place = "--workers" if workers is not None else "--no-text" if no_text else "FILE"
-        refuse(place, "is of --ray" if len(files) == 1 else f"{len(files)} files are for --ray", "add --ray auto, or leave it out")
+        problem = "works only with --ray" if len(files) == 1 else f"{len(files)} files are for --ray"
+        refuse(place, problem, "add --ray auto, or leave it out")
     from potstill.run.encode import encode_file
 
     voice.begin()

@@ -68,11 +68,12 @@ class _Lines:
 
     def __call__(self, n: int = 1, note: str = "") -> None:
         self.done, self.note, now = self.done + n, note or self.note, time.monotonic()
-        if now - self.told < EVERY:
+        if now - self.told < EVERY or self.done >= self.total:
             return
         self.told, seconds = now, now - self.started
         left = f", {_clock(seconds * (self.total - self.done) / self.done)} left" if self.done else ""
-        rate = f"{self.done / seconds:,.0f} {self.unit}/s{left}"
+        fast = self.done >= seconds
+        rate = (f"{self.done / seconds:,.0f} {self.unit}/s" if fast else f"{_clock(seconds)} so far") + left
         _log.info("%s: %d %%, %s%s", self.title, 100 * self.done // self.total, rate, f"; {self.note}" if self.note else "")
 
     def end(self) -> None:

@@ -419,7 +419,7 @@ class Recipe(Part):
     """A whole recipe.
 
     Attributes:
-        name: of the run, and of its folder; TASK in it is the task's last part.
+        name: of the run, and of its folder; {task} in it is the task's last part.
         student: its kind and sizes.
         stages: in the order in which they are trained.
         evaluate: names of tasks that the exported file is scored on, and `cost` (`potstill list tasks`).

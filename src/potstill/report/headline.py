@@ -80,7 +80,9 @@ def _quality(row: ModelRow, teacher: ModelRow | None, title: str, score_name: st
         return []
     constant = f"answering “{shortened(row.majority_answer)}” to everything" if row.majority_answer else "one answer to everything"
     if row.at_majority:
-        both = ", and neither is its teacher" if teacher is not None and teacher.at_majority else ""
+        both = ""
+        if teacher is not None and teacher.at_majority:
+            both = f", and its teacher ({teacher.score:.2f}) is not clearly better either"
         return [f"{title} {row.score:.2f} is no better than {constant} ({row.majority:.2f}){both}"]
     if teacher is not None and teacher.at_majority and row is not teacher:
         return [f"{title} {row.score:.2f}, but its teacher is no better than {constant} ({row.majority:.2f})"]

@@ -67,7 +67,7 @@ def render(groups: Sequence[Group], metrics: Sequence[Sequence[dict[str, Any]]],
         headlines=[headline(run, group.name, group.rows) for run, group in zip(runs, groups)],
         groups=spans([column.group for column in shown]),
         columns=shown,
-        best=[column.best(rows) for column in shown],
+        best=[column.best(rows) if alone is not None else None for column in shown],  # between runs it may be chance
         tables=[(group.title, group.rows, shipped_row(group.rows)) for group in groups],
         constant=constant,
         score_title=score_title,

@@ -45,9 +45,9 @@ class Column:
         return shown_number(self.value(row), self.form)
 
     def best(self, rows: Sequence[ModelRow]) -> str | None:
-        """The best value as text; None with fewer than two models. Teachers do not count: they are the mark to reach."""
+        """The best value as text; None with fewer than two that differ. Teachers do not count: they are the mark to reach."""
         values = [value for row in rows if row.may_be_best and (value := self.value(row)) is not None]
-        if not self.better or len(values) < 2:
+        if not self.better or len(set(map(self.form, values))) < 2:
             return None
         return self.form(max(values) if self.better > 0 else min(values))
 
@@ -127,7 +127,7 @@ def print_table(runs: Sequence[Run], console: Console) -> None:
         # Where room is short names give way, never figures.
         width = max(len(text) for text in (column.title, column.unit, *(column.text(row) for row in rows)))
         table.add_column(escape(f"{column.title}\n{column.unit}"), justify="right", no_wrap=True, min_width=width)
-    best = [column.best(rows) for column in shown]
+    best = [column.best(rows) if len(runs) == 1 else None for column in shown]  # between runs it may be chance
     constant = majority_row(rows, [record for run in runs for record in run.records])
     if constant is not None:
         rows.append(constant if len(runs) == 1 else replace(constant, run=""))

@@ -165,7 +165,7 @@ def front_chart(search: Search) -> Chart | None:
 
 
 def tests_chart(search: Search) -> Chart | None:
-    """Draw the scores of the chosen run by step: each test, and dev, by which it was chosen; None where there is no test."""
+    """Draw the scores of the chosen run by step: each test, and dev, which chose it; None where there is no test, or nothing moved."""
     tasks = list(dict.fromkeys(task for step in search.steps for task in step.scores))
     if not tasks:
         return None
@@ -174,6 +174,8 @@ def tests_chart(search: Search) -> Chart | None:
         for number, task in enumerate(tasks)
     ]
     lines.append(Line([(step.step, step.dev) for step in search.steps], INK, f"{task_title(search.score)} (chose)", "dot"))
+    if all(len({value for _, value in line.points}) < 2 for line in lines):
+        return None
     dots = [
         Dot(step, value, f"{line.name} {value:.2f}\nstep {step:,.0f}", line.colour, size=5)
         for line in lines
