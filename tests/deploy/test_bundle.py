@@ -30,11 +30,12 @@ from potstill.deploy.quantize import quantize_int8
 from potstill.deploy.snippets import SNIPPETS, describe, render, unfit
 from potstill.evaluation.subject import open_subject
 from potstill.models.encoder import EncoderModel, keep_layers
-from potstill.models.layout import Layout, Normalize
+from potstill.models.layout import Layout, Normalize, ResidualDense, Truncate
 from potstill.models.loading import load_encoder
 from potstill.run.export import export
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import MODEL, QUANTIZED, read_config
+from potstill.student.static import build_static
 
 SAMPLE = ["the river", "a village and 2 rivers", "the", "", "it's raining in the village, and the river is rising!"] * 4
 LAX = Limits(max_drop=100, min_cosine_mean=0, min_cosine=0, min_invariance=0, min_agreement=0, max_error=9, min_speedup=0)
@@ -231,6 +232,45 @@ def test_a_network_of_this_package_is_imported_before_it_is_loaded(bundle):
     assert "import potstill.models.compact" in lines and "trust_remote_code=True" in lines
     refused = [name for name, snippet in SNIPPETS.items() if unfit(snippet, described)]
     assert refused == ["sentence-transformers-onnx", "txtai", "transformers", "llama-index-onnx"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "release"),
+    [
+        ({}, "2.7"),
+        ({"pooling": "mean_last_two"}, "3.0.1"),  # weights of layers in safetensors
+        ({"layout": Layout(pooling="mean", dense=[nn.Linear(32, 8), Normalize()], max_length=64)}, "3.0.1"),
+        ({"pooling": "max_last_two"}, "5.0"),  # a module of this package
+        ({"layout": Layout(token_steps=[nn.Linear(32, 16)], pooling="mean", max_length=64)}, "5.4"),  # a layer on token vectors
+        ({"layout": Layout(pooling="mean", dense=[Normalize(), Truncate(8)], max_length=64)}, "5.4"),
+        ({"layout": Layout(pooling="mean", dense=[ResidualDense(32, 32, True, nn.Tanh())], max_length=64)}, "6.0"),
+    ],
+)
+def test_the_card_says_the_first_release_that_reads_the_folder(tiny_encoder_dir, tmp_path, settings, release):
+    plain = load_encoder(tiny_encoder_dir)
+    EncoderModel(plain.network, plain.hf_tokenizer, **settings).save(tmp_path)
+    write_card(tmp_path, name="pocket", teacher="t")
+    assert f"import SentenceTransformer  # {release} or later\n" in (tmp_path / "README.md").read_text()
+
+
+def test_the_card_of_a_static_model_names_who_reads_it(tiny_encoder_dir, tmp_path):
+    source = load_encoder(tiny_encoder_dir)
+    pieces = len(source.hf_tokenizer)
+    vectors = np.random.default_rng(1).normal(size=(pieces, 12)).astype(np.float32)
+    build_static(source, vectors, np.ones(pieces), width=8, sif_coefficient=1e-3, normalize=True, max_length=16).save(tmp_path / "static")
+    export(tmp_path / "static", tmp_path / "bundle", texts=SAMPLE)
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "import SentenceTransformer  # 5.0 or later\n" in card and "potstill.models" not in card
+    assert "- sentence-transformers, on onnxruntime never opens the ONNX file of a static model;\n" in card and 'backend="onnx"' not in card
+    assert "- txtai does not know this kind of network.\n" in card and "from txtai" not in card
+    described = describe(tmp_path / "bundle")
+    refused = [name for name, snippet in SNIPPETS.items() if unfit(snippet, described)]
+    assert refused == ["sentence-transformers-onnx", "txtai", "transformers", "llama-index-onnx"]
+
+
+def test_the_onnx_way_of_sentence_transformers_is_younger(bundle):
+    assert "# 3.2 or later" in render(SNIPPETS["sentence-transformers-onnx"], describe(bundle))
+    assert "# 5.4 or later" in render(SNIPPETS["sentence-transformers-onnx"], replace(describe(bundle), release="5.4"))
 
 
 def test_a_model_with_a_head_is_a_bundle_too(head_bundle):

@@ -72,6 +72,8 @@ def write_card(
     """
     from huggingface_hub import ModelCard, ModelCardData
 
+    from potstill.models.sentence_read import least_release
+
     folder = Path(folder)
     bundle = (folder / ONNX / MODEL).is_file()
     graphs = folder / ONNX if bundle else folder
@@ -100,6 +102,7 @@ def write_card(
         bundle=bundle,
         quantized=quantized,
         **(_readers(folder, kind, bundle) if exported else {}),
+        release=least_release(folder),
         prompt=_escaped(json.dumps(prompt, ensure_ascii=False)) if (prompt := _prompt(folder)) else "",
         file="sentences.conll" if kind == TAGGING else "texts.csv",
         tuned=tuned and exported,

@@ -15,8 +15,9 @@ PLACE = "path/to/this/folder"
 EXAMPLES = ("A first sentence.", "Another one.")
 PAIRS = (("The first of a pair.", "The second."),)
 PYTHON, JAVASCRIPT = "python", "js"
-# This package's own kinds of networks → the module that makes transformers know them. Of a static one it needs to know none.
+# This package's own kinds of networks → the module that makes transformers know them.
 NETWORKS = {"potstill-bert": "compact", "potstill-bilstm": "bilstm"}
+STATIC = "potstill-static"  # one more, which only sentence-transformers reads as torch, by a module of its own
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Snippet:
         any_pooling: whether it knows more poolings than mean and cls; read where it pools.
         unit: whether it scales vectors to unit length whatever the folder says.
         any_network: whether it reads a network that transformers does not know without this package.
+        since: the first release of sentence-transformers that has this way of it; "" for one that every release has.
         light: whether the card of a folder without the torch model shows it.
         prompts: whether it puts the folder's default prompt before a text; elsewhere the lines do.
         on_card: whether the card shows it.
@@ -48,6 +50,7 @@ class Snippet:
     any_pooling: bool = False
     unit: bool = False
     any_network: bool = True
+    since: str = ""
     light: bool = False
     prompts: bool = False
     on_card: bool = True
@@ -65,9 +68,11 @@ class Bundle:
         normalize: whether vectors have unit length.
         plain: whether no step but unit length stands around the pooling.
         tokens: whether the graphs have a last_hidden_state.
-        network: module of this package that teaches transformers the kind of network; "" where it knows it.
+        network: module of this package that teaches transformers the kind of network; "" where none has to.
+        static: whether it is one vector a token, which transformers does not know and nobody has to teach it.
         own_pooling: whether the pooling is a module of this package, which sentence-transformers must be told to trust.
         prompt: belongs before every text; "" for none.
+        release: the first one of sentence-transformers that reads the folder.
         head: EMBED for a model without one.
         graphs: where the ONNX files lie in the folder, with a slash behind; "" beside the tokenizer.
         path: of the folder, as the lines name it.
@@ -81,8 +86,10 @@ class Bundle:
     plain: bool
     tokens: bool
     network: str
+    static: bool
     own_pooling: bool
     prompt: str
+    release: str
     head: str = EMBED
     graphs: str = f"{ONNX}/"
     path: str = PLACE
@@ -102,9 +109,10 @@ def describe(folder: Path, file: str | None = None, path: str = PLACE) -> Bundle
         path: of the folder, as the lines are to name it.
     """
     from potstill.models.sentence_format import MODULES, OWN_TYPES
-    from potstill.models.sentence_read import read
+    from potstill.models.sentence_read import least_release, read
 
     config, layout = read_config(folder), read(folder)
+    model_type = read_json(folder / "config.json").get("model_type")
     graphs = folder / ONNX if (folder / ONNX).is_dir() else folder
     modules = [row["type"] for row in read_json(folder / MODULES)] if (folder / MODULES).is_file() else []
     return Bundle(
@@ -115,9 +123,11 @@ def describe(folder: Path, file: str | None = None, path: str = PLACE) -> Bundle
         normalize=config.normalize,
         plain=layout.plain,
         tokens=not layout.reads_layers,
-        network=NETWORKS.get(read_json(folder / "config.json").get("model_type"), ""),
+        network=NETWORKS.get(model_type, ""),
+        static=model_type == STATIC,
         own_pooling=any(kind.startswith(OWN_TYPES) for kind in modules),
         prompt=config.prompt,
+        release=least_release(folder),
         head=config.head,
         graphs="" if graphs == folder else f"{ONNX}/",
         path=path,
@@ -126,8 +136,11 @@ def describe(folder: Path, file: str | None = None, path: str = PLACE) -> Bundle
 
 def unfit(snippet: Snippet, bundle: Bundle) -> str:
     """Why a library does not come to the bundle's vectors; "" where it does."""
-    if not snippet.any_network and bundle.network:
-        return "does not know this kind of network"
+    if not snippet.any_network and (bundle.network or bundle.static):
+        # sentence-transformers knows the static network, and takes the torch weights without a word.
+        return (
+            "never opens the ONNX file of a static model" if bundle.static and snippet.quantized else "does not know this kind of network"
+        )
     if not snippet.pools:
         return ""
     if not bundle.tokens:
@@ -151,10 +164,13 @@ def render(snippet: Snippet, bundle: Bundle, texts: Sequence[str] | Sequence[tup
     """
     from jinja2 import Environment, StrictUndefined
 
+    from potstill.models.sentence_format import later
+
     def literal(value: Any) -> str:
         return json.dumps(value, ensure_ascii=False)
 
     given: dict[str, Any] = {name: getattr(bundle, name) for name in (*Bundle.__dataclass_fields__, "dtype")}
+    given["release"] = later(bundle.release, snippet.since or bundle.release)
     if bundle.head == EMBED:
         listed = literal(list(texts))
         if bundle.prompt and not snippet.prompts:
@@ -185,7 +201,7 @@ SNIPPETS = {
     "sentence-transformers": Snippet(
         "sentence-transformers",
         """\
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer  # {{ release }} or later
 {% if network %}
 
 import potstill.models.{{ network }}  # the network's kind
@@ -200,7 +216,7 @@ vectors = model.encode({{ texts }})
     "sentence-transformers-onnx": Snippet(
         "sentence-transformers, on onnxruntime",
         """\
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer  # {{ release }} or later
 
 model = SentenceTransformer("{{ path }}", backend="onnx", model_kwargs={"file_name": "{{ file }}"})
 vectors = model.encode({{ texts }})
@@ -209,6 +225,7 @@ vectors = model.encode({{ texts }})
         steps=True,
         any_pooling=True,
         any_network=False,
+        since="3.2",
         prompts=True,
     ),
     "potstill": Snippet(

@@ -17,6 +17,20 @@ TRANSFORMER_FILES = tuple(
 LIBRARY, TYPES = "sentence_transformers.", "sentence_transformers.models"
 OWN_TYPES = f"{__package__}.layer_pooling"
 AGAIN = "fetch or save the model again, whole"
+OLDEST = "2.7"  # the library's release that reads a folder in which nothing stands that RELEASES names
+# Kind of module, or a key of a module's configuration or of SETTINGS → the library's first release that reads it as it is written here.
+RELEASES = {
+    "Dense": "3.0.1",  # like the next two, with its weights in safetensors
+    "LayerNorm": "3.0.1",
+    "WeightedLayerPooling": "3.0.1",
+    "StaticEmbedding": "5.0",  # at the folder's root
+    "LayerPooling": "5.0",  # of which it knows what to do with a module of others
+    "module_input_name": "5.4",
+    "pooling_mode": "5.4",
+    "truncate_dim": "5.4",  # which an older one passes over
+    "use_residual": "6.0",
+    "Normalize.module_input_name": "6.0",  # likewise
+}
 UNLIMITED = 1 << 20  # tokens: a length that no encoder has, by which transformers too says that there is no limit
 
 TOKENS, VECTOR = "token_embeddings", "sentence_embedding"  # the library's names of what a module reads and writes
@@ -39,3 +53,8 @@ POOLING_KEYS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
+
+
+def later(*releases: str) -> str:
+    """The latest of releases of the library."""
+    return max(releases, key=lambda release: [int(part) for part in release.split(".")])

@@ -13,7 +13,20 @@ from potstill.errors import PotstillError, shown
 from potstill.machine.files import read_json
 from potstill.models.layout import Layout, Truncate, width_behind
 from potstill.models.pooling import POOLINGS, WEIGHTED, pooling_named
-from potstill.models.sentence_format import AGAIN, CONFIG, LIBRARY, MODULES, OWN_TYPES, SETTINGS, TOKENS, TRANSFORMER_FILES, UNLIMITED
+from potstill.models.sentence_format import (
+    AGAIN,
+    CONFIG,
+    LIBRARY,
+    MODULES,
+    OLDEST,
+    OWN_TYPES,
+    RELEASES,
+    SETTINGS,
+    TOKENS,
+    TRANSFORMER_FILES,
+    UNLIMITED,
+    later,
+)
 from potstill.models.sentence_modules import KINDS, Way, count_in, object_in
 from potstill.runtime.architecture import layers_of, width_of
 from potstill.runtime.folder import COSINE, SIMILARITIES
@@ -49,6 +62,18 @@ def read(folder: Path) -> Layout:
     if way.pooling is None and (way.token_steps or way.weights is not None):
         raise PotstillError(folder / MODULES, "has no Pooling, so that no text has a vector", "add one")
     return _layout(way, said.pop("truncate"), transformer, **said)
+
+
+def least_release(folder: Path) -> str:
+    """The first release of sentence-transformers that comes to the vectors of a folder that this package wrote.
+
+    A PotstillError of `read` comes through.
+    """
+    said: set[str] = set(object_in(folder / SETTINGS)) if (folder / SETTINGS).is_file() else set()
+    for kind, place in _rows(folder) if (folder / MODULES).is_file() else []:
+        keys = object_in(place / CONFIG) if place != folder and (place / CONFIG).is_file() else {}
+        said |= {kind, *keys, *(f"{kind}.{key}" for key in keys)}
+    return later(OLDEST, *(release for name, release in RELEASES.items() if name in said))
 
 
 def _layout(way: Way, truncate: int | None, transformer: Mapping[str, Any], **said: Any) -> Layout:

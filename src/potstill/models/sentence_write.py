@@ -1,6 +1,7 @@
-"""A sentence-transformers folder, written by hand in the form that every release since 2.7 reads.
+"""A sentence-transformers folder, written by hand in the form that its oldest releases read.
 
-The library itself would write class paths that only its newest major version knows.
+The library itself would write class paths that only its newest major version knows. What asks for more than the oldest
+release all the same stands in sentence_format.RELEASES.
 """
 
 from __future__ import annotations
