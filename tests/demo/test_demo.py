@@ -244,6 +244,13 @@ def _full(run: Path) -> None:
     (run.with_name("run-demo") / "mine.txt").write_text("mine")
 
 
+def _broken(name: str, content: str = "{") -> Callable[[Path], None]:
+    def write(run: Path) -> None:
+        (run / "onnx" / name).write_text(content)
+
+    return write
+
+
 CASES = {
     "labels in place of vectors": (
         _says(task="classification", labels=["no", "yes"]),
@@ -254,6 +261,9 @@ CASES = {
     "no exported file": (lambda run: shutil.rmtree(run / "onnx"), "holds neither model.onnx nor a run's onnx/"),
     "weights beside the graph": (lambda run: (run / "onnx" / "model.onnx_data").write_bytes(b"0"), "which no browser loads"),
     "a folder of somebody else's files": (_full, "exists and is no demo; choose another --out"),
+    "a configuration that is cut off": (_broken("config.json"), "config.json: cannot be read"),
+    "a tokenizer's that is": (_broken("tokenizer_config.json"), "tokenizer_config.json: cannot be read"),
+    "a configuration that is a list": (_broken("config.json", "[]"), "config.json: holds [], and a browser needs an object"),
     "texts that are none": (lambda run: (run.parent / "texts.txt").write_text("\n \n"), "holds no text"),
     "no texts": (lambda run: (run.parent / "texts.txt").unlink(), "does not exist"),
 }
@@ -267,6 +277,12 @@ def test_what_cannot_be_searched_is_refused_in_one_line(case, run, texts, no_lib
     status, _, err = call("demo", run, "--texts", texts)
     assert status == 2 and words in err and err.count("\n") == 1
     assert sorted(run.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("out", "words"), [("x" * 300, "has a name of more than 255 bytes"), ("/proc/x", "/proc/x: cannot be written")])
+def test_a_place_that_nothing_can_be_written_to_is_one_line(run, texts, no_library, call, out, words):
+    status, _, err = call("demo", run, "--texts", texts, "--out", out)
+    assert status == 2 and words in err and err.splitlines()[-1].startswith("error: ") and "Traceback" not in err
 
 
 def test_unit_length_makes_a_product_a_cosine(run, texts, no_library):

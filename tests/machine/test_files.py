@@ -14,6 +14,7 @@ import pytest
 
 from potstill.errors import DiskFull, PotstillError
 from potstill.machine.files import _MACHINE, is_full, require_space, sha256_of, write_aside, write_text
+from potstill.machine.held import held
 
 
 def test_a_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -146,6 +147,21 @@ def test_a_name_that_no_file_can_have_is_one_clear_line(tmp_path: Path, name: st
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc on this system")
+def test_a_folder_that_takes_nothing_new_is_one_clear_line() -> None:
+    with pytest.raises(PotstillError, match=r"^/proc/x: cannot be written \(No such file or directory\); choose another place$"):
+        write_text("/proc/x", "text")
+    with pytest.raises(PotstillError, match="/proc/x: cannot be written"), write_aside("/proc/x") as aside:
+        aside.mkdir()
+    with pytest.raises(PotstillError, match="/proc/x: cannot be written"), held(Path("/proc/x")):
+        pass
+
+
+def test_a_file_beside_the_place_that_is_not_found_is_no_matter_of_writing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), write_aside(tmp_path / "file"):
+        (tmp_path / "other").read_text()
+
+
 # A limit on the size of a file stands for a full disk: Python, numpy, torch and safetensors then meet the same failure of a write.
 WRITERS = {
     "text": "write_text(target, 'x' * size)",
@@ -164,6 +180,7 @@ import numpy as np, torch
 from safetensors.torch import save_file
 from potstill.errors import DiskFull
 from potstill.machine.files import write_aside, write_text
+from potstill.machine.held import held
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 target, size = Path(sys.argv[1]), 1_000_000
 try:

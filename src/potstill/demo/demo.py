@@ -12,14 +12,14 @@ from typing import Any
 from potstill.demo.library import read_library
 from potstill.demo.teacher import Taught, find_teacher, teach
 from potstill.demo.texts import Entry, read_entries, read_questions
-from potstill.errors import PotstillError
-from potstill.machine.files import write_aside
+from potstill.errors import PotstillError, shown
+from potstill.machine.files import read_json, require_nameable, write_aside
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Recipe
 from potstill.report.page import TEMPLATE as REPORT
 from potstill.results import RECIPE_FILE
 from potstill.runtime.encoder import Encoder
-from potstill.runtime.folder import BUNDLE, COSINE, EMBED, ONNX, QUANTIZED, ExportConfig, exported_folder, model_file, read_config
+from potstill.runtime.folder import AGAIN, BUNDLE, COSINE, EMBED, ONNX, QUANTIZED, ExportConfig, exported_folder, model_file, read_config
 from potstill.runtime.vectors import quantize
 
 PAGE = Path(__file__).parent / "page"
@@ -27,6 +27,7 @@ PARTS = ("index.html", "page.js", "NOTICE.txt")
 DATA = "demo.json"  # what the page reads first; a folder that has it is a demo
 STYLE, VECTORS, TEACHER = "page.css", "vectors.bin", "teacher.bin"
 LIBRARY, MODEL = "lib", "model"
+LOADED = ("config.json", "tokenizer.json", "tokenizer_config.json")  # of an exported folder, by transformers.js
 SAME_ORDER = ("dot", "euclidean")  # of vectors of unit length: what is nearest by cosine is so by these
 
 
@@ -106,7 +107,8 @@ def _require_searchable(folder: Path, config: ExportConfig) -> None:
     """Check that a model's vectors can be searched by cosine, and that a browser can load it.
 
     Raises:
-        PotstillError: it has a head, its vectors are compared otherwise, or its weights lie beside its graph.
+        PotstillError: it has a head, its vectors are compared otherwise, its weights lie beside its graph, or a file that
+            transformers.js loads is missing or broken.
     """
     if config.head != EMBED:
         raise PotstillError(folder, f"is a {config.head} model, and a search needs one vector a text", "name a model without a head")
@@ -117,14 +119,20 @@ def _require_searchable(folder: Path, config: ExportConfig) -> None:
     beside = sorted(path.name for path in file.parent.glob(f"{file.name}?*"))
     if beside:
         raise PotstillError(file, f"has its weights in {beside[0]}: more than 2 GB, which no browser loads", "name a smaller model")
+    for name in LOADED:
+        if not (folder / name).is_file():
+            raise PotstillError(folder / name, "no such file, and a browser needs it", AGAIN)
+        if not isinstance(content := read_json(folder / name), dict):
+            raise PotstillError(folder / name, f"holds {shown(content)}, and a browser needs an object", AGAIN)
 
 
 def _require_replaceable(out: Path) -> None:
     """Check that a demo may be written to a place.
 
     Raises:
-        PotstillError: it is a file, or a folder that holds something else.
+        PotstillError: no file could have its name; it is a file, or a folder that holds something else.
     """
+    require_nameable(out)
     if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / DATA).is_file()):
         raise PotstillError(out, "exists and is no demo", "choose another --out, or remove it")
 
@@ -143,15 +151,9 @@ def _recipe(home: Path) -> Recipe | None:
 
 
 def _write_model(place: Path, folder: Path, file: Path) -> None:
-    """Copy what transformers.js loads: configuration and tokenizer, and the one graph in the folder where it looks for it.
-
-    Raises:
-        PotstillError: the exported folder has no such file.
-    """
+    """Copy what transformers.js loads: configuration and tokenizer, and the one graph in the folder where it looks for it."""
     (place / ONNX).mkdir(parents=True)
-    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
-        if not (folder / name).is_file():
-            raise PotstillError(folder / name, "no such file, and a browser needs it", "export the model again")
+    for name in LOADED:
         shutil.copyfile(folder / name, place / name)
     shutil.copyfile(file, place / ONNX / file.name)
 

@@ -109,9 +109,18 @@ def writing(place: str | Path) -> Iterator[None]:
         if is_full(error):
             raise DiskFull(place, "no space is left on the disk", "free some, or choose another folder") from error
         denied = (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG)
-        if isinstance(error, OSError) and (error.errno in denied or not place.parent.is_dir()):
+        if isinstance(error, OSError) and (error.errno in denied or not place.parent.is_dir() or _not_made(error, place)):
             raise PotstillError(place, f"cannot be written ({error.strerror})", "choose another place") from error
         raise
+
+
+def _not_made(error: OSError, place: Path) -> bool:
+    """Whether a folder that is there, such as /proc, takes nothing new: the place itself, or its half, is what is not found."""
+    if error.errno != errno.ENOENT or not isinstance(error.filename, (str, bytes)):
+        return False
+    path = Path(os.fsdecode(error.filename))
+    half = _HALF.fullmatch(path.name)
+    return path.parent == place.parent and (path.name == place.name or (half is not None and place.name.startswith(half["target"])))
 
 
 def is_full(error: BaseException | None) -> bool:
