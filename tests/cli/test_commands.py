@@ -57,6 +57,17 @@ def test_list(call, kind, word):
     assert status == 0 and word in out
 
 
+def test_a_name_that_no_folder_can_have_is_one_line(call):
+    status, _, err = call("quickstart", "--out", "x" * 300)
+    assert status == 2 and "has a name of more than 255 bytes" in err and err.count("\n") == 1
+
+
+def test_the_help_of_export_promises_no_onnx_folder(call):
+    _, out, _ = call("export", "--help")
+    said = " ".join(out.replace("│", " ").split())
+    assert "or a hub name; no ONNX alone." in said and "exported ONNX folder" not in said
+
+
 def test_every_kind_is_listed_and_named_in_the_help(call):
     status, help_text, _ = call("list", "--help")
     for kind in show.KINDS:

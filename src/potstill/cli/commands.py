@@ -18,7 +18,7 @@ from potstill import __version__
 from potstill.cli import show, voice
 from potstill.errors import PotstillError, install, refuse
 from potstill.machine import processes
-from potstill.machine.files import is_full
+from potstill.machine.files import is_full, require_nameable
 from potstill.runtime.folder import ENGINES, ONNXRUNTIME
 
 app = typer.Typer(
@@ -42,6 +42,9 @@ SetOption = Annotated[
 ]
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="A run folder, a model folder, an exported ONNX folder, or a hub name.")
+]
+TorchArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A run folder, a model folder (a bundle is one too), or a hub name; no ONNX alone.")
 ]
 
 
@@ -372,7 +375,7 @@ def evaluate(
 
 @app.command()
 def export(
-    model: ModelArgument,
+    model: TorchArgument,
     out: Annotated[Path, typer.Option(help="The folder to write.")],
     int8: Annotated[bool, typer.Option("--int8", help="Add model_quantized.onnx, behind the quality gate (a run's own limits).")] = False,
     threads: ThreadsOption = None,
@@ -519,6 +522,7 @@ def quickstart(
     from potstill.cli import quickstart as steps
 
     processes.require_one("quickstart")
+    require_nameable(out)
     console = Console()
     voice.begin()
     steps.teacher_folder()  # checked before anything is collected
