@@ -174,6 +174,20 @@ def test_a_bar_is_shown_where_it_is_asked_for(tiny_export_dir, monkeypatch, give
     assert titles == [expected]
 
 
+def test_normalize_is_another_name_and_never_the_other_way_round(exported):
+    np.testing.assert_array_equal(Encoder(exported).encode(TEXTS, normalize=True), Encoder(exported).encode(TEXTS))
+    with pytest.raises(PotstillError, match="^encode: normalize is False, and the model's vectors have unit length; leave it out$"):
+        Encoder(exported).encode(TEXTS, normalize=False)
+    with pytest.raises(PotstillError, match="normalize is 'l2', which it cannot do; give True or False"):
+        Encoder(exported).encode(TEXTS, normalize="l2")
+    tell(exported, normalize=False)
+    encoder = Encoder(exported, dimensions=8)
+    np.testing.assert_array_equal(encoder.encode(TEXTS, normalize=True), encoder.encode(TEXTS, normalize_embeddings=True))
+    np.testing.assert_array_equal(encoder.encode(TEXTS, normalize=False), encoder.encode(TEXTS))
+    with pytest.raises(PotstillError, match="normalize is False, and normalize_embeddings asks for unit length"):
+        encoder.encode(TEXTS, normalize=False, normalize_embeddings=True)
+
+
 def test_arguments_of_sentence_transformers_that_say_what_is_done_anyway_are_taken(tiny_export_dir):
     encoder = Encoder(tiny_export_dir)
     neutral = {"convert_to_numpy": True, "convert_to_tensor": False, "output_value": "sentence_embedding", "device": "cpu"}

@@ -9,7 +9,10 @@ from potstill.errors import PotstillError, shown
 
 
 class Same(TypedDict, total=False):
-    """Arguments of sentence-transformers' encode, each with the only values that say what `Encoder.encode` does."""
+    """Arguments of sentence-transformers' encode, each with the only values that say what `Encoder.encode` does.
+
+    One more, `normalize`, is what other libraries call `normalize_embeddings`; see `unit_wanted`.
+    """
 
     convert_to_numpy: Literal[True]
     convert_to_tensor: Literal[False]
@@ -20,6 +23,7 @@ class Same(TypedDict, total=False):
     truncate_dim: None
     pool: None
     chunk_size: None
+    normalize: bool
 
 
 _SAME: dict[str, tuple[tuple[Any, ...], str]] = {
@@ -32,6 +36,7 @@ _SAME: dict[str, tuple[tuple[Any, ...], str]] = {
     "truncate_dim": ((None,), "Encoder(path, dimensions=...)"),
     "pool": ((None,), "leave it out: threads=... of Encoder says how many cores it takes"),
     "chunk_size": ((None,), "leave it out: it divides texts among the processes of a pool"),
+    "normalize": ((True, False), "give True or False"),
 }
 """Name of an argument → the values of `Same`, and the way to what other values ask for."""
 
@@ -52,3 +57,20 @@ def require_same(given: Mapping[str, Any]) -> None:
         values, instead = _SAME[name]
         if not any(value is known or (isinstance(value, str) and value == known) for known in values):
             raise PotstillError("encode", f"{name} is {shown(value)}, which it cannot do", instead)
+
+
+def unit_wanted(given: Mapping[str, Any], normalize_embeddings: bool, own: bool) -> bool:
+    """Whether vectors are to have unit length, by `normalize_embeddings` or by its other name, `normalize`.
+
+    Args:
+        given: checked by `require_same`.
+        normalize_embeddings: as given; False leaves the model's own vectors as they are.
+        own: whether these have unit length.
+
+    Raises:
+        PotstillError: `normalize` is False, and they would have it all the same.
+    """
+    if given.get("normalize") is False and (own or normalize_embeddings):
+        whose = "the model's vectors have" if own else "normalize_embeddings asks for"
+        raise PotstillError("encode", f"normalize is False, and {whose} unit length", "leave it out")
+    return normalize_embeddings or bool(given.get("normalize"))

@@ -14,7 +14,7 @@ from potstill.machine.hardware import require_threads, usable_cores
 from potstill.machine.progress import progress
 from potstill.runtime.batching import MAX_ROWS, length_batches
 from potstill.runtime.decode import answers, require_finite
-from potstill.runtime.elsewhere import Same, require_same
+from potstill.runtime.elsewhere import Same, require_same, unit_wanted
 from potstill.runtime.folder import (
     AGAIN,
     CONFIG,
@@ -159,6 +159,7 @@ class Encoder:
             show_progress_bar: True for a bar without a title of yours, False for none in spite of one.
             normalize_embeddings: whether vectors are scaled to unit length, where the model's own are not.
             **same: arguments of sentence-transformers' encode, with the values that say what is done here anyway: see `Same`.
+                `normalize` is another name of `normalize_embeddings`, refused where it is False and vectors have unit length anyway.
 
         Returns:
             float32 or int8 (n, dimension); of signs int8 or uint8 (n, dimension / 8). Of one text alone its row.
@@ -170,6 +171,7 @@ class Encoder:
         if self.head != EMBED:
             raise PotstillError(self.file, f"is a {self.head} model and gives no vectors", "call predict, or export an encoder")
         require_same(same)
+        unit = unit_wanted(same, normalize_embeddings, self._unit)
         if batch_size is not None and batch_size < 1:
             raise PotstillError("batch_size", f"{batch_size} is less than 1", "give how many texts go through the model together")
         shown_title = "" if show_progress_bar is False else title or ("encode" if show_progress_bar else "")
@@ -177,7 +179,7 @@ class Encoder:
         vectors = cast("Vectors", self._run([texts] if isinstance(texts, str) else texts, batch_tokens, shown_title, batch_size))
         require_finite(vectors, self.file, "vectors")
         vectors = cut(vectors, self.dimension, self._unit)
-        found = quantize(at_unit_length(vectors) if normalize_embeddings and not self._unit else vectors, precision)
+        found = quantize(at_unit_length(vectors) if unit and not self._unit else vectors, precision)
         return found[0] if alone else found
 
     def predict(self, texts: Sequence[Text], batch_tokens: int | None = None, title: str = "") -> Logits:
