@@ -28,6 +28,7 @@ from potstill.deploy.gate import Limits
 from potstill.deploy.onnx import export_onnx
 from potstill.deploy.quantize import quantize_int8
 from potstill.deploy.snippets import SNIPPETS, describe, render, unfit
+from potstill.errors import PotstillError
 from potstill.evaluation.subject import open_subject
 from potstill.models.encoder import EncoderModel, keep_layers
 from potstill.models.layout import Layout, Normalize, ResidualDense, Truncate
@@ -305,6 +306,38 @@ def test_another_part_is_refused_before_any_work(tiny_encoder_dir, tmp_path, cal
 def test_an_evaluation_opens_the_half_that_it_asks_for(bundle, settings, kind):
     subject = open_subject(bundle, **settings)
     assert subject.format == kind and sum(subject.files.values()) > 0
+
+
+@pytest.mark.parametrize("file", [MODEL, QUANTIZED])
+def test_a_bundle_without_its_configuration_is_read_as_no_other_model(bundle, tmp_path, call, file):
+    folder = shutil.copytree(bundle, tmp_path / "bundle")
+    (folder / "potstill.json").unlink()
+    (folder / "onnx" / (MODEL if file == QUANTIZED else QUANTIZED)).unlink()
+    (tmp_path / "texts.txt").write_text("the river\n")
+    problem = f"no such file, and onnx/{file} is not read without it"
+    said = f"error: {folder / 'potstill.json'}: {problem}; export the model again, or copy all of it\n"
+    for command in (["encode", folder, tmp_path / "texts.txt", "--out", tmp_path / "a.npy"], ["evaluate", folder, "--tasks", "cost"]):
+        assert call(*command)[::2] == (2, said)
+    assert call("demo", folder, "--texts", tmp_path / "texts.txt")[::2] == (2, said)
+    with pytest.raises(PotstillError, match="potstill.json: no such file"):
+        Encoder(folder)
+    assert open_subject(folder, pooling="cls").format == "torch"  # which was asked for
+
+
+def test_a_folder_of_the_hub_with_graphs_of_its_own_is_a_torch_model(tiny_encoder_dir, bundle, tmp_path):
+    folder = shutil.copytree(tiny_encoder_dir, tmp_path / "hub")
+    (folder / "onnx").mkdir()
+    graph = (bundle / "onnx" / MODEL).read_bytes().replace(b"model.network.", b"other.encoder.")  # as other exporters name it
+    (folder / "onnx" / MODEL).write_bytes(graph)
+    assert open_subject(folder).format == "torch"
+
+
+def test_the_graphs_of_a_bundle_are_not_named_alone(bundle, monkeypatch):
+    with pytest.raises(PotstillError, match=f"holds the graphs of a bundle alone; name the bundle, {bundle}$"):
+        Encoder(bundle / "onnx")
+    monkeypatch.chdir(bundle / "onnx")
+    with pytest.raises(PotstillError, match=f"holds the graphs of a bundle alone; name the bundle, {bundle}$"):
+        Encoder(".")
 
 
 def test_the_halves_are_the_same_files(tiny_encoder_dir, bundle, tmp_path):

@@ -28,6 +28,7 @@ from potstill.runtime.folder import (
     TAGGING,
     read_config,
     require_engine,
+    require_whole,
 )
 from potstill.tasks.base import Predictor
 from potstill.tasks.labelled.matching import label_order
@@ -108,7 +109,7 @@ def open_subject(
         device: that a torch model runs on, as torch names it.
 
     Raises:
-        PotstillError: nothing of that name, no weights in it, weights that cannot be loaded, a
+        PotstillError: nothing of that name, a bundle without its potstill.json, no weights in it, weights that cannot be loaded, a
             pooling or a length for an exported file, which has its own, or another engine for a torch model.
     """
     require_threads(threads)
@@ -134,6 +135,8 @@ def open_subject(
                 problem = f"is exported with a {key.replace('_', ' ')} of its own, and {value} is asked"
                 raise PotstillError(name, problem, "name the run or the model that it was exported from")
         return _open_onnx(folder, _folder_name(folder), precision, threads, engine)
+    if not of_torch:
+        require_whole(folder)
     # A hub folder too may hold onnx/, in a form of its own; its config.json tells it from a run.
     if (folder / "config.json").is_file():
         role: Literal["model", "student"] = "student" if folder.name == STUDENT else "model"

@@ -45,6 +45,8 @@ ENGINES = (ONNXRUNTIME, OPENVINO)  # what can run a folder's graph
 FORMAT = 1
 FILES = {"auto": (QUANTIZED, MODEL), "fp32": (MODEL,), "int8": (QUANTIZED,)}
 AGAIN = "export the model again"
+# How every graph of this package names its nodes and weights, after torch's modules; within so many bytes of its file.
+NODES, HEADING = b"model.network.", 1 << 16
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def exported_folder(path: str | Path) -> Path:
     """`path` where it is an exported folder or a bundle, its onnx/ where it is a run folder; it may lie in POTSTILL_MODELS.
 
     Raises:
-        PotstillError: it is neither.
+        PotstillError: it is neither, or a bundle without its potstill.json, or the onnx/ of a bundle.
     """
     folder = place_of_model(path)
     kind, way_out = kind_of_place(folder), "name a folder that `potstill export` or `potstill train` wrote"
@@ -125,10 +127,34 @@ def exported_folder(path: str | Path) -> Path:
         refuse_model(path, "no such folder", way_out)
     if kind != "a folder":
         raise PotstillError(path, f"is {kind}", way_out)
+    require_whole(folder)
     for place in (folder, folder / ONNX):
         if any((place / file).is_file() for file in (CONFIG, MODEL, QUANTIZED)):
+            bundle = place.absolute().parent
+            if place == folder and not (place / CONFIG).is_file() and place.absolute().name == ONNX and (bundle / CONFIG).is_file():
+                raise PotstillError(path, "holds the graphs of a bundle alone", f"name the bundle, {bundle}")
             return place
     raise PotstillError(path, f"holds neither {MODEL} nor a run's {ONNX}/", way_out)
+
+
+def require_whole(folder: Path) -> None:
+    """Check that a folder whose onnx/ this package wrote is not read as another model because its potstill.json is missing.
+
+    A folder of the hub with an onnx/ of its own passes, and so does a run folder, whose onnx/ has its own potstill.json.
+
+    Raises:
+        PotstillError: it is a bundle without potstill.json.
+    """
+    if (folder / CONFIG).is_file() or (folder / ONNX / CONFIG).is_file() or not (folder / "config.json").is_file():
+        return
+    for name in FILES["auto"]:
+        if (folder / ONNX / name).is_file():
+            with open(folder / ONNX / name, "rb") as stream:
+                ours = NODES in stream.read(HEADING)
+            if ours:
+                raise PotstillError(
+                    folder / CONFIG, f"no such file, and {ONNX}/{name} is not read without it", f"{AGAIN}, or copy all of it"
+                )
 
 
 def model_file(folder: Path, precision: str = "auto") -> Path:
