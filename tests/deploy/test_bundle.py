@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
+from huggingface_hub import ModelCard
 from onnxruntime import InferenceSession
 from tokenizers import AddedToken, Tokenizer
 from torch import nn
@@ -33,6 +35,7 @@ from potstill.evaluation.subject import open_subject
 from potstill.models.encoder import EncoderModel, keep_layers
 from potstill.models.layout import Layout, Normalize, ResidualDense, Truncate
 from potstill.models.loading import load_encoder
+from potstill.results import Record, Role, Run, machine
 from potstill.run.export import export
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import MODEL, QUANTIZED, read_config
@@ -338,6 +341,36 @@ def test_the_graphs_of_a_bundle_are_not_named_alone(bundle, monkeypatch):
     monkeypatch.chdir(bundle / "onnx")
     with pytest.raises(PotstillError, match=f"holds the graphs of a bundle alone; name the bundle, {bundle}$"):
         Encoder(".")
+
+
+def test_the_card_of_an_exported_run_has_the_scores_of_files_that_were_measured(tiny_encoder_dir, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_encoder_dir, run / "student")
+    export_onnx(load_encoder(run / "student"), run / "onnx", SAMPLE)
+    content = {
+        "name": "pocket", "data": {"texts": ["texts.txt"]}, "teacher": {"model": str(tiny_encoder_dir)},
+        "student": {"layers": 2}, "stages": [{"name": "embed", "terms": [{"loss": "embedding_mse"}]}],
+    }  # fmt: skip
+    (run / "recipe.yaml").write_text(yaml.safe_dump(content))
+    measured: list[tuple[Role, Literal["torch", "onnx"], float]] = [("student", "torch", 81), ("onnx", "onnx", 82), ("int8", "onnx", 83)]
+    records = [
+        Record(name=f"the {role}", role=role, model="m", format=kind, scores={"sts/stsb": {"spearman": score}}, machine=machine())
+        for role, kind, score in measured
+    ]
+    Run(name="pocket", seed=1, created="2026-11-21", recipe={}, records=records).write(run)
+
+    def told(name: str) -> tuple[list[str], list[float]]:
+        card = ModelCard.load(export(run, tmp_path / name, texts=SAMPLE) / "README.md")
+        return [line for line in card.text.splitlines() if line.startswith("| the ")], [
+            row.metric_value for row in card.data.eval_results or []
+        ]
+
+    (run / "onnx" / QUANTIZED).write_bytes(b"the one that was measured")  # which the export does not have
+    assert told("same") == (["| the student | 81.00 |  |  |  |", "| the onnx | 82.00 |  |  |  |"], [82.0])
+    graph = onnx.load(str(run / "onnx" / MODEL))
+    graph.producer_version = "another"  # as a later release of torch makes it
+    onnx.save(graph, str(run / "onnx" / MODEL))
+    assert told("another") == (["| the student | 81.00 |  |  |  |"], [])
 
 
 def test_the_halves_are_the_same_files(tiny_encoder_dir, bundle, tmp_path):

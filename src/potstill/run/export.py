@@ -7,18 +7,18 @@ import shutil
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from potstill.data.files.given import texts_given
 from potstill.errors import PotstillError, shown
-from potstill.machine.files import kind_of_place, write_aside, write_text
+from potstill.machine.files import kind_of_place, sha256_of, write_aside, write_text
 from potstill.machine.places import as_path, place_of_model
 from potstill.models.given import as_folder, called, name_of
 from potstill.recipe.file import read_recipe
 from potstill.recipe.recipe import Int8, Recipe
-from potstill.results import RECIPE_FILE
+from potstill.results import RECIPE_FILE, RESULTS_FILE, read_run
 from potstill.run.ship import SAMPLE
-from potstill.runtime.folder import GATE, ONNX, STUDENT
+from potstill.runtime.folder import GATE, MODEL, ONNX, QUANTIZED, STUDENT
 
 if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
@@ -99,7 +99,8 @@ def _export(model: str, origin: str, out: Path, int8: bool, texts: Sequence[str]
                 write_text(graphs / GATE, json.dumps(rows, indent=2) + "\n")
             if not only:
                 _put_together(source, aside)
-            _describe(source, aside, origin, out.name, recipe)
+            records = _measured(place, aside if only else aside / ONNX) if recipe else []
+            _describe(source, aside, origin, out.name, recipe, records)
     except PotstillError as error:  # said of the folder aside, which is gone
         raise PotstillError(out, error.problem, error.remedy) from error
 
@@ -114,7 +115,22 @@ def _put_together(source: EncoderModel, folder: Path) -> None:
     shutil.rmtree(parts)
 
 
-def _describe(source: EncoderModel, folder: Path, model: str, name: str, recipe: Recipe | None) -> None:
+def _measured(run: Path, graphs: Path) -> list[dict[str, Any]]:
+    """What a run measured of models that an export of it has or tells of: its torch models, and the graphs that came out the same.
+
+    Args:
+        run: its folder.
+        graphs: where the exported ones lie. One made anew may be another, int8 above all, whose gate measures the machine's speed.
+    """
+    if not (run / RESULTS_FILE).is_file():
+        return []
+    files = {"onnx": MODEL, "int8": QUANTIZED}
+    pairs = {role: (run / ONNX / file, graphs / file) for role, file in files.items()}
+    same = {role for role, pair in pairs.items() if all(file.is_file() for file in pair) and len(set(map(sha256_of, pair))) == 1}
+    return [record.model_dump() for record in read_run(run).records if record.role not in files or record.role in same]
+
+
+def _describe(source: EncoderModel, folder: Path, model: str, name: str, recipe: Recipe | None, records: Sequence[dict[str, Any]]) -> None:
     """Write the card.
 
     Args:
@@ -123,6 +139,7 @@ def _describe(source: EncoderModel, folder: Path, model: str, name: str, recipe:
         model: what the user called it.
         name: of the folder when it is done.
         recipe: of the run that made the model, if any.
+        records: of the run's results, which stand in the card.
     """
     from potstill.deploy.card import write_card
     from potstill.teacher.make import short_name
@@ -133,4 +150,4 @@ def _describe(source: EncoderModel, folder: Path, model: str, name: str, recipe:
     teacher = (recipe.teacher.name or short_name(recipe.teacher.model)) if recipe.teacher else None
     aligned = recipe.student.align is not None
     base = recipe.teacher.model if recipe.teacher else None
-    write_card(folder, name=recipe.name, teacher=teacher, kind=source.head, aligned=aligned, base=base)
+    write_card(folder, name=recipe.name, teacher=teacher, records=records, kind=source.head, aligned=aligned, base=base)
