@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from potstill.objective.sizes import TermSpec
 
 Rows = list[tuple[str, str]]  # title and text of each
+GATED = "exported only if the quality gate passes"
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,5 @@ def int8_rows(recipe: Recipe) -> list[tuple[str, str]]:
         return []
     tune = recipe.export.limits.tuning
     if tune is None or not isinstance(recipe.student, TransformerStudent):
-        return [("int8", "behind the gate")]
-    return [
-        ("int8", f"behind the gate; where it refuses, {tune.steps:,} steps of quantization-aware fine-tuning at {tune.learning_rate:g}")
-    ]
+        return [("int8", GATED)]
+    return [("int8", f"{GATED}; where it refuses, {tune.steps:,} steps of quantization-aware fine-tuning at {tune.learning_rate:g}")]
