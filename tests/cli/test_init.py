@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -109,6 +110,13 @@ WRONG = [
     (["--csv", "gone.csv"], "gone.csv: does not exist; check the path, which is relative to the working folder"),
     ([*REVIEWS, "--label", "mood", "--out", "reviews.csv"], "reviews.csv: is there already; name another file with --out"),
     ([*REVIEWS, "--label", "mood", "--teacher", "nothing/there/at-all"], "nothing/there/at-all: no such folder; check the path"),
+    # a model that nobody named
+    (
+        [*REVIEWS, "--label", "mood"],
+        "bert-base-uncased: the recipe finetune/classification brings this model in: no such folder, and the hub cannot be reached to look for"
+        " a model of that name; name another with --student MODEL or --teacher MODEL; name a local folder, or connect",
+    ),
+    (["--texts", "texts.txt"], "sentence-transformers/all-MiniLM-L6-v2: the recipe recommended/embed brings this model in: no such folder"),
 ]  # fmt: skip
 
 
@@ -118,6 +126,18 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(work: Path, call: Call
     status, _, err = call("init", *options)
     assert status == 2 and f"error: {said}" in err and len(err.splitlines()) == 1
     assert sorted(work.iterdir()) == before
+
+
+def test_the_command_that_it_advises_for_the_second_step_works(work: Path, call: Call) -> None:
+    first = [*REVIEWS, "--label", "mood", "--student", "encoder"]
+    Path("runs").mkdir()
+    Path("runs/reviews-teacher").symlink_to((work / "classification").resolve())
+    for named in ([], ["--out", "mine.yaml"]):
+        status, out, err = call("init", *first, *named)
+        advised = re.search(r"the same command with (.*?) (?:next|$)", " ".join(out.split()))
+        assert status == 0 and advised is not None, err
+        assert call("init", *first, *named, *advised[1].split())[0] == 0
+    assert read_recipe("mine-student.yaml").name == read_recipe("reviews.yaml").name == "reviews"
 
 
 def test_at_a_terminal_it_asks_for_what_is_missing(work: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -220,7 +220,7 @@ def init(
     asks = show.ask if sys.stdin.isatty() and sys.stdout.isatty() else None
     if out is not None and kind_of_place(out) is not None:
         refuse(out, "is there already", "name another file with --out")
-    found = own_recipe(completed(data, asks, labels=names, **said))
+    found = own_recipe(completed(data, asks, labels=names, **said), out)
     file = out or Path(f"{found.name}.yaml")
     if kind_of_place(file) is not None:
         refuse(file, "is there already", "name another file with --out")

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from potstill.cli.init import PAIRS, TEXTS, WORDS, Wanted, option
 from potstill.data.files.formats import stem_of
@@ -45,14 +45,16 @@ class Written:
     recipe: Recipe
 
 
-def own_recipe(said: Wanted) -> Written:
+def own_recipe(said: Wanted, out: Path | None = None) -> Written:
     """Find the first recipe for this data and these models that passes the check.
 
     Args:
         said: what the user wants, all of it.
+        out: the file that is named for the recipe; None: none is.
 
     Raises:
-        PotstillError: something is wrong with the data, or with a model; or no recipe passes: what is wrong with the plainest.
+        PotstillError: something is wrong with the data, or with a model; or no recipe passes: what is wrong with the plainest,
+            and of a model that only a recipe names, which one that is.
     """
     from potstill.check.check import check_recipe
 
@@ -61,7 +63,8 @@ def own_recipe(said: Wanted) -> Written:
     data: Part = {"dir": folder}
     if said.labelled:
         said, found, why = _labelled(said, name, data, files)
-        tries = _labelled_tries(said, name, found)
+        again = f"--teacher runs/{name}-teacher" + (f" --out {out.with_stem(f'{out.stem}-student')}" if out is not None else "")
+        tries = _labelled_tries(said, found, f"then distil it: the same command with {again}")
         task: Part = {"task": f"{said.kind}/{name}"}
     else:
         why, data = [], data | _unlabelled(said, files)
@@ -77,11 +80,34 @@ def own_recipe(said: Wanted) -> Written:
         try:
             check_recipe(recipe, f"the recipe like {base}")
         except PotstillError as error:
-            refused = error
+            refused, shipped = error, (base, recipe)
             continue
         return Written(called, base, told, text, recipe)
     assert refused is not None
-    raise refused
+    _refuse(refused, said, *shipped)
+
+
+def _refuse(error: PotstillError, said: Wanted, base: str, recipe: Recipe) -> NoReturn:
+    """Say why no recipe passes.
+
+    Args:
+        error: what is wrong with the last one.
+        said: what the user wants.
+        base: the shipped recipe that the last one is like.
+        recipe: the last one.
+
+    Raises:
+        PotstillError: always: `error`, or, where a model is wrong that `base` alone names, that and the options that name another.
+    """
+    sides = {recipe.student.model: "--student MODEL"}
+    if recipe.teacher is None:
+        sides[recipe.student.model] += " or --teacher MODEL"
+    else:
+        sides[recipe.teacher.model] = "--teacher MODEL"
+    if error.place not in sides or error.place in (said.teacher, said.student):
+        raise error
+    problem = f"the recipe {base} brings this model in: {error.problem}"
+    raise PotstillError(error.place, problem, f"name another with {sides[error.place]}; {error.remedy}")
 
 
 def _placed(files: Sequence[str]) -> tuple[str, list[str]]:
@@ -157,13 +183,12 @@ def _number(label: str) -> float | None:
         return None
 
 
-def _labelled_tries(said: Wanted, name: str, data: LabelledData) -> Iterator[tuple[str, Part, list[str]]]:
-    """Shipped recipes, the best first, what is laid over each, and why."""
+def _labelled_tries(said: Wanted, data: LabelledData, again: str) -> Iterator[tuple[str, Part, list[str]]]:
+    """Shipped recipes, the best first, what is laid over each, and why; `again` is what comes after a recipe that makes a teacher."""
     from potstill.check.shapes import config_of
     from potstill.models.source import model_folder
     from potstill.runtime.architecture import layers_of
 
-    again = f"then distil it: the same command with --teacher runs/{name}-teacher"
     if said.teacher is None:
         student = {"student": {"model": said.student}} if said.student else {}
         yield f"finetune/{said.kind}", student, [f"no teacher is named, so this recipe makes one; {again}"]
