@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -16,6 +17,9 @@ MODELS = "POTSTILL_MODELS"
 
 def place_of_model(name: str | Path) -> Path:
     """The place that a model's name means on this machine: what lies there, else the folder of that name in POTSTILL_MODELS.
+
+    Where there is none, it is the only model there that has the name with an owner more, or without its owner. An owner that is
+    a folder here is none: the name is then a path at which nothing lies.
 
     Args:
         name: a path, or a name such as `all-MiniLM-L6-v2` or `sentence-transformers/all-MiniLM-L6-v2`.
@@ -32,9 +36,16 @@ def place_of_model(name: str | Path) -> Path:
         raise PotstillError("model", f"{shown(str(name))} names no model", "name a folder, or a model on the hub")
     place = expanded(name)
     own = models_folder()
-    if own is not None and kind_of_place(place) is None and _is_plain(str(name)) and kind_of_place(own / name) == "a folder":
+    if own is None or kind_of_place(place) is not None or not _is_plain(str(name)):
+        return place
+    if kind_of_place(own / name) == "a folder":
         return own / name
-    return place
+    owner, _, last = str(name).rpartition("/")
+    if owner:
+        alike = [last] if kind_of_place(owner) is None and last in _models_in(own) else []
+    else:
+        alike = [model for model in _models_in(own) if model.endswith(f"/{last}")]
+    return own / alike[0] if len(alike) == 1 else place
 
 
 def models_folder() -> Path | None:
@@ -71,8 +82,18 @@ def refuse_model(name: str | Path, problem: str, remedy: str) -> NoReturn:
     own = models_folder()
     if own is None:
         raise PotstillError(text, problem, f"{remedy}, or set {MODELS} to the folder that holds it")
-    there = sorted(path.parent.relative_to(own).as_posix() for pattern in ("*", "*/*") for path in own.glob(f"{pattern}/config.json"))
-    raise PotstillError(text, f"{problem}, and {MODELS} ({own}) has none of that name", f"{remedy}; {did_you_mean(text, there)}")
+    there = _models_in(own)
+    lasts = {model.rpartition("/")[2]: model for model in there}
+    near = difflib.get_close_matches(text.rpartition("/")[2][:100], lasts, n=1)
+    known = f"did you mean {lasts[near[0]]!r}?" if near else did_you_mean(text, there)
+    raise PotstillError(text, f"{problem}, and {MODELS} ({own}) has none of that name", f"{remedy}; {known}")
+
+
+def _models_in(folder: Path) -> list[str]:
+    """The models in a folder and in those in it, as `model` or `owner/model`; what lies within a model is a part of it."""
+    models = {path.parent.name for path in folder.glob("*/config.json")}
+    deeper = (path.parent.relative_to(folder) for path in folder.glob("*/*/config.json"))
+    return sorted(models | {path.as_posix() for path in deeper if path.parent.name not in models})
 
 
 def as_path(value: object, place: str) -> Path:
