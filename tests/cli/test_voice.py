@@ -103,11 +103,23 @@ def test_a_tracker_that_is_not_installed_is_told_by_check(call, work):
 
 
 def test_check_tells_steps_time_and_size(call, work):
-    rows = dict(re.findall(r"^(steps|student's size|time) +(.*?) *$", call("check", "r.yaml")[1], re.MULTILINE))
+    _, out, _ = call("check", "r.yaml")
+    rows = dict(re.findall(r"^(steps|student's size|time) +(.*?) *$", out, re.MULTILINE))
     # 96 rows in batches of 32, forty times over; half of the steps are the first stage's
     assert rows["steps"] == "about 120 (first 60, second 60): 3,840 texts, 40 epochs"
     assert re.match(r"0\.\d million parameters: 0\.\d MB in fp32, about 0\.\d in int8", rows["student's size"])
+    # fp32 twice and int8 make nine bytes a parameter; each stage keeps two checkpoints, and a fifth is written before one goes
+    told = r"run folder about (0\.\d) MB: student (0\.\d) MB, ONNX \2 MB, int8 0\.\d MB; while it trains up to ([0-9.]+) MB of checkpoints"
+    size = re.search(told, " ".join(out.split()))
+    assert size is not None and float(size[3]) == pytest.approx(65 / 9 * float(size[1]), abs=0.5)
     assert re.match(r"roughly \d+ (s|min) for the teacher's answers and the steps, by 8", rows["time"])
+
+
+def test_check_counts_epochs_with_the_copies_that_augmentation_makes(call, work):
+    status, out, err = call("check", "r.yaml", "--set", "data.augment.copies=2", "--set", "training.epochs=5")
+    assert status == 0, err
+    # 96 rows and two copies of each
+    assert "1,440 texts, 5 epochs" in " ".join(out.split())
 
 
 def test_a_shell_completes_recipes(capsys, monkeypatch):

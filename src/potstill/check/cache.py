@@ -33,13 +33,12 @@ class CacheEstimate:
     def line(self) -> str:
         """Which fields are kept, how much that is, and which are run live."""
         if not self.kept:
-            return f"none: about {_shown(self.live)}, above teacher.cache_gb, so the teacher runs in every step"
-        line = f"about {_shown(self.kept)} in {cache_folder()}"
+            return f"none: about {shown_bytes(sum(self.live.values()))}, above teacher.cache_gb, so the teacher runs in every step"
+        line = f"about {shown_bytes(self.bytes)} in {cache_folder()}"
         if not self.live:
             return line
-        return (
-            f"{line}: {_named(self.kept)}; run live in every step: {_named(self.live)} (about {_shown(self.live)}, above teacher.cache_gb)"
-        )
+        live = f"{_named(self.live)} (about {shown_bytes(sum(self.live.values()))}, above teacher.cache_gb)"
+        return f"{line}: {_named(self.kept)}; run live in every step: {live}"
 
 
 def estimate_cache(
@@ -73,9 +72,9 @@ def estimate_cache(
     )
 
 
-def _shown(sizes: dict[Field, int]) -> str:
-    total = sum(sizes.values())
-    return f"{total / 1e9:,.1f} GB" if total >= 1e9 else f"{total / 1e6:,.1f} MB"
+def shown_bytes(size: int) -> str:
+    """A number of bytes as MB or GB."""
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
 
 
 def _named(fields: Iterable[Field]) -> str:

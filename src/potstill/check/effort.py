@@ -1,4 +1,4 @@
-"""How much a run will take: steps, time and the student's size, told by `potstill check` before any work."""
+"""How much a run will take: steps, time, the student's size and the disk, told by `potstill check` before any work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from potstill.check.cache import CHARACTERS_A_TOKEN, CacheEstimate
+from potstill.check.cache import CHARACTERS_A_TOKEN, CacheEstimate, shown_bytes
 from potstill.check.plan import RunPlan, first_student
 from potstill.errors import PotstillError
 from potstill.recipe.recipe import MLM, Recipe
@@ -24,7 +24,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
 def effort_rows(recipe: Recipe, plan: RunPlan, cache: CacheEstimate | None, source: dict[str, Any]) -> list[tuple[str, str]]:
-    """The student's size, the steps and the time, in rows (title, text).
+    """The student's size, the disk that the run folder takes, the steps and the time, in rows (title, text).
 
     Args:
         recipe: checked.
@@ -45,22 +45,41 @@ def effort_rows(recipe: Recipe, plan: RunPlan, cache: CacheEstimate | None, sour
     if count:
         int8 = f", about {count / 1e6:,.1f} in int8" if recipe.export.onnx and recipe.export.limits is not None else ""
         rows.append(("student's size", f"{count / 1e6:,.1f} million parameters: {4 * count / 1e6:,.1f} MB in fp32{int8}"))
+        rows.append(("run folder", _disk_row(recipe, plan, count)))
     found = _steps(recipe, plan)
     if found is None:
         return rows
-    steps, texts = found
+    steps, texts, epoch = found
     total = sum(steps)
     names = [each.stage.name for each in plan.stages]
     parts = ", ".join(f"{name} {number:,}" for name, number in zip(names, steps)) if len(steps) > 1 else ""
-    passes = texts / max(1, len(plan.corpus.texts))
+    passes = texts / max(1, epoch)
     rows.append(("steps", f"about {total:,}{f' ({parts})' if parts else ''}: {texts:,} texts, {passes:,.3g} epochs"))
     if student is not None and recipe.task != MLM and total:
-        rows.append(("time", _time_row(recipe, plan, cache, student, texts)))
+        rows.append(("time", _time_row(recipe, plan, cache, student, texts, epoch)))
     return rows
 
 
-def _steps(recipe: Recipe, plan: RunPlan) -> tuple[list[int], int] | None:
-    """Steps of each stage, and the texts that they read in all, by the plan of batches that the run makes; None where it makes none."""
+def _disk_row(recipe: Recipe, plan: RunPlan, count: int) -> str:
+    """What the files of a student of `count` parameters take in the run folder, and what its checkpoints do meanwhile."""
+    from potstill.training.checkpoints import room_for
+
+    files = {"student": 4 * count}
+    if recipe.export.onnx:
+        files["ONNX"] = 4 * count
+        files |= {"int8": count} if recipe.export.limits is not None else {}
+    dual = plan.teacher is not None and any(each.stage.dual for each in plan.stages)
+    taught = count + (sum(plan.teacher.model.parameter_counts()) if plan.teacher is not None and dual else 0)
+    parts = ", ".join(f"{name} {shown_bytes(size)}" for name, size in files.items())
+    meanwhile = shown_bytes(room_for(taught, len(plan.stages)))
+    return f"about {shown_bytes(sum(files.values()))}: {parts}; while it trains up to {meanwhile} of checkpoints more"
+
+
+def _steps(recipe: Recipe, plan: RunPlan) -> tuple[list[int], int, int] | None:
+    """Steps of each stage, the texts that they read in all, and those of an epoch, by the plan of batches that the run makes.
+
+    None where it makes none.
+    """
     from potstill.training.plans import plans_of
 
     corpus = plan.corpus
@@ -78,11 +97,11 @@ def _steps(recipe: Recipe, plan: RunPlan) -> tuple[list[int], int] | None:
     except PotstillError:  # the run tells it, knowing the tokens
         return None
     accumulate = recipe.training.accumulate
-    return [-(-len(batches) // accumulate) for batches in plans], sum(len(batch) for batches in plans for batch in batches)
+    return [-(-len(batches) // accumulate) for batches in plans], sum(len(batch) for batches in plans for batch in batches), len(lengths)
 
 
-def _time_row(recipe: Recipe, plan: RunPlan, cache: CacheEstimate | None, student: EncoderModel, texts: int) -> str:
-    """The time of the steps, by one step of the student and one answer of the teacher on TIMED texts, taken now."""
+def _time_row(recipe: Recipe, plan: RunPlan, cache: CacheEstimate | None, student: EncoderModel, texts: int, epoch: int) -> str:
+    """The time of the steps on `texts`, by one step of the student and one answer of the teacher on TIMED texts, taken now."""
     count = len(plan.corpus.texts)
     sample = [plan.corpus.texts[number * count // TIMED] for number in range(min(TIMED, count))]
     step = _seconds(student, plan, sample, backward=True)
@@ -90,7 +109,7 @@ def _time_row(recipe: Recipe, plan: RunPlan, cache: CacheEstimate | None, studen
     if plan.teacher is not None:
         answer = sum(_seconds(each.model, plan, sample, backward=False) for each in plan.teacher.all)
         kept = cache is not None and not cache.live
-        parts.append(answer * (min(texts, len(plan.corpus.texts)) if kept else texts))
+        parts.append(answer * (min(texts, epoch) if kept else texts))
     how = "the teacher's answers and the steps" if len(parts) > 1 else "the steps"
     return f"roughly {_told(sum(parts))} for {how}, by {len(sample)} texts timed now on {plan.device}; export and scores come on top"
 

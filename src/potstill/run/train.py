@@ -87,7 +87,7 @@ def train(
         PotstillError: as `teach`.
     """
     from potstill.run.neighbours import find_neighbours
-    from potstill.training.checkpoints import checkpointing
+    from potstill.training.checkpoints import checkpointing, room_for
     from potstill.training.trainer import StagePlace, train_stage
     from potstill.training.unfreezing import training_only
 
@@ -95,7 +95,7 @@ def train(
     if training.dropout is not None:
         student.set_dropout(training.dropout)
     taught = [student, teacher.model] if teacher is not None and recipe.stages[0].dual is not None else [student]
-    require_space(folder, 40 * sum(sum(each.parameter_counts()) for each in taught), "the checkpoints")
+    require_space(folder, room_for(sum(sum(each.parameter_counts()) for each in taught)), "the checkpoints")
     plan, stages, data, answers = make_ready(recipe, plan, student, teacher)
     neighbours = find_neighbours(training, data, answers, folder / CHECKPOINTS, plan.device) if answers is not None else None
     plans = plans_of(recipe, data, plan.corpus.has_label, neighbours)

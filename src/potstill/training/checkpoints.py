@@ -21,7 +21,18 @@ STATE = "trainer_state.json"  # Trainer writes it last into a checkpoint
 WEIGHTS = "model.safetensors"
 PARTS = (WEIGHTS, "optimizer.pt", "scheduler.pt", "rng_state*.pth")  # of a checkpoint, beside its state; Trainer leaves out what is missing
 BEST = ("best_model_checkpoint", "best_metric", "best_global_step")  # keys of the state
+KEPT = 2  # checkpoints of a stage: the newest and the best
 UNREADABLE = (OSError, ValueError, RuntimeError, EOFError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError, SafetensorError)
+
+
+def room_for(parameters: int, stages: int = 1) -> int:
+    """Bytes that the checkpoints take at most: those of each stage stay until the run is whole.
+
+    Args:
+        parameters: of all that is trained.
+        stages: how many are trained, one after the other.
+    """
+    return 13 * parameters * (KEPT * stages + 1)  # weights, two means of AdamW and some room; an old one goes after a new one is there
 
 
 def checkpoint_to_resume(folder: Path, resume: bool) -> Path | None:

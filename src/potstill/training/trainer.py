@@ -28,7 +28,7 @@ from potstill.objective.schedule import progress_of
 from potstill.results import METRICS_FILE
 from potstill.runtime.folder import REGRESSION
 from potstill.teacher.answers import Teacher
-from potstill.training.checkpoints import checkpoint_to_resume, step_of
+from potstill.training.checkpoints import KEPT, checkpoint_to_resume, step_of
 from potstill.training.distillation import INPUTS, Distillation
 from potstill.training.dual import DualTraining
 from potstill.training.flow import METRIC, TERMS, StageCallback, interruptible
@@ -344,7 +344,7 @@ def _arguments(settings: Settings, place: StagePlace, steps: int, every: int, ch
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
-        save_total_limit=2,
+        save_total_limit=KEPT,
         load_best_model_at_end=chooses,
         metric_for_best_model=METRIC if chooses else None,
         greater_is_better=True,
