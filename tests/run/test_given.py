@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 import potstill
-from potstill.errors import PotstillError
+from potstill.errors import PotstillError, PotstillWarning
 from potstill.models.loading import load_encoder
 from potstill.results import RECIPE_FILE
+from potstill.run.given import Given
 
 TEXTS = [f"text number {n}\nof several lines" for n in range(40)]
+ROWS = [{"text": text, "label": ("river", "village")[n % 2]} for n, text in enumerate(TEXTS)]
 SHORT = ["training.epochs=1", "training.batch_size=16", "training.evaluations=1", "evaluate=[]", "export.onnx=false"]
 
 
@@ -145,6 +147,15 @@ def test_a_text_or_anything_else_in_a_paths_place_is_told_in_a_line(tiny_encoder
             way("A sentence.")
 
 
+def test_labels_that_nothing_learns_from_are_told(tiny_encoder_dir):
+    said = "texts: have labels, and the teacher has no use for them; to learn from them give a teacher that was fine-tuned on the task"
+    given = Given(teacher=str(tiny_encoder_dir), texts=iter(ROWS), layers=1)
+    with pytest.warns(PotstillWarning, match=said):
+        content = given.written(None, Path("run"), None)
+    (file,) = content["data"]["texts"]
+    assert len(Path(file).read_text().splitlines()) == len(ROWS)
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
@@ -157,6 +168,10 @@ def test_a_text_or_anything_else_in_a_paths_place_is_told_in_a_line(tiny_encoder
         ({"teacher": "TINY", "texts": ["a", None], "layers": 1}, "texts[1]: is None, not a text"),
         ({"teacher": "TINY", "texts": [{"title": "a", "body": "b"}], "layers": 1}, "texts[0]: has no field 'text' (there: title, body)"),
         ({"teacher": "TINY", "texts": {"train": TEXTS}, "layers": 1}, "texts: is a mapping with train; give one split of a data set"),
+        ({"teacher": "TINY", "texts": [], "layers": 1}, "texts: is empty; give at least one text"),
+        ({"teacher": "TINY", "texts": iter([]), "layers": 1}, "texts: is empty; give at least one text"),
+        ({"teacher": "HEAD", "texts": [], "labels": [], "layers": 1}, "texts: is empty; give at least one row"),
+        ({"teacher": "HEAD", "texts": {"train": ROWS, "dev": []}, "layers": 1}, "dev: is empty; give at least one row"),
         ({"teacher": "TINY", "texts": 7, "layers": 1}, "texts: is 7, not a list, a generator or a data set"),
         ({"teacher": "TINY", "texts": TEXTS, "labels": [1] * 40, "layers": 1}, "labels: are given, and the teacher has no use for them"),
         ({"teacher": "HEAD", "texts": TEXTS, "layers": 1}, "texts[0]: is 'text number 0\\nof several lines', not a mapping of fields"),

@@ -6,14 +6,14 @@ import copy
 import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from potstill.data.files.given import class_names, labelled_rows, texts_given
+from potstill.data.files.given import LABEL, class_names, labelled_rows, texts_given
 from potstill.data.splits import SPLITS
-from potstill.errors import PotstillError, did_you_mean, shown
+from potstill.errors import PotstillError, did_you_mean, shown, warn
 from potstill.evaluation.given import write_rows
 from potstill.machine.files import kind_of_place, write_text
 from potstill.models.given import called, name_of, save_given
@@ -104,12 +104,12 @@ class Given:
         if self.texts is not None and kind in HEADS:
             self._put_rows(content, kind, place)
         elif self.texts is not None:
+            needless = f"and {'the teacher' if recipe is None else 'the recipe'} has no use for them"
+            way_out = "give a teacher that was fine-tuned on the task, or a recipe with a task that has labels"
             if self.labels is not None:
-                way_out = "give a teacher that was fine-tuned on the task, or a recipe with a task that has labels"
-                raise PotstillError(
-                    "labels", f"are given, and {'the teacher' if recipe is None else 'the recipe'} has no use for them", way_out
-                )
-            self._put_texts(content, place)
+                raise PotstillError("labels", f"are given, {needless}", way_out)
+            if self._put_texts(content, place):
+                warn("texts", f"have labels, {needless}", f"to learn from them {way_out}")
         return content
 
     def _kind(self, recipe: Recipe | Mapping[str, Any] | str | Path | None, teacher: str | None) -> str:
@@ -151,27 +151,34 @@ class Given:
             return {"model": name}
         return {"model": str(save_given(model, place, side)), "name": called(model)}
 
-    def _put_texts(self, content: dict[str, Any], place: Path) -> None:
+    def _put_texts(self, content: dict[str, Any], place: Path) -> bool:
         """Put unlabelled texts into a recipe, written as JSON lines, or the file that holds them.
 
+        Returns:
+            Whether there are labels beside the texts that are given, which are left out.
+
         Raises:
-            PotstillError: a text stands where a file's name is wanted.
+            PotstillError: a text stands where a file's name is wanted, or no text is given.
         """
-        data = dict(content.get("data") or {})
+        data, labelled = dict(content.get("data") or {}), False
         if isinstance(self.texts, (str, os.PathLike)):
             if kind_of_place(os.fspath(self.texts)) is None:
                 raise PotstillError("texts", f"{shown(str(self.texts))} is no file", "name a file of texts, or give a list of them")
             file = Path(self.texts)
         else:
-            file = _write_texts(texts_given(self.texts), place)
+            rows = list(self.texts) if isinstance(self.texts, Iterator) else self.texts
+            file = _write_texts(_some(texts_given(rows), "texts", "text"), place)
+            labelled = any(isinstance(row, Mapping) and LABEL in row for row in rows)
         folder = str(data.get("dir") or ".")
         data["texts"] = [os.path.relpath(file, folder) if kind_of_place(folder) == "a folder" else str(file.absolute())]
         content["data"] = data
+        return labelled
 
     def _put_rows(self, content: dict[str, Any], kind: str, place: Path) -> None:
         """Put labelled rows into a recipe, written as the data of a task of the user's own."""
         task, splits = f"{kind}/{TASK}", _splits(self.texts)
-        rows = {split: labelled_rows(given, self.labels, "texts" if split == "train" else split) for split, given in splits.items()}
+        places = {split: "texts" if split == "train" else split for split in splits}
+        rows = {split: _some(labelled_rows(given, self.labels, places[split]), places[split], "row") for split, given in splits.items()}
         own = place / f"rows-{hashlib.sha256(repr(rows).encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
         for split, found in rows.items():
             write_rows(task, split, found, own)
@@ -179,6 +186,17 @@ class Given:
         names = class_names(splits["train"], self.labels if isinstance(self.labels, str) else None)
         content["data"] = {**data, "dir": str(own), **({"labels": names} if names and kind == CLASSIFICATION else {})}
         content["task"], content["evaluate"] = task, [task, COST]
+
+
+def _some(found: list[Any], place: str, what: str) -> list[Any]:
+    """What was given, once it is known not to be nothing.
+
+    Raises:
+        PotstillError: it is.
+    """
+    if not found:
+        raise PotstillError(place, "is empty", f"give at least one {what}")
+    return found
 
 
 def _splits(texts: Any) -> dict[str, Any]:
