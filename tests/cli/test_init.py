@@ -35,6 +35,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_head_dirs: dict[s
     rows = [(text, ("no", "yes", "maybe")[n % 3], n * 0.37, f"u{n // 4}") for n, text in enumerate(TEXTS)]
     csv = "body,mood,score,user\n" + "".join(f"{','.join(map(str, row))}\n" for row in rows)
     Path("reviews.csv").write_text(csv)
+    Path("semi.csv").write_text(csv.replace(",", ";"))
     Path("tags.jsonl").write_text(lines({"text": text, "label": ["red", "blue", "green"][: n % 4]} for n, text in enumerate(TEXTS)))
     Path("news").mkdir()
     for split, part in {"train": TEXTS[:60], "dev": TEXTS[60:80], "test": TEXTS[80:]}.items():
@@ -46,6 +47,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_head_dirs: dict[s
 
 
 REVIEWS = ["--csv", "reviews.csv", "--text", "body"]
+SEMI = ["--csv", "semi.csv", "--text", "body"]
 NEWS = ["--conll", "news/train.conll", "--conll", "news/dev.conll", "--conll", "news/test.conll"]
 # Options → the recipe that is taken, its task, and words of why.
 KINDS = [
@@ -101,6 +103,8 @@ WRONG = [
     (["--csv", "reviews.csv", "--texts", "texts.txt"], "init: --csv and --texts name data of two forms; give one of them"),
     (["--csv", "reviews.csv"], "--text: is not given, and reviews.csv has no usual column; name one of body, mood, score, user"),
     (["--csv", "reviews.csv", "--text", "bdy"], "--label: is not given, and reviews.csv has no usual column"),
+    (SEMI, "--label: is not given, and semi.csv has no usual column; the columns seem to be parted"),
+    ([*SEMI, "--label", "mood"], "--text: semi.csv has no column 'body'; the columns seem to be parted by ';': save it with commas, or"),
     ([*REVIEWS, "--label", "mod"], "--label: reviews.csv has no column 'mod'; did you mean 'mood'?"),
     ([*REVIEWS, "--label", "mood", "--kind", "clasification"], "--kind: unknown kind 'clasification'; did you mean 'classification'?"),
     (["--csv", "reviews.csv", "--text", "user", "--label", "body"], "--label: 'body' has 100 different values in 100 rows; name"),
@@ -113,8 +117,8 @@ WRONG = [
     # a model that nobody named
     (
         [*REVIEWS, "--label", "mood"],
-        "bert-base-uncased: the recipe finetune/classification brings this model in: no such folder, and the hub cannot be reached to look for"
-        " a model of that name; name another with --student MODEL or --teacher MODEL; name a local folder, or connect",
+        "bert-base-uncased: the recipe finetune/classification brings this model in: no such folder, and the hub cannot be reached to"
+        " look for a model of that name; name another with --student MODEL or --teacher MODEL; name a local folder, or connect",
     ),
     (["--texts", "texts.txt"], "sentence-transformers/all-MiniLM-L6-v2: the recipe recommended/embed brings this model in: no such folder"),
 ]  # fmt: skip

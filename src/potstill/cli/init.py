@@ -9,7 +9,7 @@ from typing import Any
 from potstill.data.files.formats import CONLL, CSV, DATASET, JSONL, TEXT, TSV, ending_of, format_of
 from potstill.data.files.hub import load_data
 from potstill.data.files.jsonl import read_jsonl_rows
-from potstill.data.files.tables import read_table
+from potstill.data.files.tables import read_table, remedy_for_header
 from potstill.errors import PotstillError, did_you_mean
 from potstill.machine.files import kind_of_place
 from potstill.recipe.recipe import OWN_KINDS
@@ -123,14 +123,16 @@ def _with_columns(said: Wanted, columns: list[str], ask: Ask | None) -> Wanted:
         if getattr(said, key) is not None:
             continue
         if name not in columns and ask is None:
-            raise PotstillError(option(key), f"is not given, and {said.files[0]} has no usual column", f"name one of {', '.join(columns)}")
+            remedy = remedy_for_header(columns, f"name one of {', '.join(columns)}")
+            raise PotstillError(option(key), f"is not given, and {said.files[0]} has no usual column", remedy)
         question = f"The column of the {'second text' if key == 'text_pair' else key}"
         named[key] = name if name in columns or ask is None else ask(question, columns)
     said = replace(said, **named)
     for key in ("text", "text_pair", "label", "group"):
         name = getattr(said, key)
         if name is not None and name not in columns:
-            raise PotstillError(option(key), f"{said.files[0]} has no column {name!r}", did_you_mean(name, columns))
+            remedy = remedy_for_header(columns, did_you_mean(name, columns))
+            raise PotstillError(option(key), f"{said.files[0]} has no column {name!r}", remedy)
     return said
 
 

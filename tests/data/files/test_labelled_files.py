@@ -55,6 +55,10 @@ def test_tagged_files(tmp_path: Path) -> None:
         ("a.csv", "text,label\nx,1\n ,2\n", "classification", "a.csv:3: 'text' is ' '; write a text that is not blank"),  # a blank text
         ("a.csv", "text,text_pair,label\nx,,2\n", "classification", "a.csv:2: 'text_pair' is ''"),  # an empty second text
         ("a.csv", "text,label\nx,\ny,2\n", "regression", "a.csv:2: the score is missing"),  # no score
+        ("a.csv", "text;label\nx;1\n", "classification", "a.csv:1: the header has no column 'text'; the columns seem to be parted by ';'"),
+        ("a.csv", 'text;label\n"x, y";1\n', "regression", "columns seem to be parted by ';': save it with commas, or with tabs as .tsv"),
+        ("a.csv", "text;label\nx, y;1\n", "regression", "a.csv:1: the header has no column 'text'; the columns seem to be parted by ';'"),
+        ("a.csv", '"text";"label"\n"x";1\n', "regression", "the columns seem to be parted by ';': save it with commas"),
         ("a.csv", "text,label\nx,1,2\n", "regression", "a.csv:2: 3 columns where the first row has 2"),  # a column too many
         ("a.csv", "text,label\n", "classification", "a.csv: holds no examples"),  # a header alone
         ("a.csv", "text,label\nx,a||b\n", "multilabel", "a.csv:2: the label is missing"),  # an empty label between bars

@@ -75,6 +75,13 @@ def test_limit_draws_from_the_whole_file_in_its_order(tmp_path: Path) -> None:
         # A quote that nothing closes.
         ("a.csv", 'a,b\n"c,d\ne,f\n', {}, r"a\.csv:2: not readable as a table .* a quote that nothing closes"),
         # A misspelt column.
+        (
+            "a.csv",
+            "text;label\na;b\n",
+            {"columns": ["text"]},
+            r"a\.csv:1: the header has no column 'text'; the columns seem to be parted by",
+        ),
+        ("a.csv", "text;label\na, b;c\n", {}, r"a\.csv:2: 2 columns where the first row has 1; the columns seem to be parted by"),
         ("a.csv", "text,label\na,b\n", {"columns": ["texts"]}, r"a\.csv:1: the header has no column 'texts'; did you mean 'text'"),
         # A column behind the last.
         ("a.csv", "a,b\n", {"columns": [2]}, r"a\.csv:1: column 2 of a row with 2; columns are numbered 0 to 1"),

@@ -12,6 +12,14 @@ from potstill.errors import PotstillError, did_you_mean, shown
 
 # Format → (delimiter, whether `"` quotes a field). In TSV a quote is a character: so GLUE, SentEval and most corpora write it.
 DIALECTS = {CSV: (",", True), TSV: ("\t", False)}
+SEMICOLON = ";"  # what a spreadsheet writes in a .csv where the comma is a decimal point
+
+
+def remedy_for_header(header: Sequence[str], remedy: str) -> str:
+    """What to do about a table whose header is not as expected: `remedy`, unless semicolons stand where commas or tabs should."""
+    if len(header) == 1 and SEMICOLON in header[0]:
+        return f"the columns seem to be parted by {SEMICOLON!r}: save it with commas, or with tabs as .tsv"
+    return remedy
 
 
 def table_texts(path: str | Path, columns: Sequence[int | str] | None, format: str) -> Iterator[str]:
@@ -59,7 +67,8 @@ def read_table(
         for name in required:
             if header.count(name) != 1:
                 problem = f"the header has no column {name!r}" if name not in header else f"the header has {name!r} twice"
-                raise PotstillError(f"{path}:{number}", problem, did_you_mean(name, header) if name not in header else "rename one")
+                remedy = remedy_for_header(header, did_you_mean(name, header)) if name not in header else "rename one"
+                raise PotstillError(f"{path}:{number}", problem, remedy)
 
 
 def _even_rows(path: str | Path, format: str, leave_out_broken: bool = False) -> Iterator[tuple[int, list[str]]]:
@@ -69,14 +78,15 @@ def _even_rows(path: str | Path, format: str, leave_out_broken: bool = False) ->
         PotstillError: a row has another number of columns, unless such rows are left out.
     """
     delimiter, quoted = DIALECTS[format]
-    width = 0
+    first: list[str] = []
     for number, row in _quoted_rows(path, delimiter) if quoted else _plain_rows(path, delimiter):
-        width = width or len(row)
-        if len(row) == width:
+        first = first or row
+        if len(row) == len(first):
             yield number, row
         elif not leave_out_broken:
             way_out = "quote fields that hold a comma" if quoted else "remove the stray tab, or save it as csv"
-            raise PotstillError(f"{path}:{number}", f"{len(row)} columns where the first row has {width}", way_out)
+            problem = f"{len(row)} columns where the first row has {len(first)}"
+            raise PotstillError(f"{path}:{number}", problem, remedy_for_header(first, way_out))
 
 
 def _plain_rows(path: str | Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -92,10 +102,17 @@ def _quoted_rows(path: str | Path, delimiter: str) -> Iterator[tuple[int, list[s
     Raises:
         PotstillError: a quote is never closed, or stands where none may.
     """
-    lines = (text + "\n" for _, text in read_lines(path))
+    row: list[str] = []
+    text = ""
+
+    def lines() -> Iterator[str]:
+        nonlocal text
+        for _, text in read_lines(path):
+            yield text + "\n"
+
     # strict: without it a forgotten quote swallows the rest of the file in silence.
     csv.field_size_limit(MAX_LINE)  # as long as a line of any other file
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(lines(), delimiter=delimiter, strict=True)
     first = 1
     while True:
         try:
@@ -103,7 +120,9 @@ def _quoted_rows(path: str | Path, delimiter: str) -> Iterator[tuple[int, list[s
         except StopIteration:
             return
         except csv.Error as error:
-            raise PotstillError(f"{path}:{first}", f"not readable as a table ({error})", "look for a quote that nothing closes") from error
+            remedy = "look for a quote that nothing closes"
+            remedy = remedy_for_header([text], remedy) if not row else remedy  # "a";"b" is no field between commas
+            raise PotstillError(f"{path}:{first}", f"not readable as a table ({error})", remedy) from error
         if len(row) > 1 or any(field.strip() for field in row):  # blank fields are a row: whoever reads them says what it lacks
             yield first, row
         first = reader.line_num + 1
@@ -116,7 +135,8 @@ def _positions(row: list[str], columns: Sequence[int | str] | None, place: str) 
     for column in columns:
         if isinstance(column, str):
             if column not in row:
-                raise PotstillError(place, f"the header has no column {shown(column)}", did_you_mean(column, row))
+                remedy = remedy_for_header(row, did_you_mean(column, row))
+                raise PotstillError(place, f"the header has no column {shown(column)}", remedy)
             positions.append(row.index(column))
         elif not isinstance(column, bool) and 0 <= column < len(row):  # true is a 1 to Python
             positions.append(column)
