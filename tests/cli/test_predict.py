@@ -77,6 +77,46 @@ def test_a_run_folder(call, tmp_path, tiny_head_dirs, tiny_head_exports):
     assert predicted(call, tmp_path / "run", tmp_path / "texts.txt", tmp_path / "out.jsonl")[0]["label"] == torch[0]["label"]
 
 
+@pytest.fixture
+def run_of_pairs(tmp_path, tiny_head_exports):
+    """A run folder whose recipe has columns of its own."""
+    shutil.copytree(tiny_head_exports["classification"], tmp_path / "run" / "onnx")
+    (tmp_path / "run" / "results.json").write_text("{}")
+    data = {"file": "reviews.csv", "text": "body", "text_pair": "reply", "label": "mood"}
+    terms = [{"loss": "hard_label"}]
+    recipe = {"name": "run", "task": "classification/reviews", "data": data, "student": {"model": "m"}}
+    (tmp_path / "run" / "recipe.yaml").write_text(json.dumps(recipe | {"stages": [{"name": "all", "terms": terms}]}))
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("t.csv", "text,reply,body\nx,a village,the river\n"),  # the run's own columns go first
+        ("t.jsonl", '{"body": "the river", "reply": "a village"}\n'),
+        ("t.csv", "text,text_pair\nthe river,a village\n"),
+    ],
+)
+def test_a_run_reads_the_columns_that_its_recipe_names_or_the_usual_ones(call, tmp_path, run_of_pairs, file, content):
+    (tmp_path / file).write_text(content)
+    (answer,) = predicted(call, run_of_pairs, tmp_path / file, tmp_path / "out.jsonl")
+    assert (answer["text"], answer["text_pair"]) == ("the river", "a village")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("review,reply\na,b\n", "t.csv: has no column 'body', which the run's recipe names, and no 'text'; rename the column of the texts"),
+        ("body;reply\na;b\n", "and no 'text'; the columns seem to be parted by ';'"),
+        ("body,more\na,b\n", "t.csv:1: the header has no column 'reply'"),
+    ],
+)
+def test_columns_that_are_neither_the_runs_own_nor_the_usual_ones_are_told(call, tmp_path, run_of_pairs, content, said):
+    (tmp_path / "t.csv").write_text(content)
+    status, _, err = call("predict", run_of_pairs, tmp_path / "t.csv", "--out", tmp_path / "out.jsonl")
+    assert status == 2 and said in err and len(err.splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("model", "file", "content", "words"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,29 @@ def test_every_form_holds_the_vectors_in_order(work: Path, tiny_export_dir: Path
     if out == "shards":
         manifest = json.loads(Path(out, "manifest.json").read_text())
         assert manifest["rows"] == 7 and [block["rows"] for block in manifest["blocks"]] == [3, 3, 1]
+
+
+def test_a_run_reads_the_column_that_its_recipe_names_or_the_usual_one(work: Path, tiny_export_dir: Path) -> None:
+    shutil.copytree(tiny_export_dir, "run/onnx")
+    Path("run/results.json").write_text("{}")
+    recipe = {"name": "run", "task": "embed", "student": {"model": "m"}, "teacher": {"model": "m"}}
+    recipe |= {"data": {"texts": [{"path": "a.csv", "columns": ["body"]}]}, "stages": [{"name": "a", "terms": [{"loss": "embedding_mse"}]}]}
+    Path("run/recipe.yaml").write_text(json.dumps(recipe))
+    Path("own.csv").write_text("text,body\n1,the river\n2,x\n")
+    Path("usual.jsonl").write_text('{"text": "the river"}\n{"text": "x"}\n')
+    expected = Encoder(tiny_export_dir).encode(["the river", "x"])
+    for file in ("own.csv", "usual.jsonl"):
+        encode_file("run", file, "v.npy")
+        assert np.allclose(np.load("v.npy"), expected, atol=1e-5), file
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(pyarrow.table({"id": [1, 2], "body": ["the river", "x"]}), "own.parquet")
+    encode_file("run", "own.parquet", "v.npy")
+    assert np.allclose(np.load("v.npy"), expected, atol=1e-5)
+    Path("other.csv").write_text("review\na\n")
+    with pytest.raises(
+        PotstillError, match=r"other.csv: has no column 'body', which the run's recipe names, and no 'text'; rename the column"
+    ):
+        encode_file("run", "other.csv", "v.npy")
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def evaluate(
         return record.model_copy(update={"documents": of, "scores": scores})
 
 
-def _recipe_of(place: Path) -> Recipe | None:
+def recipe_of_run(place: Path) -> Recipe | None:
     """The recipe of a run folder; None of anything else. A PotstillError comes through for a recipe that cannot be read."""
     file = place / RECIPE_FILE
     is_run = kind_of_place(file) == "a file" and (kind_of_place(place / STUDENT) or kind_of_place(place / RESULTS_FILE))
@@ -115,8 +115,8 @@ def _data_of_run(
     """
     if tasks in (COST, [COST], (COST,)):  # that needs no data
         return tasks, Path() if folder is None else folder, opened
-    of_model = _recipe_of(place_of_model(model)) if model is not None and (tasks is None or folder is None) else None
-    of_data = of_model if folder is None else _recipe_of(as_path(folder, "folder"))
+    of_model = recipe_of_run(place_of_model(model)) if model is not None and (tasks is None or folder is None) else None
+    of_data = of_model if folder is None else recipe_of_run(as_path(folder, "folder"))
     if tasks is None:
         tasks = (of_model.evaluate if of_model is not None else None) or COST
     if of_data is None:

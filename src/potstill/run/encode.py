@@ -15,15 +15,18 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from potstill.data.files.inputs import source_of, stream_texts
+from potstill.data.files.inputs import source_of, stream_texts, text_column
 from potstill.data.files.lines import Remote, StandardInput, require_file
 from potstill.data.files.texts import in_blocks
 from potstill.data.files.vectors import NPY, SHARDS, Form, form_of
 from potstill.errors import PotstillError, shown
+from potstill.evaluation.evaluate import recipe_of_run
 from potstill.evaluation.subject import Subject, open_subject
 from potstill.machine.cache import fingerprint
 from potstill.machine.files import kind_of_place, read_json, remove, require_nameable, sha256_of, write_aside, write_text
 from potstill.machine.held import LOCK, held
+from potstill.machine.places import place_of_model
+from potstill.recipe.part import TextSource
 from potstill.runtime.decode import require_finite
 from potstill.runtime.folder import EMBED
 from potstill.runtime.vectors import cut, quantize, require_dimensions
@@ -117,7 +120,8 @@ def encode_file(
     width = require_dimensions(model, dimensions, subject.dimension)
     kept = quantize(np.zeros((1, width), dtype=np.float32), precision)  # what is wrong with it is told before the work
     encode = partial(_vectors, subject, model, width, precision)
-    blocks = in_blocks(_texts(source, input_format), BLOCK, LETTERS)
+    column = text_column(source, input_format, _own_columns(model))
+    blocks = in_blocks(_texts(source, input_format, column), BLOCK, LETTERS)
     done = Encoded(width=kept.shape[1], kind=str(kept.dtype))
     if stream is not None:
         return _to_stream(form, blocks, encode, stream, done)
@@ -155,14 +159,21 @@ def digests_of(subject: Subject) -> dict[str, str]:
     return dict(sorted((fingerprint(subject.path) | weights).items()))
 
 
-def _texts(source: Path | StandardInput | Remote, format: str | None) -> Iterator[str]:
+def _own_columns(model: str) -> list[str]:
+    """What a run's recipe calls the column of its texts, where a file has one; none of a model that is no run."""
+    recipe = recipe_of_run(place_of_model(model))
+    named = [source.columns or [] for source in recipe.data.texts if isinstance(source, TextSource)] if recipe is not None else []
+    return [columns[0] for columns in named if len(columns) == 1 and isinstance(columns[0], str)]
+
+
+def _texts(source: Path | StandardInput | Remote, format: str | None, column: str) -> Iterator[str]:
     """The texts of a file.
 
     Raises:
         PotstillError: there is none.
     """
     found = False
-    for text in stream_texts(source, format):
+    for text in stream_texts(source, format, column):
         found = True
         yield text
     if not found:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO
 
 from potstill.data.files.formats import CSV, JSONL, format_of, is_gzipped
 from potstill.data.files.inputs import read_file, source_of
 from potstill.data.files.labelled_files import BAR
+from potstill.data.labelled import Columns, names_of
 from potstill.errors import PotstillError, did_you_mean, shown, warn
+from potstill.evaluation.evaluate import recipe_of_run
 from potstill.evaluation.subject import Subject, open_subject
 from potstill.machine.files import write_aside
+from potstill.machine.places import place_of_model
 from potstill.runtime.decode import described, require_finite
 from potstill.runtime.entities import has_entities
 from potstill.runtime.folder import TAGGING
@@ -70,7 +73,7 @@ def predict_file(
     if subject.predict is None:
         problem = "has no head: it gives vectors, no labels"
         raise PotstillError(model, problem, "use `potstill encode`, or name a model that was fine-tuned")
-    texts = read_file(source, subject.head, input_format)
+    texts = read_file(source, subject.head, input_format, _own_columns(model, subject.head))
     sources: list[Source] = []
     if subject.head == TAGGING:
         texts, sources = _split(texts, subject)
@@ -85,6 +88,14 @@ def predict_file(
         with write_aside(out) as aside, aside.open("w", encoding="utf-8", newline="") as opened:
             _write(form, answers, subject.labels, opened)
     return Predicted(len(answers), subject.head, subject.labels)
+
+
+def _own_columns(model: str, head: str) -> Columns | None:
+    """What the columns of the data that a run was trained on are called; None where they have the usual names, or it is no run."""
+    recipe = recipe_of_run(place_of_model(model))
+    if recipe is None or (recipe.data.text is None and recipe.data.text_pair is None):
+        return None
+    return replace(names_of(head), text=recipe.data.text or names_of(head).text, text_pair=recipe.data.text_pair)
 
 
 def _output_format(out: str | Path, name: str | None, stream: bool) -> str:

@@ -59,13 +59,14 @@ def read_labelled(
     return examples_of(read_rows(path, kind), kind, names, path, numbered)
 
 
-def read_inputs(path: str | Path, kind: str, format: str | None = None) -> list[Text]:
+def read_inputs(path: str | Path, kind: str, format: str | None = None, columns: Columns | None = None) -> list[Text]:
     """The texts alone of a file as `read_labelled` takes it. The labels may be missing.
 
     Args:
         path: the file.
         kind: of runtime.folder.HEADS.
         format: of FORMAT_OF; default: what the file's name tells.
+        columns: as in `read_rows`.
 
     Returns:
         The texts, all single ones, all pairs, or all lists of words.
@@ -74,7 +75,7 @@ def read_inputs(path: str | Path, kind: str, format: str | None = None) -> list[
         PotstillError: there is no text, or single texts and pairs are mixed; whatever a reader finds,
             at its file and line.
     """
-    texts = [row.text for row in read_rows(path, kind, labelled=False, format=format)]
+    texts = [row.text for row in read_rows(path, kind, columns, labelled=False, format=format)]
     if not texts:
         raise PotstillError(path, "holds no texts", "name a file with at least one row")
     if len({type(text) for text in texts}) > 1:
