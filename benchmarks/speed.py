@@ -6,7 +6,8 @@ FOLDER is a run folder, or an encoder that the 3-layer student is cut from (defa
 the quickstart). Every measurement runs in a process of its own, with its threads pinned, the two
 sides in turn; of each side the best of REPEATS counts. `--threads 1,2` measures with one thread and with two. What is compared:
 
-- encoding mixed sentences: potstill's runtime (int8, and fp32) / SentenceTransformer.encode at its defaults;
+- encoding mixed sentences: potstill's runtime (int8, fp32, and int8 by OpenVINO where that is installed) / SentenceTransformer.encode
+  at its defaults;
 - a step of embedding distillation with the teacher's vectors at hand: potstill's trainer as recipes run
   it / SentenceTransformerTrainer with MSELoss at its defaults; same batch size, same texts;
 - resident memory of a process that loads the runtime and encodes.
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +50,13 @@ def encode_sentence_transformers(student: Path, onnx: Path, args: argparse.Names
     return {"rate": args.encode / (time.perf_counter() - started)}
 
 
-def encode_runtime(student: Path, onnx: Path, args: argparse.Namespace, precision: str = "int8") -> dict[str, float]:
+def encode_runtime(
+    student: Path, onnx: Path, args: argparse.Namespace, precision: str = "int8", engine: str = "onnxruntime"
+) -> dict[str, float]:
     from potstill import Encoder
     from potstill.evaluation.probe import peak_memory
 
-    encoder = Encoder(onnx, precision=precision, threads=args.threads)  # type: ignore[arg-type]
+    encoder = Encoder(onnx, precision=precision, threads=args.threads, engine=engine)  # type: ignore[arg-type]
     texts = sentences(args.encode)
     encoder.encode(texts[:64])
     started = time.perf_counter()
@@ -63,6 +67,10 @@ def encode_runtime(student: Path, onnx: Path, args: argparse.Namespace, precisio
 
 def encode_runtime_fp32(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, float]:
     return encode_runtime(student, onnx, args, "fp32")
+
+
+def encode_openvino(student: Path, onnx: Path, args: argparse.Namespace) -> dict[str, float]:
+    return encode_runtime(student, onnx, args, engine="openvino")
 
 
 def targets(rows: int, width: int) -> Any:
@@ -150,6 +158,8 @@ WORKERS = {
     worker.__name__: worker
     for worker in (encode_sentence_transformers, encode_runtime, encode_runtime_fp32, train_sentence_transformers, train_potstill)
 }
+if find_spec("openvino"):
+    WORKERS["encode_openvino"] = encode_openvino
 
 
 def measure(worker: str, student: Path, onnx: Path, args: argparse.Namespace, threads: int) -> dict[str, float]:
@@ -194,6 +204,11 @@ def compare(student: Path, onnx: Path, args: argparse.Namespace, threads: int) -
             "runtime_fp32_per_s": rates["encode_runtime_fp32"],
             "ratio_int8": round(rates["encode_runtime"] / rates["encode_sentence_transformers"], 2),
             "ratio_fp32": round(rates["encode_runtime_fp32"] / rates["encode_sentence_transformers"], 2),
+            **(
+                {"ratio_int8_openvino": round(rates["encode_openvino"] / rates["encode_sentence_transformers"], 2)}
+                if "encode_openvino" in rates
+                else {}
+            ),
         },
         "train": {
             "batch_size": BATCH,
