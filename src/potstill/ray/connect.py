@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import atexit
 import hashlib
 import os
 import platform
@@ -36,6 +37,7 @@ RETRIES = 3  # times that work whose worker died is given to another one
 GO_ON = "what is done is kept, and the same command goes on"
 LOOK = 2.0  # seconds between two looks at the cluster's head
 HEAD_TIME = 20.0  # seconds for which it may be away: Ray itself waits 60, and then ends the process
+LEAVE_TIME = 5.0  # seconds that leaving a cluster without a head may take
 TOKEN = ".potstill-token-"  # beginning of the name of a file by which nodes see that they share a folder
 
 
@@ -80,26 +82,47 @@ def connected(address: str, shared: Sequence[Path] = (), *, logs: bool = False) 
     joined = ray.is_initialized()
     if not joined:
         _join(ray, address, logs)
+    head = ray.get_runtime_context().gcs_address
     try:
-        with _watched(ray):
+        with _watched(head):
             check_nodes(ray, shared)
             yield ray
     finally:
         if not joined:
-            ray.shutdown()
+            _leave(ray, head)
 
 
-@contextmanager
-def _watched(ray: Any) -> Iterator[None]:
-    """Within the block, see whether the head of the cluster answers: a minute after it is gone Ray ends this process, without a word.
+def _leave(ray: Any, head: str) -> None:
+    """Call ray.shutdown. Where the head is gone that may wait for a question which nobody answers, and so may Ray's own call at exit.
 
     Args:
         ray: the package, joined to a cluster.
+        head: the address of the cluster's head.
+    """
+    if head_answers(head):
+        ray.shutdown()
+        return
+    leaving = threading.Thread(target=ray.shutdown, daemon=True)
+    leaving.start()
+    leaving.join(LEAVE_TIME)
+    if leaving.is_alive():
+        with suppress(ImportError, AttributeError):
+            from ray._private import worker
+
+            atexit.unregister(worker.shutdown)
+
+
+@contextmanager
+def _watched(address: str) -> Iterator[None]:
+    """Within the block, see whether the head of the cluster answers: a minute after it is gone Ray ends this process, without a word.
+
+    Args:
+        address: of the head.
 
     Raises:
         PotstillError: it does not any more.
     """
-    address, done, gone = ray.get_runtime_context().gcs_address, Event(), Event()
+    done, gone = Event(), Event()
     own = threading.main_thread() is threading.current_thread()
 
     def watch() -> None:
