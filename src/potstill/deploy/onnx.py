@@ -19,6 +19,7 @@ from potstill.deploy.quiet import quiet
 from potstill.errors import PotstillError
 from potstill.machine.files import require_space, write_aside
 from potstill.machine.progress import progress
+from potstill.machine.signals import uninterrupted
 from potstill.models.source import library_reads
 from potstill.runtime.encoder import Encoder, Logits
 from potstill.runtime.folder import (
@@ -132,7 +133,7 @@ def _write_graph(model: EncoderModel, file: Path, place: str) -> None:
     inputs = {INPUT_IDS: ids, ATTENTION_MASK: mask} | ({TOKEN_TYPES: 1 - mask} if model.reads_types else {})
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     problem = f"a {type(model.network).__name__} cannot be exported by torch.onnx"
-    with library_reads(place, problem, "export a BERT or MPNet encoder"):
+    with uninterrupted(), library_reads(place, problem, "export a BERT or MPNet encoder"):
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
                 Graph().eval(),
