@@ -1,39 +1,51 @@
-"""A signal that comes within the block is felt at its end, by whoever took it before."""
+"""A signal that comes within the block is felt at its end, by whoever took it before; each in a process of its own."""
 
 from __future__ import annotations
 
-import signal
-import threading
+import subprocess
+import sys
 
 import pytest
 
+HELD = """
+import signal
+import sys
 from potstill.machine.signals import uninterrupted
 
+number = signal.Signals(int(sys.argv[1]))
+signal.signal(number, signal.default_int_handler)
+with uninterrupted():
+    pass  # nothing comes, nothing is raised
+try:
+    with uninterrupted():
+        signal.raise_signal(number)
+        print("all of it")
+except KeyboardInterrupt:
+    print("then the signal", signal.getsignal(number) is signal.default_int_handler)
+"""
+ELSEWHERE = """
+import signal
+import threading
+from potstill.machine.signals import uninterrupted
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def work():
+    with uninterrupted():
+        print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+def said(code: str, *arguments: object) -> str:
+    return subprocess.run([sys.executable, "-c", code, *map(str, arguments)], check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize("number", [2, 15])
 def test_a_signal_waits_for_the_end_of_the_block(number: int) -> None:
-    before = signal.signal(number, signal.default_int_handler)
-    done = []
-    try:
-        with pytest.raises(KeyboardInterrupt), uninterrupted():
-            signal.raise_signal(number)
-            done.append("all of it")
-        assert done and signal.getsignal(number) is signal.default_int_handler
-        with uninterrupted():
-            pass  # nothing came, nothing is raised
-    finally:
-        signal.signal(number, before)
+    assert said(HELD, number) == "all of it\nthen the signal True\n"
 
 
 def test_in_another_thread_signals_are_left_alone() -> None:
-    taken = []
-
-    def work() -> None:
-        with uninterrupted():
-            taken.append(signal.getsignal(signal.SIGINT))
-
-    before = signal.getsignal(signal.SIGINT)
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    assert taken == [before]
+    assert said(ELSEWHERE) == "True\n"
