@@ -28,9 +28,11 @@ import signal
 import threading
 from potstill.machine.signals import uninterrupted
 
+before = signal.getsignal(signal.SIGINT)  # a job in the background of a shell ignores it
+
 def work():
     with uninterrupted():
-        print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+        print(signal.getsignal(signal.SIGINT) == before)
 
 thread = threading.Thread(target=work)
 thread.start()
