@@ -197,25 +197,13 @@ def compare(student: Path, onnx: Path, args: argparse.Namespace, threads: int) -
                 best[worker] = found
     rates = {worker: round(found["rate"], 1) for worker, found in best.items()}
     return {
-        "encode": {
-            "sentences": args.encode,
-            "sentence_transformers_per_s": rates["encode_sentence_transformers"],
-            "runtime_int8_per_s": rates["encode_runtime"],
-            "runtime_fp32_per_s": rates["encode_runtime_fp32"],
-            "ratio_int8": round(rates["encode_runtime"] / rates["encode_sentence_transformers"], 2),
-            "ratio_fp32": round(rates["encode_runtime_fp32"] / rates["encode_sentence_transformers"], 2),
-            **(
-                {"ratio_int8_openvino": round(rates["encode_openvino"] / rates["encode_sentence_transformers"], 2)}
-                if "encode_openvino" in rates
-                else {}
-            ),
+        "sentences": args.encode,
+        "per_s": rates,
+        "encode_ratio": {
+            worker: round(rate / rates["encode_sentence_transformers"], 2) for worker, rate in rates.items() if worker.startswith("encode")
         },
-        "train": {
-            "batch_size": BATCH,
-            "sentence_transformers_texts_per_s": rates["train_sentence_transformers"],
-            "potstill_texts_per_s": rates["train_potstill"],
-            "ratio": round(rates["train_potstill"] / rates["train_sentence_transformers"], 2),
-        },
+        "batch_size": BATCH,
+        "train_ratio": round(rates["train_potstill"] / rates["train_sentence_transformers"], 2),
         "runtime_memory_mb": round(best["encode_runtime"]["memory_mb"]),
     }
 

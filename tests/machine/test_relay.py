@@ -16,6 +16,7 @@ from potstill.machine import progress, relay
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "EVERY", 0.01)
     monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "LOOK", 60.0)
 
 
 def until_read(file: Path) -> None:
@@ -63,3 +64,4 @@ def test_a_disk_that_takes_no_file_does_not_stop_the_work(often: None, tmp_path:
     with progress.progress("train", 2) as advance:
         time.sleep(0.02)
         advance(1)
+    assert (tmp_path / "no folder").read_text() == ""

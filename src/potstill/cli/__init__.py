@@ -1,3 +1,3 @@
 """The command `potstill`, and what it prints."""
 
-from potstill.cli.commands import main as main
+from potstill.cli.entry import main as main

@@ -1,5 +1,5 @@
 """`python -m potstill.cli`: the command by another way in."""
 
-from potstill.cli.commands import main
+from potstill.cli.entry import main
 
 main()

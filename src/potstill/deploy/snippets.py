@@ -136,11 +136,10 @@ def describe(folder: Path, file: str | None = None, path: str = PLACE) -> Bundle
 
 def unfit(snippet: Snippet, bundle: Bundle) -> str:
     """Why a library does not come to the bundle's vectors; "" where it does."""
+    if not snippet.any_network and bundle.static and snippet.quantized:
+        return "never opens the ONNX file of a static model"  # sentence-transformers takes the torch weights without a word
     if not snippet.any_network and (bundle.network or bundle.static):
-        # sentence-transformers knows the static network, and takes the torch weights without a word.
-        return (
-            "never opens the ONNX file of a static model" if bundle.static and snippet.quantized else "does not know this kind of network"
-        )
+        return "does not know this kind of network"
     if not snippet.pools:
         return ""
     if not bundle.tokens:

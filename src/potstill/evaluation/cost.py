@@ -6,12 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from threading import Event, Thread
 
 from pydantic import ValidationError
 
 from potstill.errors import PotstillError
-from potstill.machine.progress import Advance, progress
+from potstill.machine.progress import progress
 from potstill.results import Cost, machine
 from potstill.runtime.folder import ONNXRUNTIME
 
@@ -67,27 +66,6 @@ def measure_pass(model: str | Path, task: str, folder: str | Path, precision: st
         raise PotstillError(model, f"its pass over {task} cannot be timed: {said}") from error
 
 
-def _run(command: list[str], limit: float, advance: Advance) -> subprocess.CompletedProcess[str]:
-    """Run a command; all the while `advance` says that it is not done.
-
-    Raises:
-        TimeoutExpired: it took more than `limit` seconds, and was killed.
-    """
-    done = Event()
-
-    def wait() -> None:
-        while not done.wait(1.0):
-            advance(0)
-
-    waiting = Thread(target=wait, daemon=True)
-    waiting.start()
-    try:
-        return subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", timeout=limit)
-    finally:
-        done.set()
-        waiting.join()
-
-
 def _probe(title: str, model: str | Path, precision: str, threads: int | None, more: list[str], limit: float) -> tuple[str, str]:
     """Run the probe; its answer, and for when that is none what it complained of.
 
@@ -98,7 +76,7 @@ def _probe(title: str, model: str | Path, precision: str, threads: int | None, m
     command += ["--threads", str(threads or machine().cores), *more]
     with progress(title, 1, "models") as advance:
         try:
-            probe = _run(command, limit, advance)
+            probe = subprocess.run(command, check=False, capture_output=True, text=True, encoding="utf-8", timeout=limit)
         except subprocess.TimeoutExpired as error:
             raise PotstillError(model, f"its cost took more than {limit} s to measure", "try a quieter machine") from error
         advance()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 Advance = Callable[..., None]
 
 EVERY = 30.0  # seconds from one line of a bar to the next
+LOOK = 1.0  # seconds from one look, whether a line is due, to the next
 _log = logging.getLogger("potstill")
 # The screen can hold one live display; a bar opened inside another becomes a line of it.
 _display: Progress | None = None
@@ -53,12 +55,13 @@ def progress(title: str, total: int, unit: str = "texts") -> Iterator[Advance]:
             lines(n, note)
             move(n, note)
 
-        yield advance
+        with lines.telling():
+            yield advance
     lines.end()
 
 
 class _Lines:
-    """Logs how far the work is, when EVERY seconds have gone by."""
+    """Logs how far the work is, when EVERY seconds have gone by, whether anything was done in them or not."""
 
     def __init__(self, title: str, total: int, unit: str) -> None:
         self.title, self.total, self.unit = title, max(1, total), unit
@@ -67,7 +70,12 @@ class _Lines:
         _log.debug("%s: begins, %s %s", title, f"{total:,}", unit)
 
     def __call__(self, n: int = 1, note: str = "") -> None:
-        self.done, self.note, now = self.done + n, note or self.note, time.monotonic()
+        self.done, self.note = self.done + n, note or self.note
+        self.tell()
+
+    def tell(self) -> None:
+        """Log a line, if one is due."""
+        now = time.monotonic()
         if now - self.told < EVERY or self.done >= self.total:
             return
         self.told, seconds = now, now - self.started
@@ -75,6 +83,23 @@ class _Lines:
         fast = self.done >= seconds
         rate = (f"{self.done / seconds:,.0f} {self.unit}/s" if fast else f"{_clock(seconds)} so far") + left
         _log.info("%s: %d %%, %s%s", self.title, 100 * self.done // self.total, rate, f"; {self.note}" if self.note else "")
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Within the block, look every LOOK seconds whether a line is due: a single step may take minutes."""
+        done = threading.Event()
+
+        def look() -> None:
+            while not done.wait(LOOK):
+                self.tell()
+
+        watcher = threading.Thread(target=look, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()
 
     def end(self) -> None:
         """Log that the work is done; of a short one in the file alone."""

@@ -25,8 +25,8 @@ from potstill.runtime.folder import (
     require_engine,
 )
 
-# Fusions that are slower on the CPU than the operators that they replace: skip + normalisation several times. GELU without a
-# bias has wider vector instructions than with one, and gives the same numbers: apart, a whole call takes 2 to 5 % less.
+# Fusions that are slower on the CPU than the operators that they replace (benchmarks/operators.py): skip + normalisation by a fifth of
+# a whole call. GELU without a bias has wider vector instructions than with one, and gives the same numbers: 2 to 3 %.
 SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]
 
 
