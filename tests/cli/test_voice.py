@@ -63,12 +63,12 @@ def test_a_smoke_run_takes_every_step_says_so_and_is_not_compared(call, work, mo
     said = re.search(r"^train second: done in .*; step 2 of 2, loss [0-9.]+, best classification/about-dev [0-9.]+$", err, re.MULTILINE)
     assert said is not None
     logged = Path("logs/run.log").read_text()
-    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d INFO train first: done in ", logged, re.MULTILINE)
+    assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d train first: done in ", logged, re.MULTILINE)
 
     status, _, err = call("compare", folder)
     assert (status, err) == (2, f"error: {folder}: is a smoke run, whose scores mean nothing; compare runs without --smoke\n")
     status, _, err = call("train", "r.yaml", "--smoke", "--log", "logs/run.log")
-    assert status == 2 and "ERROR runs/about-smoke: holds a run already" in Path("logs/run.log").read_text()
+    assert status == 2 and "error: runs/about-smoke: holds a run already" in Path("logs/run.log").read_text()
 
 
 def test_quiet_leaves_warnings_out_and_verbose_shows_where_an_error_arose(call, work):

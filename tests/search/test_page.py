@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.pages import Reader, lines_of, validate
+from potstill.cli import show
 from potstill.report.figure import Chart
 from potstill.search import charts
 from potstill.search.page import render
@@ -80,6 +81,19 @@ def test_the_recipe_is_a_row() -> None:
     untried = Reader(render(make_search(base={RATE: 5e-5, POOLING: "cls"}))).rows
     (row,) = [[cell.strip() for cell in row] for row in untried if row and row[0] == "the recipe"]
     assert row == ["the recipe", "–", "–", "5e-5", "cls", "–", "not tried"]
+
+
+def test_a_search_that_found_no_better_than_one_answer_says_so_first(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert "66.50 on STS mean, no better than one answer to everything</h1>" in render(make_search(at_majority=True))
+    show.trials(make_search(at_majority=True), tmp_path)
+    assert "The chosen run is no better than one answer to everything." in capsys.readouterr().out
+
+
+def test_the_recipe_is_a_row_of_the_terminal_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    show.trials(make_search(base={RATE: 10.0**-4, POOLING: "mean"}), tmp_path)
+    assert re.search(r"^ *2 .*the recipe", capsys.readouterr().out, re.MULTILINE)
+    show.trials(make_search(base={RATE: 5e-5, POOLING: "cls"}), tmp_path)
+    assert re.search(r"^ *– +learning rate 5e-5, .*the recipe, not tried", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_equal_scores_are_a_sentence() -> None:

@@ -130,6 +130,21 @@ def test_one_factor_at_a_time_then_the_best_of_each_then_the_tests(call, recipe,
     assert status == 2 and "another space" in errors and "--set name=" in errors and len(errors.splitlines()) == 1
 
 
+def test_a_search_whose_students_learn_nothing_says_so(call, labelled_dir, tiny_encoder_dir, tmp_path):
+    content = {
+        "name": "nothing", "task": "classification/about", "data": {"dir": str(labelled_dir)},
+        "student": {"model": str(tiny_encoder_dir), "layers": 1}, "training": {"epochs": 1, "batch_size": 96, "device": "cpu"},
+        "stages": [{"name": "one", "steps": 1, "terms": [{"loss": "hard_label"}]}],
+        "evaluate": ["classification/about"], "export": {"onnx": False},
+    }  # fmt: skip
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(content))
+    space = write_space(tmp_path, {RATE: [1e-9, 1e-8]}, sampler="grid")
+    status, shown, errors = call("search", tmp_path / "r.yaml", "--space", space, "--out", tmp_path / "s")
+    assert status == 0, errors
+    assert read(tmp_path / "s").at_majority and "The chosen run is no better than one answer to everything." in shown
+    assert ", no better than one answer to everything</h1>" in (tmp_path / "s" / "report.html").read_text()
+
+
 def command(recipe: Path, space: Path, out: Path, *more: str) -> subprocess.Popen[str]:
     """The same search in another process."""
     line = [sys.executable, "-m", "potstill.cli", "search", str(recipe), "--space", str(space), "--out", str(out), *more]

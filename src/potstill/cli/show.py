@@ -227,9 +227,10 @@ def trials(search: Search, folder: Path) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from potstill.report.names import key_names
+    from potstill.report.names import key_names, value_title
     from potstill.report.scores import task_title
     from potstill.search.charts import settings_title
+    from potstill.search.record import OWN
 
     names = key_names(list(search.space["keys"]))
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
@@ -238,16 +239,20 @@ def trials(search: Search, folder: Path) -> None:
     for title in (task_title(search.score), *(["p50 ms"] if "latency" in search.objectives else []), "s"):
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("", overflow="fold")
-    for trial in search.ranked():
+    for trial in (ranked := search.ranked()):
         cells = ["–" if trial.score is None else f"{trial.score:.2f}"]
         cells += ["–" if trial.latency_ms is None else f"{trial.latency_ms:.2f}"] if "latency" in search.objectives else []
         state = "chosen" if trial.number == search.best else "front" if trial.number in search.front else trial.state
-        said = f"{state}: {trial.why}" if trial.why else "" if state == "complete" else state
+        said = [search.said(trial), f"{state}: {trial.why}" if trial.why else "" if state == "complete" else state]
         style = "bold" if trial.number == search.best else None
-        table.add_row(
-            str(trial.number), escape(settings_title(search, trial, names)), *cells, f"{trial.seconds:.0f}", escape(said), style=style
-        )
+        title, words = settings_title(search, trial, names), ", ".join(filter(None, said))
+        table.add_row(str(trial.number), escape(title), *cells, f"{trial.seconds:.0f}", escape(words), style=style)
+    if all(search.said(trial) != OWN for trial in ranked):
+        own = ", ".join(f"{names[key]} {value_title(value)}" for key, value in search.base.items() if value is not None)
+        table.add_row("–", escape(own), *["–"] * (len(table.columns) - 3), f"{OWN}, not tried")
     Console().print(table)
+    if search.at_majority:
+        print("\nThe chosen run is no better than one answer to everything.")
     print(f"\nbest run: {folder / 'best'}\nreport: {folder / 'report.html'}")
 
 

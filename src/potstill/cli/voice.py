@@ -57,7 +57,8 @@ def begin(log: Path | None = None) -> None:
         with writing(log):
             log.parent.mkdir(parents=True, exist_ok=True)
             file = logging.FileHandler(log, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        file.addFilter(_name_level)
+        file.setFormatter(logging.Formatter("%(asctime)s %(kind)s%(message)s", "%Y-%m-%d %H:%M:%S"))
         _log.addHandler(file)
     _filter_warnings()
 
@@ -68,6 +69,12 @@ def failed(error: PotstillError) -> None:
         _log.error("%s", line)
     if _verbose:
         traceback.print_exception(error)
+
+
+def _name_level(line: logging.LogRecord) -> bool:
+    """Let each line through, and give it its `kind`: a warning and an error are called so."""
+    line.kind = f"{line.levelname.lower()}: " if line.levelno >= logging.WARNING else ""
+    return True
 
 
 def _filter_warnings() -> None:

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from potstill.errors import PotstillError
 from potstill.evaluation.evaluate import evaluate
 from potstill.machine.files import require_space
+from potstill.report.majority import all_at_majority
 from potstill.report.scores import primary_scores
 from potstill.results import read_metrics, versions
 from potstill.run.distil import distil
@@ -60,6 +61,7 @@ def run_best(job: Job, queue: Queue, trial: optuna.Trial) -> float:
     trial.set_user_attr("steps", [step.model_dump() for step in steps])
     trial.set_user_attr("shipped", shipped.role)
     trial.set_user_attr("tests", primary_scores(shipped.scores))
+    trial.set_user_attr("at_majority", all_at_majority([shipped.scores.get(task, {}) for task in tests]))
     trial.set_user_attr("chosen", chosen.number)
     shutil.rmtree(copies, ignore_errors=True)
     return 0.0
@@ -93,6 +95,7 @@ def make_record(job: Job, queue: Queue, last: dict[str, Any]) -> Search:
         steps=[Step(**step) for step in last["steps"]],
         shipped=last["shipped"],
         tests=last["tests"],
+        at_majority=last.get("at_majority", False),
         versions=versions() | {"optuna": optuna.__version__},
     )
 

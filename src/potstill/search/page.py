@@ -12,7 +12,7 @@ from potstill.report.scores import mean_over, summed_up, task_title
 from potstill.report.template import fill
 from potstill.results import ROLES
 from potstill.search.charts import front_chart, search_level, settings_title, steps_chart, tests_chart, value_charts
-from potstill.search.record import Search, Trial
+from potstill.search.record import OWN, Search, Trial
 
 TEMPLATE = Path(__file__).parent / "search.html.j2"
 
@@ -69,17 +69,12 @@ def _rows(search: Search, keys: list[str], several: bool) -> list[tuple[Trial | 
     The recipe's own setting is among them, without a trial where none had it.
     """
     rows: list[tuple[Trial | None, list[str], str]] = []
-    own: Trial | None = None
     for trial in search.ranked():
-        said = {"base": "the recipe", "combined": "best of each"}.get(trial.role, "")
-        if not said and all(trial.settings.get(key, search.base.get(key)) == search.base.get(key) for key in keys):
-            said = "the recipe"
-        own = trial if said == "the recipe" else own
-        rows.append((trial, _cells(search, trial, keys, several), said))
-    if own is None:
+        rows.append((trial, _cells(search, trial, keys, several), search.said(trial)))
+    if all(said != OWN for _, _, said in rows):
         blank = [MISSING] * (2 if several else 1)
         values = ["" if search.base.get(key) is None else value_title(search.base[key]) for key in keys]
-        rows.append((None, [*blank, *values, MISSING], "the recipe"))
+        rows.append((None, [*blank, *values, MISSING], OWN))
     return rows
 
 

@@ -11,6 +11,7 @@ from potstill.machine.files import write_text
 from potstill.results import Role, Strict, run_folder
 
 SEARCH_FILE = "search.json"
+OWN = "the recipe"
 
 
 def search_folder(name: str, out: Path | None) -> Path:
@@ -62,12 +63,19 @@ class Search(Strict):
     steps: list[Step] = Field([], description="of the chosen run")
     shipped: Role = Field(description="of the file that the chosen run ships")
     tests: dict[str, float] = Field({}, description="test task → primary score of the file that ships")
+    at_majority: bool = Field(False, description="whether that file is no better than one answer to everything in every test")
     versions: dict[str, str] = Field({}, description="of the libraries that decide a number")
 
     @property
     def chosen(self) -> Trial:
         """The trial of number `best`."""
         return next(trial for trial in self.trials if trial.number == self.best)
+
+    def said(self, trial: Trial) -> str:
+        """What a trial is called beside its number: "the recipe" where it has the recipe's own values; "" where it is one of many."""
+        named = {"base": OWN, "combined": "best of each"}.get(trial.role, "")
+        own = all(trial.settings.get(key, self.base.get(key)) == self.base.get(key) for key in self.space["keys"])
+        return named or (OWN if own else "")
 
     def ranked(self) -> list[Trial]:
         """Sort the trials: the complete ones, the best score first, then the pruned and the failed ones."""
