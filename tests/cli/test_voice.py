@@ -115,6 +115,13 @@ def test_check_tells_steps_time_and_size(call, work):
     assert re.match(r"roughly \d+ (s|min) for the teacher's answers and the steps, by 8", rows["time"])
 
 
+def test_check_counts_some_of_many_texts_for_all(call, work, monkeypatch):
+    monkeypatch.setattr("potstill.check.effort.COUNTED", 40)  # one in three
+    assert "about 120 (first 60, second 60): 3,840 texts, 40 epochs" in " ".join(call("check", "r.yaml")[1].split())
+    fixed = ("--set", "stages.0.share=null", "--set", "stages.1.share=null", "--set", "stages.0.steps=7", "--set", "stages.1.epochs=10")
+    assert "about 37 (first 7, second 30): 1,184 texts, 12.3 epochs" in " ".join(call("check", "r.yaml", *fixed)[1].split())
+
+
 def test_check_counts_epochs_with_the_copies_that_augmentation_makes(call, work):
     status, out, err = call("check", "r.yaml", "--set", "data.augment.copies=2", "--set", "training.epochs=5")
     assert status == 0, err

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from potstill.models.encoder import EncoderModel
     from potstill.training.training_set import TrainingSet
 
+COUNTED = 1 << 20  # texts whose lengths are looked at: 8 MB of numbers
 TIMED = 8  # texts of the step that is timed
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -78,26 +79,33 @@ def _disk_row(recipe: Recipe, plan: RunPlan, count: int) -> str:
 def _steps(recipe: Recipe, plan: RunPlan) -> tuple[list[int], int, int] | None:
     """Steps of each stage, the texts that they read in all, and those of an epoch, by the plan of batches that the run makes.
 
-    None where it makes none.
+    Of more than COUNTED texts some are planned, and stand for all. None where the run makes no plan.
     """
     from potstill.training.plans import plans_of
 
     corpus = plan.corpus
     copies = 1 + (recipe.data.augment.copies if recipe.data.augment is not None and recipe.teacher is not None else 0)
     longest = recipe.training.max_length or recipe.student.max_length
-    characters = np.array([len(text) if isinstance(text, str) else sum(map(len, text)) for text in corpus.texts])
+    every = -(-len(corpus.texts) // COUNTED)  # one text in so many
+    some = corpus.texts[::every] if every > 1 else corpus.texts
+    characters = np.fromiter((len(text) if isinstance(text, str) else sum(map(len, text)) for text in some), np.int64, len(some))
     lengths = np.tile(np.minimum(longest, 3 + (characters / CHARACTERS_A_TOKEN).astype(np.int64)), copies)
-    has_label = corpus.has_label
+    has_label = None if corpus.has_label is None else corpus.has_label[::every]
+    groups = None if corpus.groups is None else np.asarray(corpus.groups, dtype=np.int64)[::every]
     if copies > 1:  # whose labels only the teacher knows
-        known = np.ones(len(corpus.texts), dtype=bool) if has_label is None else has_label
+        known = np.ones(len(some), dtype=bool) if has_label is None else has_label
         has_label = np.concatenate([known, np.zeros(len(lengths) - len(known), dtype=bool)])
-    groups = None if corpus.groups is None else np.asarray(corpus.groups, dtype=np.int64)
     try:
         plans = plans_of(recipe, cast("TrainingSet", SimpleNamespace(lengths=lengths, groups=groups, texts=None)), has_label)
     except PotstillError:  # the run tells it, knowing the tokens
         return None
-    accumulate = recipe.training.accumulate
-    return [-(-len(batches) // accumulate) for batches in plans], sum(len(batch) for batches in plans for batch in batches), len(lengths)
+    accumulate, all_texts = recipe.training.accumulate, len(corpus.texts) * copies
+    steps, read = [], 0.0
+    for stage, batches in zip(recipe.stages, plans):
+        times = 1.0 if stage.steps is not None else all_texts / max(1, len(lengths))
+        steps.append(round(times * -(-len(batches) // accumulate)))
+        read += times * int(batches.sizes.sum())
+    return steps, round(read), all_texts
 
 
 def _time_row(recipe: Recipe, plan: RunPlan, cache: CacheEstimate | None, student: EncoderModel, texts: int, epoch: int) -> str:

@@ -302,12 +302,16 @@ def export(
     int8: Annotated[bool, typer.Option("--int8", help="Add model_quantized.onnx, behind the quality gate (a run's own limits).")] = False,
     threads: ThreadsOption = None,
     only: Annotated[Optional[str], typer.Option(metavar="onnx", help="onnx: the ONNX files alone, without the torch model.")] = None,
+    tables: Annotated[
+        Optional[str],
+        typer.Option(metavar="int8|int4", help="With --int8, embedding tables; int4: half as large. Default: as the run has it, or int8."),
+    ] = None,
 ) -> None:
     """Export a model for every reader: for torch, and as ONNX with pooling and normalisation inside the graph."""
     from potstill.run.export import export as run
 
     voice.begin()
-    show.exported(run(model, out, int8=int8, threads=threads, only=only))
+    show.exported(run(model, out, int8=int8, threads=threads, only=only, tables=tables))
 
 
 @app.command()

@@ -8,12 +8,14 @@ gets no gradient.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from potstill.deploy import int4
 
 INPUT_LEVELS = 255  # steps of an unsigned 8-bit input
 TABLE_LEVELS = 127  # greatest number of a table
@@ -22,7 +24,7 @@ LEAST = 1e-12  # greatest magnitude that a channel of zeros is taken to have
 
 @contextmanager
 def fake_quantized(
-    model: nn.Module, inputs: Mapping[str, tuple[np.ndarray, float, int]], tables: Collection[str], weight_levels: int
+    model: nn.Module, inputs: Mapping[str, tuple[np.ndarray, float, int]], tables: Mapping[str, str], weight_levels: int
 ) -> Iterator[None]:
     """While the block runs, some modules of `model` round as an int8 file does, in training and in eval mode alike.
 
@@ -34,7 +36,7 @@ def fake_quantized(
         inputs: path of an nn.Linear in `model` → scale (k,), step and zero of its input x, which becomes x / scale
             rounded to whole steps within 0 … 255 around zero. The weights times the scale are rounded too, each output
             channel in a unit of its own, computed from the weights in every call.
-        tables: paths of nn.Embeddings. Each row is rounded in a unit of its own.
+        tables: path of an nn.Embedding → "int8" or "int4". Each row is rounded in a unit of its own.
         weight_levels: greatest rounded weight.
     """
     changed: list[nn.Module] = []
@@ -43,10 +45,10 @@ def fake_quantized(
             linear = model.get_submodule(path)
             assert isinstance(linear, nn.Linear)
             _set_forward(linear, _RoundedLinear(linear, torch.from_numpy(scale), step, zero, weight_levels), changed)
-        for path in tables:
+        for path, form in tables.items():
             table = model.get_submodule(path)
             assert isinstance(table, nn.Embedding)
-            _set_forward(table, _RoundedTable(table), changed)
+            _set_forward(table, _RoundedTable(table, form), changed)
         yield
     finally:
         for module in changed:
@@ -77,11 +79,29 @@ class _RoundedLinear:
 class _RoundedTable:
     """The forward of an Embedding, token ids (…) → rows (…, d), with the rows that are read rounded."""
 
-    def __init__(self, table: nn.Embedding) -> None:
-        self.table = table
+    def __init__(self, table: nn.Embedding, form: str) -> None:
+        self.table, self.round = table, {"int8": _int8_rows, "int4": _int4_rows}[form]
 
     def __call__(self, numbers: Tensor) -> Tensor:
         rows = nn.functional.embedding(numbers, self.table.weight, self.table.padding_idx)
         exact = rows.detach()
-        unit = exact.abs().amax(-1, keepdim=True).clamp_min(LEAST) / TABLE_LEVELS
-        return rows + ((exact / unit).round() * unit - exact)
+        return rows + (self.round(exact) - exact)
+
+
+def _int8_rows(rows: Tensor) -> Tensor:
+    unit = rows.abs().amax(-1, keepdim=True).clamp_min(LEAST) / TABLE_LEVELS
+    return (rows / unit).round() * unit
+
+
+def _int4_rows(rows: Tensor) -> Tensor:
+    """As deploy.int4.round_rows, (…, d) → (…, d)."""
+    widest = rows.abs().amax(-1, keepdim=True).clamp_min(int4.LEAST) / (int4.LEVELS / 2)
+    best = torch.full_like(widest, torch.inf)
+    found = rows
+    for fraction in int4.FRACTIONS:
+        unit = widest * fraction
+        rounded = ((rows / unit + int4.MIDDLE).round().clamp(0, int4.LEVELS - 1) - int4.MIDDLE) * unit
+        error = (rounded - rows).square().sum(-1, keepdim=True)
+        found = torch.where(error < best, rounded, found)
+        best = torch.minimum(best, error)
+    return found

@@ -17,17 +17,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from potstill.deploy import int4
 from potstill.deploy.calibration import Calibration, array, initializers, round_weights, shared_inputs
 from potstill.runtime.folder import OUTPUT
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto
 
+INT8, INT4, FP32 = "int8", "int4", "fp32"  # of a table
+
 TABLE = 1 << 16  # numbers: a smaller table is not worth the operators
+LARGE = 1 << 20  # numbers: of a smaller table int4 would save less than half a megabyte, and it may be that of the positions
 
 
 def write_int8(
-    source: Path, target: Path, calibration: Calibration, weight_levels: int, *, spared: Collection[str] = (), embedding: bool = True
+    source: Path, target: Path, calibration: Calibration, weight_levels: int, *, spared: Collection[str] = (), tables: str = INT8
 ) -> None:
     """Write the int8 form of an fp32 graph.
 
@@ -37,16 +41,15 @@ def write_int8(
         calibration: of the same graph, with the roundings of its inputs.
         weight_levels: greatest rounded weight; the same as in `calibrate`.
         spared: names of MatMuls that stay in fp32.
-        embedding: whether embedding tables become int8. Each row has a scale of its own: one for the whole table would
-            follow its largest number.
+        tables: what embedding tables become: "int8", "int4" (the large ones, the others int8), or "fp32". Each row has a
+            scale of its own: one for the whole table would follow its largest number.
     """
     import onnx
 
     model = onnx.load(str(source))
     _round_matmuls(model, calibration, weight_levels, spared)
     _round_stored(model)
-    if embedding:
-        _round_tables(model)
+    _round_tables(model, tables)
     _drop_unread(model)
     onnx.save(model, str(target))
 
@@ -114,21 +117,29 @@ def _round_stored(model: ModelProto) -> None:
     _replace_nodes(model, rounded)
 
 
-def _round_tables(model: ModelProto) -> None:
-    """Gather(table) → Gather(int8 table) × Gather(scale of the row), for every large table."""
+def _round_tables(model: ModelProto, kind: str) -> None:
+    """Gather(table) → Gather(int8 table) × Gather(scale of the row); of int4 `int4.unpacking` stands between."""
     import onnx
     from onnx import helper
 
-    tables = initializers(model)
-    names = {node.name for node in table_gathers(model)}
+    weights, forms = initializers(model), table_forms(model, kind)
 
     def rounded(node: NodeProto) -> list[NodeProto]:
-        if node.op_type != "Gather" or node.name not in names:
+        if node.op_type != "Gather" or node.name not in forms:
             return [node]
-        table = tables[node.input[0]]
+        table = weights[node.input[0]]
         values = array(table)  # (rows, d)
-        unit = (np.maximum(np.abs(values).max(1, keepdims=True), 1e-12) / 127).astype(np.float32)  # (rows, 1)
         own, out = f"{table.name}_{node.name}", node.output[0]
+        if forms[node.name] == INT4:
+            levels, unit = int4.round_rows(values)
+            numbers, units = _constant(model, f"{own}_int4", int4.pack(levels)), _constant(model, f"{own}_unit", unit)
+            constants = _constant(model, f"{own}_all", np.float32(int4.LEVELS)), _constant(model, f"{own}_middle", np.float32(int4.MIDDLE))
+            return [
+                helper.make_node("Gather", [numbers, node.input[1]], [f"{out}_row_int4"]),
+                helper.make_node("Gather", [units, node.input[1]], [f"{out}_row_unit"]),
+                *int4.unpacking(f"{out}_row_int4", f"{out}_row_unit", out, constants),
+            ]
+        unit = (np.maximum(np.abs(values).max(1, keepdims=True), 1e-12) / 127).astype(np.float32)  # (rows, 1)
         numbers, units = _constant(model, f"{own}_int8", np.round(values / unit).astype(np.int8)), _constant(model, f"{own}_unit", unit)
         return [
             # A MatMul may read the rows, and then has rounded them under names of its own.
@@ -141,8 +152,13 @@ def _round_tables(model: ModelProto) -> None:
     _replace_nodes(model, rounded)
 
 
-def table_gathers(model: ModelProto) -> list[NodeProto]:
-    """The nodes that read rows of an embedding table of `TABLE` numbers or more."""
+def table_forms(model: ModelProto, kind: str) -> dict[str, str]:
+    """Name of each node that reads rows of an embedding table of `TABLE` numbers or more → INT8 or INT4, what the table becomes.
+
+    Args:
+        model: the fp32 graph.
+        kind: as the `tables` of `write_int8`; of "fp32" there are none.
+    """
     import onnx
 
     tables = {
@@ -150,7 +166,10 @@ def table_gathers(model: ModelProto) -> list[NodeProto]:
         for name, entry in initializers(model).items()
         if entry.data_type == onnx.TensorProto.FLOAT and len(entry.dims) == 2 and np.prod(entry.dims) >= TABLE
     }
-    return [node for node in model.graph.node if node.op_type == "Gather" and node.input[0] in tables]
+    read = {node.name: tables[node.input[0]] for node in model.graph.node if node.op_type == "Gather" and node.input[0] in tables}
+    if kind not in (INT8, INT4):
+        return {}
+    return {name: INT4 if kind == INT4 and np.prod(t.dims) >= LARGE and t.dims[1] % 2 == 0 else INT8 for name, t in read.items()}
 
 
 def _replace_nodes(model: ModelProto, replacement: Callable[[NodeProto], list[NodeProto]]) -> None:

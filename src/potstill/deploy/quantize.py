@@ -13,7 +13,7 @@ from typing import Any
 
 from potstill.deploy.calibration import Calibration, calibrate
 from potstill.deploy.gate import Gate, Limits, Score
-from potstill.deploy.int8 import write_int8
+from potstill.deploy.int8 import FP32, INT4, INT8, write_int8
 from potstill.deploy.rounded import Roundings, roundings
 from potstill.errors import PotstillError
 from potstill.machine.files import require_space, write_aside
@@ -34,12 +34,12 @@ class Setting:
     Attributes:
         name: of the setting.
         spare: whether the most sensitive MatMuls stay in fp32, one of `SENSITIVE`.
-        embedding: whether the embedding tables become int8.
+        tables: what the embedding tables become, as in `write_int8`.
     """
 
     name: str
     spare: bool
-    embedding: bool
+    tables: str
 
     def spared(self, calibration: Calibration) -> list[str]:
         """Names of the MatMuls that stay in fp32."""
@@ -48,11 +48,12 @@ class Setting:
 
 
 LADDER = (
-    Setting("all int8", spare=False, embedding=True),
-    Setting("sensitive MatMuls fp32", spare=True, embedding=True),
-    Setting("embedding fp32", spare=False, embedding=False),
-    Setting("sensitive MatMuls and embedding fp32", spare=True, embedding=False),
+    Setting("all int8", spare=False, tables=INT8),
+    Setting("sensitive MatMuls fp32", spare=True, tables=INT8),
+    Setting("embedding fp32", spare=False, tables=FP32),
+    Setting("sensitive MatMuls and embedding fp32", spare=True, tables=FP32),
 )
+INT4_FIRST = (Setting("int8, embedding int4", spare=False, tables=INT4), *LADDER)
 
 
 class Refused(PotstillError):
@@ -78,8 +79,9 @@ def quantize_int8(
     score: Score | None = None,
     threads: int | None = None,
     tuned: str | Path | None = None,
+    tables: str = INT8,
 ) -> list[dict[str, Any]]:
-    """Add model_quantized.onnx to an exported folder: the first setting of LADDER that passes the gate.
+    """Add model_quantized.onnx to an exported folder: the first setting of the ladder that passes the gate.
 
     Args:
         folder: holds model.onnx.
@@ -90,6 +92,7 @@ def quantize_int8(
         threads: of the gate's measurements; default all usable cores.
         tuned: a folder of the same model, exported with weights that were trained under a refusal's roundings: these are
             quantised. The ranges are those of that training, and the gate still compares with the model.onnx of `folder`.
+        tables: "int4" puts a setting before LADDER, whose embedding tables have two numbers a byte; "int8": LADDER alone.
 
     Returns:
         A row for each setting tried; the last is the one written (results.Run.gate).
@@ -110,15 +113,16 @@ def quantize_int8(
     levels = REDUCED_LEVELS if products_overflow() else WEIGHT_LEVELS
     weights = reference.file if tuned is None else model_file(exported_folder(tuned), "fp32")
     rows: list[dict[str, Any]] = []
-    with progress("int8", len(LADDER) + 1, "settings") as advance, tempfile.TemporaryDirectory(dir=folder, prefix=".int8-") as scratch:
+    ladder = INT4_FIRST if tables == INT4 else LADDER
+    with progress("int8", len(ladder) + 1, "settings") as advance, tempfile.TemporaryDirectory(dir=folder, prefix=".int8-") as scratch:
         place = Path(scratch)
         for name in (CONFIG, TOKENIZER):
             shutil.copy(folder / name, place / name)
         calibration = calibrate(reference.file, reference, texts[::2], levels)
         advance(1)
-        for setting in LADDER:
+        for setting in ladder:
             spared = setting.spared(calibration)
-            write_int8(weights, place / QUANTIZED, calibration, levels, spared=spared, embedding=setting.embedding)
+            write_int8(weights, place / QUANTIZED, calibration, levels, spared=spared, tables=setting.tables)
             name = setting.name if tuned is None else f"{setting.name}, tuned"
             rows.append(gate.measure(name, Encoder(place, precision="int8", threads=threads)) | {"tuned": tuned is not None})
             advance(1, setting.name)
@@ -126,15 +130,17 @@ def quantize_int8(
                 with write_aside(reference.file.with_name(QUANTIZED)) as aside:
                     os.replace(place / QUANTIZED, aside)
                 return rows
-    raise Refused(folder, rows, _trainable(rows, weights, calibration, levels))
+    raise Refused(folder, rows, _trainable(ladder, rows, weights, calibration, levels))
 
 
-def _trainable(rows: Sequence[dict[str, Any]], weights: Path, calibration: Calibration, levels: int) -> Roundings | None:
+def _trainable(
+    ladder: Sequence[Setting], rows: Sequence[dict[str, Any]], weights: Path, calibration: Calibration, levels: int
+) -> Roundings | None:
     """The roundings of the first setting that is fast enough: training makes a file better, and never faster."""
-    for setting, row in zip(LADDER, rows):
+    for setting, row in zip(ladder, rows):
         if not any(reason.startswith("speedup") for reason in row["failed"]):
             spared = setting.spared(calibration)
-            return roundings(weights, calibration, levels, setting.name, spared=spared, embedding=setting.embedding)
+            return roundings(weights, calibration, levels, setting.name, spared=spared, tables=setting.tables)
     return None
 
 

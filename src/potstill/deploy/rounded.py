@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from potstill.deploy.calibration import Array, Calibration, shared_inputs
-from potstill.deploy.int8 import table_gathers
+from potstill.deploy.int8 import INT8, table_forms
 from potstill.deploy.portable import module_of
 
 
@@ -18,18 +18,18 @@ class Roundings:
     Attributes:
         setting: name of the ladder's setting.
         inputs: path of a Linear → scale (k,), step and zero of its input.
-        tables: paths of the embedding tables.
+        tables: path of an embedding table → what it becomes, as int8.table_forms says.
         weight_levels: greatest rounded weight.
     """
 
     setting: str
     inputs: dict[str, tuple[Array, float, int]]
-    tables: list[str]
+    tables: dict[str, str]
     weight_levels: int
 
 
 def roundings(
-    file: Path, calibration: Calibration, weight_levels: int, setting: str, *, spared: Collection[str] = (), embedding: bool = True
+    file: Path, calibration: Calibration, weight_levels: int, setting: str, *, spared: Collection[str] = (), tables: str = INT8
 ) -> Roundings | None:
     """The roundings that write_int8 gives an exported graph, by the modules of the torch model.
 
@@ -39,7 +39,7 @@ def roundings(
         weight_levels: greatest rounded weight.
         setting: its name.
         spared: names of MatMuls that stay in fp32.
-        embedding: whether embedding tables are rounded.
+        tables: what embedding tables become, as in `write_int8`.
 
     Returns:
         The roundings; None where a node's module is not known. So it is where something else than torch wrote the file,
@@ -56,8 +56,9 @@ def roundings(
             if node.name not in spared:
                 paths.append(module_of(node))
                 inputs[paths[-1] or ""] = (entry.scale, entry.step, entry.zero)
-    tables = [module_of(node) for node in table_gathers(model)] if embedding else []
-    known = [path for path in (*paths, *tables) if path]
-    if not inputs or len(set(known)) < len(paths) + len(tables):
+    forms = table_forms(model, tables)
+    rows = [(module_of(node), forms[node.name]) for node in model.graph.node if node.name in forms]
+    known = [path for path in (*paths, *(path for path, _ in rows)) if path]
+    if not inputs or len(set(known)) < len(paths) + len(rows):
         return None
-    return Roundings(setting, inputs, [path for path in tables if path], weight_levels)
+    return Roundings(setting, inputs, {path: form for path, form in rows if path}, weight_levels)

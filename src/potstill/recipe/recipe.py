@@ -356,6 +356,7 @@ class Int8(Part):
     min_agreement: float = Field(0.95, ge=0, le=1, description="of a head that names labels: share of answers that stay the same")
     max_error: float = Field(0.2, gt=0, description="of a regression: root mean square change, in standard deviations of the scores")
     min_speedup: float = Field(1.0, ge=0, description="throughput on this machine over the fp32 file's")
+    tables: Literal["int8", "int4"] = Field("int8", description="int4: embedding tables of two numbers a byte are tried first")
     tune: bool | Tune = Field(True, description="where the gate refuses: quantization-aware fine-tuning, and another try")
 
     @property
@@ -366,7 +367,7 @@ class Int8(Part):
     @property
     def limits(self) -> dict[str, Any]:
         """Name → value of every limit."""
-        return self.model_dump(exclude={"tune"})
+        return self.model_dump(exclude={"tables", "tune"})
 
 
 class Export(Part):

@@ -43,7 +43,7 @@ def smoke(recipe: Recipe) -> Recipe:
     content["stages"] = [stage | {"share": None, "epochs": None, "steps": STEPS} for stage in stages]
     if recipe.export.limits is not None:
         loose: dict[str, Any] = {"max_drop": 100, "min_cosine_mean": -1, "min_cosine": -1, "min_invariance": -1, "min_agreement": 0}
-        content["export"]["int8"] = loose | {"max_error": 1e9, "min_speedup": 0, "tune": False}
+        content["export"]["int8"] = {"tables": recipe.export.limits.tables} | loose | {"max_error": 1e9, "min_speedup": 0, "tune": False}
     return Recipe.model_validate(content | {"name": recipe.name[: 200 - len(SMOKE)] + SMOKE, "smoke": True})
 
 

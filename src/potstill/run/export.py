@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from potstill.models.given import Model
 
 SAMPLE_PACKAGES = ("email", "logging", "unittest", "asyncio", "concurrent", "importlib", "http", "json", "argparse", "pathlib", "decimal")
+TABLES = ("int8", "int4")
 PARTS = ".parts"  # the bundle's two halves, until they are put together
 
 
@@ -36,6 +37,7 @@ def export(
     texts: Iterable[str] = (),
     threads: int | None = None,
     only: str | None = None,
+    tables: str | None = None,
 ) -> Path:
     """Export a model folder (or a run's student) to a bundle: the torch model at its root, its ONNX files in onnx/, and a card.
 
@@ -50,27 +52,32 @@ def export(
             Default: prose out of the standard library's docstrings.
         threads: of the gate's measurements; default all usable cores.
         only: "onnx" for the light folder: the ONNX files with tokenizer and configuration, and nothing for torch.
+        tables: "int4": embedding tables of two numbers a byte are tried first; "int8"; default: as the run's recipe has it, else int8.
 
     Returns:
         `out`.
 
     Raises:
         PotstillError: the model cannot be loaded or saved, parity is not reached, `out` holds something else,
-            no int8 setting passes, or `only` names nothing.
+            no int8 setting passes, or `only` or `tables` names nothing.
     """
     if only not in (None, ONNX):
         raise PotstillError("only", f"unknown value {shown(only)}", f"give {ONNX}, or leave it out for the whole bundle")
+    if tables not in (None, *TABLES):
+        raise PotstillError("tables", f"unknown value {shown(tables)}", f"give {' or '.join(TABLES)}")
     out = as_path(out, "out")
     from potstill.deploy.onnx import require_replaceable
 
     require_replaceable(out)
     sample = texts_given(texts)
     with as_folder(model) as place:
-        _export(place, name_of(model) or f"{called(model)}, from memory", out, int8, sample, threads, only)
+        _export(place, name_of(model) or f"{called(model)}, from memory", out, int8, sample, threads, only, tables)
     return out
 
 
-def _export(model: str, origin: str, out: Path, int8: bool, texts: Sequence[str], threads: int | None, only: str | None) -> None:
+def _export(
+    model: str, origin: str, out: Path, int8: bool, texts: Sequence[str], threads: int | None, only: str | None, tables: str | None
+) -> None:
     """As `export`, of a model that has a name, which the card calls `origin`.
 
     Raises:
@@ -85,8 +92,8 @@ def _export(model: str, origin: str, out: Path, int8: bool, texts: Sequence[str]
 
     place = place_of_model(model)
     of_run = kind_of_place(place / STUDENT) == "a folder"
-    own = place / RECIPE_FILE
-    recipe = read_recipe(str(own)) if of_run and (int8 or own.is_file()) else None
+    written = place / RECIPE_FILE
+    recipe = read_recipe(str(written)) if of_run and (int8 or written.is_file()) else None
     source = load_encoder(place / STUDENT if of_run else model)
     sample = list(texts) or list(islice(sentences(found.text for found in collect_docstrings(SAMPLE_PACKAGES)), SAMPLE))
     try:
@@ -94,8 +101,8 @@ def _export(model: str, origin: str, out: Path, int8: bool, texts: Sequence[str]
             graphs = aside if only else aside / PARTS / ONNX
             export_onnx(source, graphs, sample)
             if int8:
-                limits = recipe.export.limits if recipe else None
-                rows = quantize_int8(graphs, texts=sample, limits=Limits(**(limits or Int8()).limits), threads=threads)
+                own = (recipe.export.limits if recipe else None) or Int8()
+                rows = quantize_int8(graphs, texts=sample, limits=Limits(**own.limits), threads=threads, tables=tables or own.tables)
                 write_text(graphs / GATE, json.dumps(rows, indent=2) + "\n")
             if not only:
                 _put_together(source, aside)

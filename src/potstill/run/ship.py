@@ -84,7 +84,7 @@ def _export(
             if int8 is not None:
                 judged = judge()
                 score = judged.score if judged else None
-                quantize = partial(quantize_int8, aside, texts=sample, limits=Limits(**int8.limits), score=score)
+                quantize = partial(quantize_int8, aside, texts=sample, limits=Limits(**int8.limits), score=score, tables=int8.tables)
                 if refused is None:
                     rows = quantize()
                 else:
