@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from potstill.errors import PotstillError
 from potstill.evaluation import cost as cost_module
 from potstill.evaluation.cost import measure_cost
-from potstill.evaluation.probe import POOLS, peak_memory
+from potstill.evaluation.probe import FEW, POOLS, measure, peak_memory
+from potstill.evaluation.subject import open_subject
 
 
 def test_cost_of_a_torch_model(tiny_encoder_dir: Path) -> None:
@@ -21,6 +23,14 @@ def test_cost_of_a_torch_model(tiny_encoder_dir: Path) -> None:
     assert 0 < cost.latency_p50_ms <= cost.latency_p95_ms
     assert cost.sentences_per_second > 1000 / cost.latency_p95_ms  # batches beat one at a time
     assert 100 < cost.peak_memory_mb < 3000
+
+
+def test_a_brief_cost_reads_few_sentences(tiny_onnx_dir: Path) -> None:
+    assert measure_cost(tiny_onnx_dir, "fp32", threads=1, brief=True).sentences_per_second > 0
+    read = []
+    subject = open_subject(tiny_onnx_dir, "fp32", 1)
+    measure(replace(subject, run=lambda texts: (read.append(len(texts)), subject.run(texts))[1]), 1, brief=True)
+    assert sum(read) == 4 * FEW - 3  # at first all, five of them to warm up, each alone, and all once more
 
 
 def test_onnx_probe_never_loads_torch(tiny_onnx_dir: Path) -> None:

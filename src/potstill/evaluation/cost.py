@@ -26,6 +26,7 @@ def measure_cost(
     pooling: str | None = None,
     max_length: int | None = None,
     engine: str = ONNXRUNTIME,
+    brief: bool = False,
 ) -> Cost:
     """Parameters, bytes, latency, throughput and peak memory of a model, as results.Cost defines them.
 
@@ -34,6 +35,7 @@ def measure_cost(
         precision: as `open_subject` takes it.
         threads: default all usable cores.
         pooling, max_length, engine: as `open_subject` takes them, so that what is timed is what is scored.
+        brief: time a few sentences alone, for a trial whose figures nobody keeps.
 
     Raises:
         PotstillError: the model cannot be opened, or its process died (out of memory, mostly).
@@ -41,6 +43,7 @@ def measure_cost(
     more = ["--pooling", pooling] if pooling is not None else []
     more += ["--max-length", str(max_length)] if max_length is not None else []
     more += ["--engine", engine] if engine != ONNXRUNTIME else []
+    more += ["--brief"] if brief else []
     told, said = _probe(f"cost of {model}", model, precision, threads, more, TIME_LIMIT)
     try:
         return Cost.model_validate_json(told)

@@ -26,6 +26,7 @@ POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_M
 # model, given fewer for the sake of time, would look slower still.
 ALONE = 100
 TOGETHER = 256
+FEW = 8  # sentences of a brief measurement, alone and together
 PASSES = 10
 PASSES_SECONDS = 4.0  # no further pass begins after that
 
@@ -36,7 +37,7 @@ def pin(threads: int) -> None:
     os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
 
 
-def measure(subject: Subject, threads: int) -> Cost:
+def measure(subject: Subject, threads: int, brief: bool = False) -> Cost:
     """Time and weigh a model: some seconds for a small one, up to twenty for a BERT-base on one slow core.
 
     The throughput is the best of some passes: another process can only ever slow one down.
@@ -48,12 +49,13 @@ def measure(subject: Subject, threads: int) -> Cost:
     from potstill.runtime.tokens import suited
 
     # One sentence a text for every kind of model: what differs is then the model.
-    sentences = suited(mixed_sentences(TOGETHER), subject.head)
+    together, most = (FEW, 1) if brief else (TOGETHER, PASSES)
+    sentences = suited(mixed_sentences(together), subject.head)
     subject.run(sentences[:16])
     _warm_up(subject, sentences)
     alone = [1000 * _seconds(subject, [sentence]) for sentence in sentences[:ALONE]]
     passes: list[float] = []
-    while len(passes) < PASSES and sum(passes) < PASSES_SECONDS:
+    while len(passes) < most and sum(passes) < PASSES_SECONDS:
         passes.append(_seconds(subject, sentences))
     return Cost(
         parameters=subject.parameters,
@@ -63,7 +65,7 @@ def measure(subject: Subject, threads: int) -> Cost:
         threads=threads,
         latency_p50_ms=round(float(np.percentile(alone, 50)), 3),
         latency_p95_ms=round(float(np.percentile(alone, 95)), 3),
-        sentences_per_second=round(TOGETHER / min(passes), 1),
+        sentences_per_second=round(together / min(passes), 1),
         peak_memory_mb=round(peak_memory() / 1e6, 1),
     )
 
@@ -109,6 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--engine", default="onnxruntime")
     parser.add_argument("--pass-of", metavar="TASK")
     parser.add_argument("--data", default=".")
+    parser.add_argument("--brief", action="store_true")
     chosen = parser.parse_args(arguments)
     pin(chosen.threads)
     from potstill.errors import PotstillError
@@ -122,7 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             answer = str(round(one_pass(subject, load_task(chosen.pass_of, chosen.data).texts()), 3))
         else:
-            answer = measure(subject, chosen.threads).model_dump_json()
+            answer = measure(subject, chosen.threads, chosen.brief).model_dump_json()
     except PotstillError as error:
         sys.stderr.write(f"{error}\n")
         return 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from potstill.evaluation.subject import TORCH_INT8, Subject, averaged, open_subj
 from potstill.machine.cache import digest_of, fingerprint
 from potstill.machine.files import write_aside, write_text
 from potstill.recipe.recipe import EMBED, MLM, Recipe
-from potstill.results import REPORT_FILE, SHIPPED, TEACHER_AGREEMENT, Record, Run, read_cases, read_metrics
+from potstill.results import REPORT_FILE, SHIPPED, TEACHER_AGREEMENT, Cost, Record, Run, read_cases, read_metrics
 from potstill.run.dev import agreement_with
 from potstill.run.folder import UNDISTILLED
 from potstill.run.tune import STAGE
@@ -66,7 +66,8 @@ def _records(
     recipe: Recipe, plan: RunPlan, teacher: LoadedTeacher | None, folder: Path, tuned: bool
 ) -> tuple[list[Record], list[dict[str, Any]]]:
     """The records of a run, the teacher's first, and what the vectors of the file that ships are worth cut and rounded."""
-    tasks, costs = [plan.tasks[name] for name in dict.fromkeys(recipe.evaluate) if name != COST], COST in recipe.evaluate
+    tasks = [plan.tasks[name] for name in dict.fromkeys(recipe.evaluate) if name != COST]
+    costs = partial(measure_cost, brief=recipe.smoke) if COST in recipe.evaluate else None
 
     # Texts of the user's own have no gold: how near the student comes to its teacher is then all that can be said of it.
     agreement, about = None, ""
@@ -75,8 +76,8 @@ def _records(
         files = [f"{name} {digest}" for each in teacher.all for name, digest in fingerprint(each.folder).items()]
         about = digest_of([*files, *agreement.texts])
 
-    def score(place: Path, name: str, role: str | None = None, precision: str = "auto", cost: bool = costs) -> Record:
-        measured = partial(measure_cost, place, precision) if cost else None
+    def score(place: Path, name: str, role: str | None = None, precision: str = "auto", cost: bool = True) -> Record:
+        measured = partial(costs, place, precision) if cost and costs is not None else None
         subject = remembering(open_subject(place, precision))
         record = record_of(subject, tasks, measured, model=str(place), name=name, role=role)
         opened[record.role] = subject
@@ -119,10 +120,10 @@ def _agreeing(record: Record, agreement: Agreement, about: str, encode: Encode) 
     return record.model_copy(update={"scores": {**record.scores, TEACHER_AGREEMENT: score}})
 
 
-def _teacher_record(teacher: LoadedTeacher, tasks: Sequence[Task], costs: bool) -> Record:
+def _teacher_record(teacher: LoadedTeacher, tasks: Sequence[Task], costs: Callable[..., Cost] | None) -> Record:
     subjects = [torch_subject(each.model.to("cpu"), each.folder, each.name) for each in teacher.all]
     subject, own = subjects[0], teacher.settings
-    cost = partial(measure_cost, teacher.folder, pooling=own.pooling, max_length=own.max_length) if costs else None
+    cost = partial(costs, teacher.folder, pooling=own.pooling, max_length=own.max_length) if costs is not None else None
     if len(subjects) > 1:  # nobody ships them: what they cost is not measured
         subject, cost = averaged(subjects, teacher.name), None
     return record_of(subject, tasks, cost, model=own.model, name=teacher.name, role="teacher")
