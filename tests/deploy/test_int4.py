@@ -123,3 +123,5 @@ def test_the_command_and_a_recipe_take_tables_of_four_bits(call, tiny_encoder_di
 
     status, _, err = call("export", tiny_encoder_dir, "--out", tmp_path / "y", "--int8", "--tables", "int3")
     assert (status, err) == (2, "error: tables: unknown value 'int3'; give int8 or int4\n")
+    status, _, err = call("export", tiny_encoder_dir, "--out", tmp_path / "y", "--tables", "int4")
+    assert status == 2 and err.startswith("error: tables: says what becomes of an int8 file's tables") and not (tmp_path / "y").exists()

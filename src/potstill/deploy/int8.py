@@ -161,14 +161,14 @@ def table_forms(model: ModelProto, kind: str) -> dict[str, str]:
     """
     import onnx
 
+    if kind == FP32:
+        return {}
     tables = {
         name: entry
         for name, entry in initializers(model).items()
         if entry.data_type == onnx.TensorProto.FLOAT and len(entry.dims) == 2 and np.prod(entry.dims) >= TABLE
     }
     read = {node.name: tables[node.input[0]] for node in model.graph.node if node.op_type == "Gather" and node.input[0] in tables}
-    if kind not in (INT8, INT4):
-        return {}
     return {name: INT4 if kind == INT4 and np.prod(t.dims) >= LARGE and t.dims[1] % 2 == 0 else INT8 for name, t in read.items()}
 
 

@@ -60,6 +60,23 @@ def progress(title: str, total: int, unit: str = "texts") -> Iterator[Advance]:
     lines.end()
 
 
+@contextmanager
+def meanwhile(watch: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Run `watch` in a thread of its own while the block runs.
+
+    Args:
+        watch: returns soon after the event that it is given is set, which is when the block has ended.
+    """
+    done = threading.Event()
+    watcher = threading.Thread(target=watch, args=(done,), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
 class _Lines:
     """Logs how far the work is, when EVERY seconds have gone by, whether anything was done in them or not."""
 
@@ -87,19 +104,13 @@ class _Lines:
     @contextmanager
     def telling(self) -> Iterator[None]:
         """Within the block, look every LOOK seconds whether a line is due: a single step may take minutes."""
-        done = threading.Event()
 
-        def look() -> None:
+        def look(done: threading.Event) -> None:
             while not done.wait(LOOK):
                 self.tell()
 
-        watcher = threading.Thread(target=look, daemon=True)
-        watcher.start()
-        try:
+        with meanwhile(look):
             yield
-        finally:
-            done.set()
-            watcher.join()
 
     def end(self) -> None:
         """Log that the work is done; of a short one in the file alone."""

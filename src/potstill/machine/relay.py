@@ -6,13 +6,14 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 from potstill.errors import PotstillError
 from potstill.machine.files import write_text
-from potstill.machine.progress import Advance, progress
+from potstill.machine.progress import Advance, meanwhile, progress
 
 EVERY = 1.0  # seconds from one writing to the next, and from one look to the next
 KIND = ("title", "total", "unit")  # by which a bar is known again
@@ -62,14 +63,10 @@ def relayed(file: Path) -> Iterator[None]:
         file: it need not be there yet.
     """
     file.unlink(missing_ok=True)
-    done = Event()
-    watcher = Thread(target=_watch, args=(file, done), daemon=True)
-    watcher.start()
     try:
-        yield
+        with meanwhile(partial(_watch, file)):
+            yield
     finally:
-        done.set()
-        watcher.join()
         file.unlink(missing_ok=True)
 
 

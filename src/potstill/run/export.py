@@ -59,12 +59,14 @@ def export(
 
     Raises:
         PotstillError: the model cannot be loaded or saved, parity is not reached, `out` holds something else,
-            no int8 setting passes, or `only` or `tables` names nothing.
+            no int8 setting passes, `only` or `tables` names nothing, or `tables` is given without `int8`.
     """
     if only not in (None, ONNX):
         raise PotstillError("only", f"unknown value {shown(only)}", f"give {ONNX}, or leave it out for the whole bundle")
     if tables not in (None, *TABLES):
         raise PotstillError("tables", f"unknown value {shown(tables)}", f"give {' or '.join(TABLES)}")
+    if tables is not None and not int8:
+        raise PotstillError("tables", "says what becomes of an int8 file's tables, and none is asked for", "ask for int8 too (--int8)")
     out = as_path(out, "out")
     from potstill.deploy.onnx import require_replaceable
 
