@@ -13,12 +13,12 @@ import shlex
 import subprocess
 import sys
 import time
-from importlib.resources import files
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from potstill.comparison.verdict import verdict
+from potstill.recipe.file import RECIPES
 from potstill.results import read_run
 
 PLAIN, ABLATED = "finetune", "lrc-bert"
@@ -77,7 +77,7 @@ def _method(name: str) -> tuple[str, list[str]]:
     """The recipe of a method; of an ablation the settings that the recipe's header names too."""
     if name in METHODS:
         return name, []
-    header = (files("potstill") / "recipes" / ABLATED / "mrpc.yaml").read_text(encoding="utf-8")
+    header = (RECIPES / ABLATED / "mrpc.yaml").read_text(encoding="utf-8")
     ablations = re.findall(r"^#   (-?\w)  +(--set .*?)(?:   .*)?$", header, re.MULTILINE)
     settings = {letter.lstrip("-"): words for letter, words in ablations}[name.removeprefix(f"{ABLATED}-")]
     return ABLATED, [word for word in shlex.split(settings) if word != "--set"]
