@@ -5,10 +5,10 @@ what grows is what the texts take. Each command is a process of its own, which i
 that belongs to the process alone; `resident` has beside it the pages of mapped files, which the system takes back when it
 needs them. `warm` runs find what the run before them kept. Prints JSON.
 
-With `--ray` the commands `cache`, `encode`, `train` and `search` are timed instead, with a real model: in one process on one core
-("bare"), and on a cluster of Ray's of this machine with one worker and with two, a core each. The times are those of whole commands,
-the cluster's start among them. `speedup` is one worker's time over two workers', `overhead` one worker's over that of one process,
-less 1.
+With `--ray` the commands `cache`, `encode`, `train` and `search` are timed instead, with a real model, three of whose layers make
+the student: in one process on one core ("bare"), and on a cluster of Ray's of this machine with one worker and with two, a core each.
+The times are those of whole commands, the cluster's start among them. `speedup` is one worker's time over two workers', `overhead` one
+worker's over that of one process, less 1.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 SHARDS = 4
+SHARED = ("cache", "encode", "train", "search")  # commands that take --ray
+LAYERS, STEPS = 3, 500  # of the student and of its training, where workers are timed
 FEW = 2000  # texts of the run that shows what the libraries and the models take by themselves
 
 
@@ -35,34 +37,39 @@ def main() -> None:
     parser.add_argument("--corpus", required=True, help="a gzipped file with a text a line")
     parser.add_argument("--texts", default="100000,1000000,10000000", help="how many, with commas between")
     parser.add_argument("--folder", help="where texts and cache lie for the time; default: the system's folder for such")
-    parser.add_argument("--commands", default="check,train", help="check, train, or both")
+    parser.add_argument("--commands", help="some of check,train, or with --ray of cache,encode,train,search; default: all")
     parser.add_argument("--ray", metavar="MODEL", help="time the four commands on a cluster, with this model")
     options = parser.parse_args()
     if options.ray:
+        asked = (options.commands or ",".join(SHARED)).split(",")
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
-            print(json.dumps(shared(Path(name), Path(options.corpus), int(options.texts.split(",")[0]), options.ray), indent=1))
+            count = int(options.texts.split(",")[0])
+            print(json.dumps(shared(Path(name), Path(options.corpus), count, options.ray, asked), indent=1))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         build_teacher(folder / "teacher", Path(options.corpus))
+        commands = (options.commands or "check,train").split(",")
         counts = [FEW, *map(int, options.texts.split(","))]
-        found = {f"{count:,}": measured(folder, Path(options.corpus), count, options.commands.split(",")) for count in counts}
+        found = {f"{count:,}": measured(folder, Path(options.corpus), count, commands) for count in counts}
     print(json.dumps({"texts": found, "growth": growth(list(found.values()))}, indent=1))
 
 
-def shared(folder: Path, corpus: Path, count: int, model: str) -> dict[str, dict[str, float]]:
+def shared(folder: Path, corpus: Path, count: int, model: str, commands: list[str]) -> dict[str, dict[str, float]]:
     write_texts(folder, corpus, count)
     parts = [str(folder / f"part-{shard}.txt") for shard in range(SHARDS)]
     (folder / "whole.txt").write_text("".join(Path(part).read_text(encoding="utf-8") for part in parts), encoding="utf-8")
     recipe = folder / "recipe.yaml"
-    content = recipe_of(folder, model) | {"teacher": {"model": model, "max_length": 128}}
+    content = recipe_of(folder, model) | {"teacher": {"model": model, "max_length": 128}, "student": {"layers": LAYERS, "max_length": 128}}
+    content["training"] |= {"precision": "auto"}
     recipe.write_text(json.dumps(content))
     watched(["check", str(recipe)], folder / "texts")  # the models are read from the disk once before
-    watched(["cache", str(recipe)], folder / "kept")  # where train and search find the teacher's pass
+    if {"train", "search"} & set(commands):
+        watched(["cache", str(recipe)], folder / "kept")  # where they find the teacher's pass
     space = folder / "space.yaml"
     space.write_text(json.dumps({"sampler": "grid", "keys": {"training.learning_rate": [1e-5, 2e-5, 3e-5, 4e-5]}}))
     found: dict[str, dict[str, float]] = {}
-    for command in ("cache", "encode", "train", "search"):
+    for command in [command for command in SHARED if command in commands]:
         seconds = {}
         for name, workers in (("bare", 0), ("1 worker", 1), ("2 workers", 2)):
             out = folder / f"{command}-{name[0]}"
@@ -71,7 +78,7 @@ def shared(folder: Path, corpus: Path, count: int, model: str) -> dict[str, dict
             given = {
                 "cache": [str(recipe)],
                 "encode": [model, *(parts if workers else [str(folder / "whole.txt")]), "--out", file],
-                "train": [str(recipe), "--set", "stages.0.steps=1000", "--out", file],
+                "train": [str(recipe), "--set", f"stages.0.steps={STEPS}", "--out", file],
                 "search": [str(recipe), "--space", str(space), "--out", file],
             }[command]
             pinned = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[: max(workers, 1)]))]
@@ -80,10 +87,12 @@ def shared(folder: Path, corpus: Path, count: int, model: str) -> dict[str, dict
             print(f"{count:,} {command} {name}: {seconds[name]} s", file=sys.stderr, flush=True)
         ratios = {"speedup": seconds["1 worker"] / seconds["2 workers"], "overhead": seconds["1 worker"] / seconds["bare"] - 1}
         found[command] = {"texts": count} | seconds | {key: round(value, 3) for key, value in ratios.items()}
-    shards = [file for file in (folder / "kept" / "teacher").rglob("*") if file.is_file()]
-    found["cache"] |= {"shards": len([file for file in shards if file.suffix == ".npy"])}
-    found["cache"] |= {"bytes a text": round(sum(file.stat().st_size for file in shards) / count, 1)}
-    found["encode"] |= {"bytes a text": round((folder / "encode-b.parquet").stat().st_size / count, 1)}
+    if "cache" in found:
+        shards = [file for file in (folder / "cache-b" / "teacher").rglob("*") if file.is_file()]
+        found["cache"] |= {"shards": len([file for file in shards if file.suffix == ".npy"])}
+        found["cache"] |= {"bytes a text": round(sum(file.stat().st_size for file in shards) / count, 1)}
+    if "encode" in found:
+        found["encode"] |= {"bytes a text": round((folder / "encode-b.parquet").stat().st_size / count, 1)}
     return found
 
 
