@@ -28,7 +28,7 @@ from typing import Any
 
 SHARDS = 4
 SHARED = ("cache", "encode", "train", "search")  # commands that take --ray
-LAYERS, STEPS = 3, 500  # of the student and of its training, where workers are timed
+LAYERS, LEARNT = 3, 32_000  # of the student; texts of its training, where workers are timed
 FEW = 2000  # texts of the run that shows what the libraries and the models take by themselves
 
 
@@ -39,12 +39,13 @@ def main() -> None:
     parser.add_argument("--folder", help="where texts and cache lie for the time; default: the system's folder for such")
     parser.add_argument("--commands", help="some of check,train, or with --ray of cache,encode,train,search; default: all")
     parser.add_argument("--ray", metavar="MODEL", help="time the four commands on a cluster, with this model")
+    parser.add_argument("--batch", type=int, default=64, help="texts of a step, with --ray")
     options = parser.parse_args()
     if options.ray:
         asked = (options.commands or ",".join(SHARED)).split(",")
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
             count = int(options.texts.split(",")[0])
-            print(json.dumps(shared(Path(name), Path(options.corpus), count, options.ray, asked), indent=1))
+            print(json.dumps(shared(Path(name), Path(options.corpus), count, options.ray, asked, options.batch), indent=1))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
@@ -55,13 +56,13 @@ def main() -> None:
     print(json.dumps({"texts": found, "growth": growth(list(found.values()))}, indent=1))
 
 
-def shared(folder: Path, corpus: Path, count: int, model: str, commands: list[str]) -> dict[str, dict[str, float]]:
+def shared(folder: Path, corpus: Path, count: int, model: str, commands: list[str], batch: int) -> dict[str, dict[str, float]]:
     write_texts(folder, corpus, count)
     parts = [str(folder / f"part-{shard}.txt") for shard in range(SHARDS)]
     (folder / "whole.txt").write_text("".join(Path(part).read_text(encoding="utf-8") for part in parts), encoding="utf-8")
     recipe = folder / "recipe.yaml"
     content = recipe_of(folder, model) | {"teacher": {"model": model, "max_length": 128}, "student": {"layers": LAYERS, "max_length": 128}}
-    content["training"] |= {"precision": "auto"}
+    content["training"] |= {"precision": "auto", "batch_size": batch}
     recipe.write_text(json.dumps(content))
     watched(["check", str(recipe)], folder / "texts")  # the models are read from the disk once before
     if {"train", "search"} & set(commands):
@@ -78,7 +79,7 @@ def shared(folder: Path, corpus: Path, count: int, model: str, commands: list[st
             given = {
                 "cache": [str(recipe)],
                 "encode": [model, *(parts if workers else [str(folder / "whole.txt")]), "--out", file],
-                "train": [str(recipe), "--set", f"stages.0.steps={STEPS}", "--out", file],
+                "train": [str(recipe), "--set", f"stages.0.steps={LEARNT // batch}", "--out", file],
                 "search": [str(recipe), "--space", str(space), "--out", file],
             }[command]
             pinned = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[: max(workers, 1)]))]
