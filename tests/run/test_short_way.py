@@ -163,3 +163,25 @@ def test_a_run_takes_the_short_way(
         "terms": {"first": 1, "second": 1},
         "files": {file.name: 1 for file in files},
     }
+
+
+@pytest.mark.parametrize("kind", ["embedding", "labelled"])
+def test_another_seed_does_not_ask_the_teacher_for_its_score_again(
+    kind: str, work: Path, tiny_encoder_dir: Path, tiny_teachers: dict[str, Path], labelled_dir: Path, count: Callable[..., Counter[Any]]
+) -> None:
+    from potstill.evaluation import kept
+
+    teacher = tiny_teachers["classification"] if kind == "labelled" else tiny_encoder_dir
+    recipe, _ = labelled(work, teacher, labelled_dir) if kind == "labelled" else embedding(work, teacher)
+    recipe["export"] = {"onnx": False}
+    asked = count(kept._write)  # answers that were not there
+    first = potstill.distil(recipe, out="first")
+    once = asked.total()
+    second = potstill.distil(recipe | {"training": TRAINING | {"seed": 14}}, out="second")
+    assert once > 0
+    assert asked.total() == once
+    assert second.records[0].role == first.records[0].role == "teacher"
+    assert second.records[0].scores == first.records[0].scores
+    recipe["teacher"]["cache"] = False
+    assert potstill.distil(recipe, out="third").records[0].scores == first.records[0].scores
+    assert asked.total() == once

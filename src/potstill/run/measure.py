@@ -15,6 +15,7 @@ from potstill.errors import PotstillError
 from potstill.evaluation.cheaper import cheaper_vectors, remembering
 from potstill.evaluation.cost import measure_cost
 from potstill.evaluation.evaluate import record_of
+from potstill.evaluation.kept import kept
 from potstill.evaluation.subject import TORCH_INT8, Subject, averaged, open_subject, torch_subject
 from potstill.machine.cache import digest_of, fingerprint
 from potstill.machine.files import write_aside, write_text
@@ -121,8 +122,12 @@ def _agreeing(record: Record, agreement: Agreement, about: str, encode: Encode) 
 
 
 def _teacher_record(teacher: LoadedTeacher, tasks: Sequence[Task], costs: Callable[..., Cost] | None) -> Record:
+    own = teacher.settings
+    decides = {"pooling": own.pooling, "max_length": own.max_length, "task": teacher.task}
     subjects = [torch_subject(each.model.to("cpu"), each.folder, each.name) for each in teacher.all]
-    subject, own = subjects[0], teacher.settings
+    if own.cache:
+        subjects = [kept(subject, each.folder, decides) for subject, each in zip(subjects, teacher.all)]
+    subject = subjects[0]
     cost = partial(costs, teacher.folder, pooling=own.pooling, max_length=own.max_length) if costs is not None else None
     if len(subjects) > 1:  # nobody ships them: what they cost is not measured
         subject, cost = averaged(subjects, teacher.name), None

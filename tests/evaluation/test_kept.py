@@ -1,0 +1,114 @@
+"""A teacher is asked once for what it answers, whatever the number of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from potstill.evaluation import kept as module
+from potstill.evaluation.kept import ANSWERS, kept
+from potstill.evaluation.subject import Subject, open_subject
+from potstill.machine.cache import cache_folder
+
+PAIRS = [("the river", "a village"), ("a village", "the river"), ("nine 9s", "nine 9s")]
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def teacher(tiny_encoder_dir: Path, asked: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Subject]:
+    """A model opened anew and kept, with a note of each time that it is asked."""
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "cache"))
+
+    def opened(folder: Path = tiny_encoder_dir, run: Callable[..., Any] | None = None, **settings: Any) -> Subject:
+        subject = open_subject(folder)
+
+        def encode(texts: Sequence[str], title: str = "") -> np.ndarray:
+            asked.append(title)
+            return subject.encode(texts)
+
+        return kept(replace(subject, encode=encode, run=run or encode), folder, {"pooling": None, **settings})
+
+    return opened
+
+
+def test_the_same_texts_are_encoded_once(teacher: Callable[..., Subject], asked: list[str]) -> None:
+    first = teacher().encode(["the river", "a village"], "score teacher")
+    again = teacher().encode(["the river", "a village"], "score teacher")
+    assert asked == ["score teacher"]
+    np.testing.assert_array_equal(first, again)
+    assert again.dtype == np.float32
+
+
+@pytest.mark.parametrize("texts", [["a village", "the river"], ["the river"], [("the river", "a village")], [["the river", "a village"]]])
+def test_other_texts_are_other_answers(teacher: Callable[..., Subject], asked: list[str], texts: list[Any]) -> None:
+    def run(given: Sequence[Any], title: str = "") -> np.ndarray:
+        asked.append(title)
+        return np.zeros((len(given), 2), dtype=np.float32)
+
+    subject = teacher(run=run)
+    subject.run(["the river", "a village"])
+    assert subject.run(texts).shape == (len(texts), 2)
+    assert len(asked) == 2
+
+
+def test_whatever_decides_an_answer_asks_anew(
+    teacher: Callable[..., Subject], asked: list[str], tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    teacher().encode(["the river"])
+    teacher(pooling="cls").encode(["the river"])
+    assert len(asked) == 2
+    other = tmp_path / "other"
+    shutil.copytree(tiny_encoder_dir, other)
+    teacher(other).encode(["the river"])  # the same files elsewhere
+    assert len(asked) == 2
+    config = other / "config.json"
+    config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    teacher(other).encode(["the river"])
+    assert len(asked) == 3
+    monkeypatch.setattr(module, "versions", lambda: {"torch": "another"})
+    teacher().encode(["the river"])
+    assert len(asked) == 4
+
+
+def test_a_taggers_answers_are_as_long_as_their_sentences(teacher: Callable[..., Subject], asked: list[str]) -> None:
+    answers = [np.full((length, 3), length, dtype=np.float32) for length in (2, 1, 4)]
+    words = [["a", "b"], ["c"], ["d", "e", "f", "g"]]
+
+    def run(texts: Sequence[Any], title: str = "") -> list[np.ndarray]:
+        asked.append(title)
+        return answers
+
+    for _ in range(2):
+        found = teacher(run=run).run(words)
+        assert [each.tolist() for each in found] == [each.tolist() for each in answers]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("broken", [b"", b"no archive", None])
+def test_a_broken_file_is_written_anew(teacher: Callable[..., Subject], asked: list[str], broken: bytes | None) -> None:
+    expected = teacher().encode(["the river"])
+    (file,) = cache_folder().rglob(ANSWERS)
+    file.write_bytes(file.read_bytes()[:-30] if broken is None else broken)
+    np.testing.assert_array_equal(teacher().encode(["the river"]), expected)
+    np.testing.assert_array_equal(teacher().encode(["the river"]), expected)
+    assert len(asked) == 2
+
+
+def test_a_cache_that_cannot_be_written_costs_no_answer(
+    teacher: Callable[..., Subject], asked: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder", encoding="utf-8")
+    monkeypatch.setenv("POTSTILL_CACHE", str(tmp_path / "file"))
+    assert teacher().encode(["the river"]).shape[0] == 1
+    assert len(asked) == 1
