@@ -43,6 +43,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.ray:
         asked = (options.commands or ",".join(SHARED)).split(",")
+        if unknown := set(asked) - set(SHARED):
+            parser.error(f"--commands: {', '.join(sorted(unknown))} is none of {', '.join(SHARED)}")
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
             count = int(options.texts.split(",")[0])
             print(json.dumps(shared(Path(name), Path(options.corpus), count, options.ray, asked, options.batch), indent=1))
@@ -66,7 +68,8 @@ def shared(folder: Path, corpus: Path, count: int, model: str, commands: list[st
     recipe.write_text(json.dumps(content))
     watched(["check", str(recipe)], folder / "texts")  # the models are read from the disk once before
     if {"train", "search"} & set(commands):
-        watched(["cache", str(recipe)], folder / "kept")  # where they find the teacher's pass
+        # Where they find the teacher's pass, that over held-out texts too.
+        watched(["train", str(recipe), "--set", "stages.0.steps=1", "--out", str(folder / "once")], folder / "kept")
     space = folder / "space.yaml"
     space.write_text(json.dumps({"sampler": "grid", "keys": {"training.learning_rate": [1e-5, 2e-5, 3e-5, 4e-5]}}))
     found: dict[str, dict[str, float]] = {}

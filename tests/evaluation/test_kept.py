@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from potstill.errors import PotstillError
 from potstill.evaluation import kept as module
 from potstill.evaluation.kept import ANSWERS, kept
 from potstill.evaluation.subject import Subject, open_subject
@@ -72,13 +73,16 @@ def test_whatever_decides_an_answer_asks_anew(
     shutil.copytree(tiny_encoder_dir, other)
     teacher(other).encode(["the river"])  # the same files elsewhere
     assert len(asked) == 2
-    config = other / "config.json"
-    config.write_text(config.read_text(encoding="utf-8") + "\n", encoding="utf-8")
-    teacher(other).encode(["the river"])
-    assert len(asked) == 3
+    for number, name in enumerate(("config.json", "pooling/config.json", "merges.txt", "spiece.model"), start=3):
+        (other / name).parent.mkdir(exist_ok=True)
+        with (other / name).open("a", encoding="utf-8") as stream:
+            stream.write("\n")
+        teacher(other).encode(["the river"])
+        assert len(asked) == number, name
+    before = len(asked)
     monkeypatch.setattr(module, "versions", lambda: {"torch": "another"})
     teacher().encode(["the river"])
-    assert len(asked) == 4
+    assert len(asked) == before + 1
 
 
 def test_a_taggers_answers_are_as_long_as_their_sentences(teacher: Callable[..., Subject], asked: list[str]) -> None:
@@ -98,11 +102,42 @@ def test_a_taggers_answers_are_as_long_as_their_sentences(teacher: Callable[...,
 @pytest.mark.parametrize("broken", [b"", b"no archive", None])
 def test_a_broken_file_is_written_anew(teacher: Callable[..., Subject], asked: list[str], broken: bytes | None) -> None:
     expected = teacher().encode(["the river"])
-    (file,) = cache_folder().rglob(ANSWERS)
+    (file,) = (cache_folder() / ANSWERS).iterdir()
     file.write_bytes(file.read_bytes()[:-30] if broken is None else broken)
     np.testing.assert_array_equal(teacher().encode(["the river"]), expected)
     np.testing.assert_array_equal(teacher().encode(["the river"]), expected)
     assert len(asked) == 2
+
+
+def test_a_model_with_a_head_gives_no_vectors_because_it_gave_logits(teacher: Callable[..., Subject], tiny_encoder_dir: Path) -> None:
+    def refuses(texts: Sequence[str], title: str = "") -> np.ndarray:
+        raise PotstillError("model", "has a head", "use predict")
+
+    headed = replace(open_subject(tiny_encoder_dir), head="classification", encode=refuses)
+    headed = kept(replace(headed, run=lambda texts, title="": np.zeros((len(texts), 2), np.float32)), tiny_encoder_dir, {})
+    assert headed.run(["the river"]).shape == (1, 2)
+    with pytest.raises(PotstillError, match="has a head"):
+        headed.encode(["the river"])
+
+
+def test_large_answers_are_not_kept(teacher: Callable[..., Subject], asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LARGEST", 100)
+    for _ in range(2):
+        teacher().encode(["the river"])
+    assert len(asked) == 2
+    assert not (cache_folder() / ANSWERS).exists()
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), PotstillError("cache", "is full", "make room")])
+def test_a_disk_that_fails_costs_no_answer(
+    teacher: Callable[..., Subject], asked: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fails(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr(module, "_write", fails)
+    assert teacher().encode(["the river"]).shape[0] == 1
+    assert len(asked) == 1
 
 
 def test_a_cache_that_cannot_be_written_costs_no_answer(

@@ -68,7 +68,7 @@ def fingerprint(folder: Path) -> dict[str, str]:
     Returns:
         Path within the folder → SHA-256 in hexadecimal.
     """
-    patterns = ("*.safetensors", "*.json", "vocab.txt", "*_*/config.json", "*_*/*.safetensors")
+    patterns = ("*.safetensors", "*.json", "vocab.txt", "merges.txt", "*.model", "*/config.json", "*/*.safetensors")
     return {
         path.relative_to(folder).as_posix(): sha256_of(path) for path in sorted({p for pattern in patterns for p in folder.glob(pattern)})
     }

@@ -20,7 +20,7 @@ def quick_masks() -> Iterator[None]:
     """Within the block the CPU's masks take 16 random bits a number in place of torch's 64: dropout takes a third of the time.
 
     The bits are those of torch's generator, so that a seed, or a generator's state, gives the same masks again; they are not
-    the masks that torch alone would draw. A probability is rounded to the next 65,536th.
+    the masks that torch alone would draw. A probability is rounded to the nearest 65,536th.
     """
     library = Library("aten", "IMPL")
     with warnings.catch_warnings():

@@ -142,7 +142,7 @@ class Teacher(Part):
         gt=0,
         le=MOST,
         allow_inf_nan=False,
-        description="the most that is cached, in GB; what does not fit, the largest first, the teacher computes in every step",
+        description="the most that is kept of training texts, in GB; the rest, the largest first, the teacher computes in every step",
     )
     cache_half: bool = Field(False, description="cache them in half precision")
 

@@ -115,7 +115,7 @@ class StageTrainer(Trainer):
         self.objective: Objective = model.objective
         self.plan, self.data, self.teacher, self.dev, self.precision = plan, data, teacher, dev, precision
         if self.accelerator.ddp_handler is not None:
-            self.accelerator.ddp_handler.gradient_as_bucket_view = True  # of several processes: else gradients are copied to and fro
+            self.accelerator.ddp_handler.gradient_as_bucket_view = True  # of several processes: else averaged gradients are copied back
         # The loss that compute_loss gives is a batch's own mean: Trainer is to divide it by the batches of the step.
         self.model_accepts_loss_kwargs = False
         self.batch_of_step = (-1, 0)  # a step, and which of its batches
