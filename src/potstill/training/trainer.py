@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from potstill.data.batches import rows_of_steps, some_rows
 from potstill.errors import PotstillError
 from potstill.machine import distributed
-from potstill.machine.dropout import quick_masks
 from potstill.machine.precision import autocast
 from potstill.machine.processes import count, number
 from potstill.machine.progress import progress
@@ -305,7 +303,7 @@ def train_stage(
         _keep_reports(trainer, place)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        with interruptible(callback), quick_masks() if settings.device.type == "cpu" else nullcontext():
+        with interruptible(callback):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if callback.interrupted:
         raise KeyboardInterrupt
