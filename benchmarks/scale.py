@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 SHARDS = 4
-SHARED = ("cache", "encode", "train", "search")  # commands that take --ray
+ALONE, SHARED = ("check", "train"), ("cache", "encode", "train", "search")  # commands that are looked at; with --ray
 LAYERS, LEARNT = 3, 32_000  # of the student; texts of its training, where workers are timed
 FEW = 2000  # texts of the run that shows what the libraries and the models take by themselves
 
@@ -41,18 +41,18 @@ def main() -> None:
     parser.add_argument("--ray", metavar="MODEL", help="time the four commands on a cluster, with this model")
     parser.add_argument("--batch", type=int, default=64, help="texts of a step, with --ray")
     options = parser.parse_args()
+    known = SHARED if options.ray else ALONE
+    commands = options.commands.split(",") if options.commands else list(known)
+    if unknown := set(commands) - set(known):
+        parser.error(f"--commands: {', '.join(sorted(unknown))} is none of {', '.join(known)}")
     if options.ray:
-        asked = (options.commands or ",".join(SHARED)).split(",")
-        if unknown := set(asked) - set(SHARED):
-            parser.error(f"--commands: {', '.join(sorted(unknown))} is none of {', '.join(SHARED)}")
         with tempfile.TemporaryDirectory(dir=options.folder) as name:
             count = int(options.texts.split(",")[0])
-            print(json.dumps(shared(Path(name), Path(options.corpus), count, options.ray, asked, options.batch), indent=1))
+            print(json.dumps(shared(Path(name), Path(options.corpus), count, options.ray, commands, options.batch), indent=1))
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         build_teacher(folder / "teacher", Path(options.corpus))
-        commands = (options.commands or "check,train").split(",")
         counts = [FEW, *map(int, options.texts.split(","))]
         found = {f"{count:,}": measured(folder, Path(options.corpus), count, commands) for count in counts}
     print(json.dumps({"texts": found, "growth": growth(list(found.values()))}, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +16,6 @@ from potstill.evaluation import kept as module
 from potstill.evaluation.kept import ANSWERS, kept
 from potstill.evaluation.subject import Subject, open_subject
 from potstill.machine.cache import cache_folder
-
-PAIRS = [("the river", "a village"), ("a village", "the river"), ("nine 9s", "nine 9s")]
 
 
 @pytest.fixture
@@ -64,8 +63,6 @@ def test_other_texts_are_other_answers(teacher: Callable[..., Subject], asked: l
 def test_whatever_decides_an_answer_asks_anew(
     teacher: Callable[..., Subject], asked: list[str], tiny_encoder_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import shutil
-
     teacher().encode(["the river"])
     teacher(pooling="cls").encode(["the river"])
     assert len(asked) == 2

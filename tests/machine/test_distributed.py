@@ -79,17 +79,20 @@ def gradients(case: str, encoder: Path, run: Path) -> dict[str, torch.Tensor]:
     teacher = LiveTeacher(prepare_teacher(model, reads), data.texts, reads) if reads else None
     plan = [ROWS[:7], ROWS[7:8], ROWS[8:12]] if data.groups is None else [ROWS[:7], ROWS[7:12]]
     found: dict[str, torch.Tensor] = {}
+    in_buckets: list[bool] = []
 
     class Watched(StageCallback):
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             for name, value in kwargs["model"].named_parameters():
                 if value.grad is not None:
                     found[f"{state.global_step} {name}"] = value.grad.clone()
+                    in_buckets.append(value.grad.untyped_storage().nbytes() > value.grad.nbytes)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("potstill.training.trainer.StageCallback", Watched)
         settings = {"learning_rate": 1e-4, "max_grad_norm": 1e6, "evaluations": 1} | made.pop("settings", {})
         train(student, objective, data, teacher, run, plan=plan, settings=settings, **made)
+    assert all(in_buckets) or not distributed.together()  # what was averaged is not copied back
     return found
 
 

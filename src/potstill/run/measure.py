@@ -122,16 +122,19 @@ def _agreeing(record: Record, agreement: Agreement, about: str, encode: Encode) 
 
 
 def _teacher_record(teacher: LoadedTeacher, tasks: Sequence[Task], costs: Callable[..., Cost] | None) -> Record:
-    own = teacher.settings
-    decides = {"pooling": own.pooling, "max_length": own.max_length, "task": teacher.task}
-    subjects = [torch_subject(each.model.to("cpu"), each.folder, each.name) for each in teacher.all]
-    if own.cache:
-        subjects = [kept(subject, each.folder, decides) for subject, each in zip(subjects, teacher.all)]
+    subjects, own = [_opened(each) for each in teacher.all], teacher.settings
     subject = subjects[0]
     cost = partial(costs, teacher.folder, pooling=own.pooling, max_length=own.max_length) if costs is not None else None
     if len(subjects) > 1:  # nobody ships them: what they cost is not measured
         subject, cost = averaged(subjects, teacher.name), None
     return record_of(subject, tasks, cost, model=own.model, name=teacher.name, role="teacher")
+
+
+def _opened(teacher: LoadedTeacher) -> Subject:
+    """One model of a teacher, asked for nothing twice where it may be cached."""
+    own, subject = teacher.settings, torch_subject(teacher.model.to("cpu"), teacher.folder, teacher.name)
+    decides = {"pooling": own.pooling, "max_length": own.max_length, "task": teacher.task}
+    return kept(subject, teacher.folder, decides) if own.cache else subject
 
 
 def _write_mistakes(corpus: Corpus, teacher: LoadedTeacher | None, folder: Path) -> None:
@@ -143,7 +146,7 @@ def _write_mistakes(corpus: Corpus, teacher: LoadedTeacher | None, folder: Path)
         return
     student, other = open_subject(folder / STUDENT).predict, None
     if teacher is not None and _answers(corpus, teacher.folder):
-        other = torch_subject(teacher.model.to("cpu"), teacher.folder, teacher.name).predict
+        other = _opened(teacher).predict
     assert student is not None  # as the corpus has a kind
     found = mistakes(student, other, corpus.kind, corpus.names, corpus.held_out, corpus.gold, corpus.numbered)
     if found:
