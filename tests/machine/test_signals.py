@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,25 @@ thread = threading.Thread(target=work)
 thread.start()
 thread.join()
 """
+WITHIN = """
+import signal
+import sys
+import time
+from potstill.machine.signals import interrupt
+
+sys.path.insert(0, sys.argv[2])
+number = signal.Signals(int(sys.argv[1]))
+signal.signal(number, interrupt)
+try:
+    import outer
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("imported", "outer" in sys.modules)
+try:
+    signal.raise_signal(number)
+except KeyboardInterrupt:
+    print("at once")
+"""
 
 
 def said(code: str, *arguments: object) -> str:
@@ -51,3 +71,11 @@ def test_a_signal_waits_for_the_end_of_the_block(number: int) -> None:
 
 def test_in_another_thread_signals_are_left_alone() -> None:
     assert said(ELSEWHERE) == "True\n"
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_a_signal_waits_for_the_end_of_an_import(number: int, tmp_path: Path) -> None:
+    (tmp_path / "outer.py").write_text("import inner\nprint('all of it')\n")
+    inner = f"import os, time\nos.kill(os.getpid(), {number})\nfor _ in range(30):\n    time.sleep(0.01)\nprint('goes on')\n"
+    (tmp_path / "inner.py").write_text(inner)
+    assert said(WITHIN, number, tmp_path) == "goes on\nall of it\nimported True\nat once\n"

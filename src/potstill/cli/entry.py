@@ -14,6 +14,7 @@ from potstill.cli.commands import STOPPED, app
 from potstill.errors import PotstillError, install
 from potstill.machine import processes
 from potstill.machine.files import is_full
+from potstill.machine.signals import interrupt
 
 FIRST = ("-q", "--quiet", "-v", "--verbose")  # options of all commands, before their name
 
@@ -29,7 +30,9 @@ def main() -> None:
         Exception: any other bug.
     """
     if processes.count() == 1:  # torchrun has signals of its own
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was written aside is cleared away
+        signal.signal(signal.SIGTERM, interrupt)  # as Ctrl-C: what was written aside is cleared away
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a job in the background of a shell ignores it
+            signal.signal(signal.SIGINT, interrupt)
     try:
         with _one_voice():
             sys.exit(_run())

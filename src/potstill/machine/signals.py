@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+AGAIN = 0.05  # seconds after which a signal that came within an import is sent again
+_IMPORT = "<frozen importlib."  # where Python's own part of an import has its code
+
+
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, as Python does at Ctrl-C, but not within an import: then the signal comes again, until the import has ended.
+
+    A native module that is being imported calls Python, and many abort or crash where an exception comes out of that.
+
+    Raises:
+        KeyboardInterrupt: no import is under way in the main thread.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(_IMPORT):
+            later = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
+            later.daemon = True
+            later.start()
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 @contextmanager
