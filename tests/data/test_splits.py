@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from potstill.data.labelled import Examples
-from potstill.data.splits import LabelledData, hold_out
+from potstill.data.splits import LabelledData, hold_out, hold_out_sentences
 from potstill.errors import PotstillError, PotstillWarning
 
 
@@ -53,6 +53,25 @@ def test_no_text_on_both_sides() -> None:
 def test_nothing_left_to_train_on() -> None:
     with pytest.raises(PotstillError, match="x: the train split holds one text only"):
         hold_out(Examples(["a", "a"], np.arange(2)), "x")
+
+
+def test_whole_sentences_are_drawn_and_their_phrases_are_on_neither_side() -> None:
+    sentences = [
+        f"the {noun} was {adjective}" for noun in ("film", "plot", "cast", "end") for adjective in ("good", "bad", "odd", "dull", "long")
+    ]
+    phrases = [f"was {adjective}" for adjective in ("good", "bad", "odd", "dull", "long")]
+    texts = [*phrases, "The film was", *sentences, "good was", "the end"]
+    train, dev = hold_out_sentences(Examples(texts, np.arange(len(texts))), "x")
+    assert len(dev) == 2 and set(dev.texts) <= {*sentences, "good was"}  # 21 stand in no longer one
+    assert [texts[label] for label in [*train.labels, *dev.labels]] == [*train.texts, *dev.texts]
+    taken = [text for text in texts if any(f" {text.lower()} " in f" {drawn} " for drawn in dev.texts)]
+    assert set(taken) > set(dev.texts) and train.texts == [text for text in texts if text not in taken]
+    assert hold_out_sentences(train, "x")[1].texts == hold_out_sentences(train, "x")[1].texts
+
+
+def test_phrases_of_one_sentence_leave_nothing_to_train_on() -> None:
+    with pytest.raises(PotstillError, match="x: the train split holds the phrases of one sentence only"):
+        hold_out_sentences(Examples(["a fine film", "fine film", "film"], np.arange(3)), "x")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -42,6 +42,7 @@ class LabelledData:
         splits: those of SPLITS that exist with labels → the function that reads them.
         numbered: the same labels, in the order of the numbers by which a model without names for them means them; []
             where the data does not say.
+        draw: (train, name) → the rows to train on, and the rows to choose by where no file has these; both in their order.
     """
 
     name: str
@@ -49,6 +50,7 @@ class LabelledData:
     labels: list[str]
     splits: Mapping[str, Callable[[], Examples]]
     numbered: list[str] = field(default_factory=list)
+    draw: Callable[[Examples, str], tuple[Examples, Examples]] = field(default_factory=lambda: hold_out)
     _examples: dict[str, Examples] = field(default_factory=dict, init=False, repr=False, compare=False)
     _told: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
@@ -65,13 +67,13 @@ class LabelledData:
         A PotstillError comes through where there is no `train`, a file is malformed, or one label is left to train on.
         """
         train = self._read("train")
-        train, dev = (train, self._read("dev")) if self._has_own_dev() else hold_out(train, self.name)
+        train, dev = (train, self._read("dev")) if self._has_own_dev() else self.draw(train, self.name)
         self._require_several_labels(train)
         return train, self._of_several_labels(dev, "to choose by")
 
     def choosing(self) -> Examples:
         """The rows to choose by: the second of `train_and_dev`, without reading `train` where it is not needed."""
-        own = self._read("dev") if self._has_own_dev() else hold_out(self._read("train"), self.name)[1]
+        own = self._read("dev") if self._has_own_dev() else self.draw(self._read("train"), self.name)[1]
         return self._of_several_labels(own, "to choose by")
 
     def _has_own_dev(self) -> bool:
@@ -258,8 +260,7 @@ def hold_out(examples: Examples, name: str) -> tuple[Examples, Examples]:
     Raises:
         PotstillError: no row would be left in the rest.
     """
-    count = min(MOST, max(1, len(examples) // SHARE))
-    drawn = np.sort(np.random.default_rng(SEED).permutation(len(examples))[:count])
+    drawn = _drawn(len(examples))
     taken = {_key(examples.texts[row]) for row in drawn}
     rest = [row for row, text in enumerate(examples.texts) if _key(text) not in taken]
     if not rest:
@@ -267,6 +268,49 @@ def hold_out(examples: Examples, name: str) -> tuple[Examples, Examples]:
             name, "the train split holds one text only, so none can be held out for choosing", "add rows, or a dev and a test file"
         )
     return examples.take(rest), examples.take(drawn)
+
+
+def hold_out_sentences(examples: Examples, name: str) -> tuple[Examples, Examples]:
+    """Draw a tenth of the whole sentences, at most 1000, with a fixed seed, where rows are sentences and phrases of these.
+
+    A row is a phrase where its words stand, in this order and next to each other, in a longer one. Phrases of a drawn sentence are on
+    neither side: whoever learnt them has read the sentence in pieces.
+
+    Args:
+        examples: to draw from; single texts.
+        name: of the data set, for the error.
+
+    Returns:
+        The rest, and the drawn sentences, both in the order that they had.
+
+    Raises:
+        PotstillError: no row would be left in the rest.
+    """
+    words = [str(text).casefold().split() for text in examples.texts]
+    phrases: set[str] = set()
+    whole = []
+    for row in sorted(range(len(words)), key=lambda row: -len(words[row])):
+        if " ".join(words[row]) not in phrases:
+            whole.append(row)
+            phrases.update(_phrases(words[row]))
+    sentences = np.sort(whole)
+    drawn = sentences[_drawn(len(sentences))]
+    taken = {phrase for row in drawn for phrase in _phrases(words[row])}
+    rest = [row for row, own in enumerate(words) if " ".join(own) not in taken]
+    if not rest:
+        problem = "the train split holds the phrases of one sentence only, so none can be held out for choosing"
+        raise PotstillError(name, problem, "add rows, or a dev and a test file")
+    return examples.take(rest), examples.take(drawn)
+
+
+def _drawn(count: int) -> NDArray[np.int64]:
+    """A tenth of so many numbers, at least one and at most MOST, in their order."""
+    return np.sort(np.random.default_rng(SEED).permutation(count)[: min(MOST, max(1, count // SHARE))])
+
+
+def _phrases(words: Sequence[str]) -> Iterator[str]:
+    """All that stands in it next to each other, itself too."""
+    return (" ".join(words[start:end]) for start in range(len(words)) for end in range(start + 1, len(words) + 1))
 
 
 def near_key(text: Text) -> Any:

@@ -18,15 +18,15 @@ def write(path: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("variant", "rows", "reported", "first"),
+    ("variant", "rows", "chosen", "trained", "reported", "first"),
     [
-        ("cola", 8551, 1043, "Our friends won't buy this analysis, let alone the next one we propose."),  # no header
-        ("rte", 2490, 277, ("No Weapons of Mass Destruction Found in Iraq Yet.", "Weapons of Mass Destruction Found in Iraq.")),  # pairs
-        ("sst2", 67349, 872, "when are bears bears and"),  # single texts
-        ("mrpc", 4076, 1725, None),  # the original files, with a test split
+        ("cola", 8551, 855, 7690, 1043, "Our friends won't buy this analysis, let alone the next one we propose."),  # no header
+        ("rte", 2490, 249, 2241, 277, ("No Weapons of Mass Destruction Found in Iraq Yet.", "Weapons of Mass Destruction Found in Iraq.")),
+        ("sst2", 67349, 688, 59477, 872, "when are bears bears and"),  # a tenth of 6,885 sentences; the other rows are phrases of them
+        ("mrpc", 4076, 407, 3669, 1725, None),  # the original files, with a test split
     ],
 )
-def test_real_files(data_dir: Path, variant: str, rows: int, reported: int, first: Any) -> None:
+def test_real_files(data_dir: Path, variant: str, rows: int, chosen: int, trained: int, reported: int, first: Any) -> None:
     data = glue_data(variant, data_dir)
     train = data.splits["train"]()
     assert (len(train), len(data.reported())) == (rows, reported)
@@ -34,8 +34,14 @@ def test_real_files(data_dir: Path, variant: str, rows: int, reported: int, firs
     if first:
         assert train.texts[0] == first
     rest, dev = data.train_and_dev()
-    assert len(dev) == min(1000, rows // 10) and len(rest) >= rows - len(dev) - 20
+    assert (len(dev), len(rest)) == (chosen, trained)
     assert not set(rest.texts) & set(dev.texts)
+
+
+def test_no_row_of_sst2_is_a_phrase_of_a_sentence_that_chooses(data_dir: Path) -> None:
+    train, dev = glue_data("sst2", data_dir).train_and_dev()
+    sentences = " | ".join(f" {text.lower()} " for text in dev.texts)
+    assert not any(f" {text.lower()} " in sentences for text in train.texts)
 
 
 def test_labels_of_real_files_mean_what_they_say(data_dir: Path) -> None:

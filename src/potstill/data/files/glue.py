@@ -13,7 +13,7 @@ from potstill.data.files.hub import load_data
 from potstill.data.files.lines import read_lines, require_clean
 from potstill.data.files.tables import read_table
 from potstill.data.labelled import Examples, Row, examples_of
-from potstill.data.splits import LabelledData
+from potstill.data.splits import LabelledData, hold_out, hold_out_sentences
 from potstill.errors import PotstillError
 from potstill.machine.files import kind_of_place
 from potstill.runtime.folder import CLASSIFICATION, REGRESSION
@@ -45,6 +45,7 @@ class GlueSet:
             out.
         numbered: whether everybody numbers the labels as the hub does. MNLI's are numbered alphabetically by models
             that were trained before the hub had it.
+        phrases: whether `train` holds phrases of its sentences as rows of their own.
     """
 
     title: str
@@ -59,6 +60,7 @@ class GlueSet:
     hub_dev: str = "validation"
     broken_rows: bool = False
     numbered: bool = True
+    phrases: bool = False
 
 
 _PAIR = ("sentence1", "sentence2", "label")
@@ -78,7 +80,8 @@ SETS = {
         "is it acceptable English?", "CoLA", ("sentence", "label"), ("unacceptable", "acceptable"), ("matthews",), _ZERO_ONE
     ),
     "sst2": GlueSet(
-        "is a film review good or bad?", "SST-2", ("sentence", "label"), ("negative", "positive"), ("accuracy",), _ZERO_ONE
+        "is a film review good or bad?", "SST-2", ("sentence", "label"), ("negative", "positive"), ("accuracy",), _ZERO_ONE,
+        phrases=True,
     ),
     "mrpc": GlueSet(
         "do two sentences say the same?", "MRPC", MRPC_COLUMNS, ("not_equivalent", "equivalent"), ("f1", "accuracy"), _ZERO_ONE,
@@ -131,7 +134,8 @@ def glue_data(variant: str, folder: Path, numbered: Sequence[str] = ()) -> Label
     else:
         splits = {"train": partial(_read, known, home / "train.tsv"), "dev": partial(_read, known, home / f"{known.dev}.tsv")}
     numbered = numbered or (known.labels if known.numbered else ())
-    return LabelledData(f"glue/{variant}", _kind(known), list(known.labels), splits, list(numbered))
+    draw = hold_out_sentences if known.phrases else hold_out
+    return LabelledData(f"glue/{variant}", _kind(known), list(known.labels), splits, list(numbered), draw)
 
 
 def _kind(known: GlueSet) -> str:
