@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
+from potstill.machine.precision import autocast
 from potstill.models.loading import load_encoder
+from potstill.models.output import EMBEDDING, Field
+from potstill.models.recording import prepare_inside
 
 TEXTS = ["the river", "a", "villages and rivers, singing of the things that were there before; " * 9, "", "the end"]
 
@@ -42,6 +46,26 @@ def test_order_and_padding_change_nothing(tiny_encoder_dir):
     alone = np.concatenate([model.encode([text]) for text in TEXTS])
     np.testing.assert_allclose(model.encode(TEXTS, batch_tokens=100_000), alone, atol=1e-6)
     assert model.encode([]).shape == (0, 32)
+
+
+@pytest.mark.parametrize("field", [EMBEDDING, Field("hidden_states", 4), Field("queries", 2)], ids=str)
+def test_threads_of_their_own_change_no_number(tiny_encoder_dir, field):
+    model = load_encoder(tiny_encoder_dir)
+    prepare_inside(model.network, [field])
+    tokens = model.tokenize([f"the river {'and the village ' * (number % 7)}" for number in range(60)])
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            with autocast(torch.device("cpu"), torch.bfloat16):
+                found.append([(rows, output[field]) for rows, output in model.run(tokens, [field], batch_tokens=64)])
+    finally:
+        torch.set_num_threads(before)
+    assert len(found[0]) == len(found[1]) > 10
+    for (rows, values), (own_rows, own) in zip(*found):
+        assert rows.tolist() == own_rows.tolist() and not own.requires_grad
+        torch.testing.assert_close(values, own, atol=0, rtol=0)
 
 
 def test_parameters_leave_out_what_no_vector_reads(tiny_encoder_dir):

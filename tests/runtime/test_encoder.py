@@ -13,6 +13,7 @@ from potstill.machine.progress import progress
 from potstill.runtime.batching import length_batches
 from potstill.runtime.encoder import Encoder
 from potstill.runtime.folder import CONFIG, MODEL, QUANTIZED, TOKENIZER
+from potstill.runtime.session import open_graph
 
 TEXTS = ["the river and the village", "a", "", "rivers " * 40, "village, 1 village", "the"]
 
@@ -143,6 +144,25 @@ def test_a_batch_has_no_more_texts_than_batch_size(tiny_export_dir, monkeypatch)
     assert sizes == [[6], [4, 2], [1] * 6]
     with pytest.raises(PotstillError, match="batch_size: 0 is less than 1"):
         encoder.encode(TEXTS, batch_size=0)
+
+
+def test_of_many_texts_each_thread_computes_batches_of_its_own(tiny_export_dir, monkeypatch):
+    opened = []
+
+    def opening(file, threads, engine, calls=1):
+        opened.append((threads, calls))
+        return open_graph(file, threads, engine, calls)
+
+    monkeypatch.setattr("potstill.runtime.encoder.open_graph", opening)
+    texts = [f"the river {number} {'and the village ' * (number % 5)}" for number in range(200)]
+    expected = Encoder(tiny_export_dir, threads=1).encode(texts, batch_tokens=32)
+    encoder = Encoder(tiny_export_dir, threads=3)
+    few = encoder.encode(texts)  # some batches: all threads on each
+    assert opened == [(1, 1), (3, 1)]
+    np.testing.assert_allclose(few, expected, atol=1e-5)
+    np.testing.assert_array_equal(encoder.encode(texts, batch_tokens=32), expected)
+    np.testing.assert_array_equal(encoder.encode(texts, batch_tokens=32), expected)
+    assert opened == [(1, 1), (3, 1), (1, 3)]  # one more graph, which stays open
 
 
 def test_vectors_are_scaled_where_the_model_does_not(exported):

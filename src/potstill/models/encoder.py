@@ -18,6 +18,7 @@ from potstill.errors import PotstillError
 from potstill.machine.distributed import main_first
 from potstill.machine.files import write_aside
 from potstill.machine.progress import progress
+from potstill.machine.torch_threads import on_all_cores
 from potstill.models import heads, sentence_write, tokenizer_format
 from potstill.models.layout import Layout, Normalize, lower_cased, width_behind
 from potstill.models.output import EMBEDDING, INSIDE, LOGITS, POOLED, STATES, EncoderOutput, Field
@@ -333,6 +334,9 @@ class EncoderModel(nn.Module):
     ) -> Iterator[tuple[np.ndarray, EncoderOutput]]:
         """Run texts in batches of like length, in eval mode and without gradients; every row comes once.
 
+        On the processor each of torch's threads computes batches of its own, which is faster than sharing the operators of one. Autocast
+        holds in them too.
+
         Args:
             tokens: texts in the tokenizer's pieces.
             reads: fields to compute.
@@ -342,14 +346,23 @@ class EncoderModel(nn.Module):
         Yields:
             Row numbers (b,) and the output for them.
         """
-        batch_tokens = batch_tokens or (CPU_BATCH_TOKENS if self.device.type == "cpu" else GPU_BATCH_TOKENS)
+        device, reads = self.device, frozenset(reads)
+        batches = length_batches(tokens.lengths, batch_tokens or (CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS))
+
+        def compute(rows: np.ndarray) -> tuple[np.ndarray, EncoderOutput]:
+            batch = {key: torch.from_numpy(value).to(device) for key, value in tokens.pad(rows, self.pad_id).items()}
+            with torch.no_grad():  # which holds for one thread, as much else of torch does
+                return rows, self(**batch, reads=reads)
+
+        # What is seen by hooks would be seen of all threads.
+        hooked = any(field == POOLED or field.name in INSIDE for field in reads)
+        found = map(compute, batches) if hooked or device.type != "cpu" else on_all_cores(compute, batches)
         was_training = self.training
         self.eval()
         try:
             with progress(title, len(tokens)) as advance:
-                for rows in length_batches(tokens.lengths, batch_tokens):
-                    batch = {key: torch.from_numpy(value).to(self.device) for key, value in tokens.pad(rows, self.pad_id).items()}
-                    yield rows, self(**batch, reads=reads)
+                for rows, output in found:
+                    yield rows, output
                     advance(len(rows))
         finally:
             self.train(was_training)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from potstill.data.files.given import texts_given
+from potstill.deploy.int8 import INT4, INT8
 from potstill.errors import PotstillError, shown
 from potstill.machine.files import kind_of_place, sha256_of, write_aside, write_text
 from potstill.machine.places import as_path, place_of_model
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from potstill.models.given import Model
 
 SAMPLE_PACKAGES = ("email", "logging", "unittest", "asyncio", "concurrent", "importlib", "http", "json", "argparse", "pathlib", "decimal")
-TABLES = ("int8", "int4")
+TABLES = (INT8, INT4)
 PARTS = ".parts"  # the bundle's two halves, until they are put together
 
 

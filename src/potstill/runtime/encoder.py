@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from potstill.errors import PotstillError, shown
 from potstill.machine.hardware import require_threads, usable_cores
+from potstill.machine.parallel import in_parallel
 from potstill.machine.progress import progress
 from potstill.runtime.batching import MAX_ROWS, length_batches
 from potstill.runtime.decode import answers, require_finite
@@ -29,7 +30,7 @@ from potstill.runtime.folder import (
     prompted,
     read_config,
 )
-from potstill.runtime.session import open_graph, output_name, require_graph
+from potstill.runtime.session import Graph, open_graph, output_name, require_graph
 from potstill.runtime.tokens import Text, TokenizedTexts, by_word, load_tokenizer, require_room, tokenize
 from potstill.runtime.vectors import Precision, as_floats, at_unit_length, cut, quantize, require_dimensions, similarities
 
@@ -42,6 +43,9 @@ Logits = NDArray[np.float32] | list[NDArray[np.float32]]
 
 # Small batches are the fast ones here: what passes from one operator to the next stays in the processor's cache.
 TOKENS_PER_THREAD = 512
+# Batches a thread from which on each thread computes batches of its own, which is faster than sharing the operators of one; the second
+# copy of the graph that this takes is opened in the time of some batches.
+MANY = 16
 
 
 class Encoder:
@@ -50,7 +54,7 @@ class Encoder:
     Args:
         path: an exported folder, a bundle, or a run folder (then its onnx/).
         precision: "int8", "fp32", or "auto": int8 where there is such a file.
-        threads: of one call into the model; default all cores that the process may use.
+        threads: that work at once, on one batch or, of many texts, on a batch each; default all cores that the process may use.
         dimensions: how many of a vector's first dimensions `encode` gives, scaled to unit length where the model's vectors
             are; default all. For models that were taught so (Matryoshka; `student.dimensions` in a recipe).
         engine: what runs the file: "onnxruntime", or "openvino" (the extra of that name). The gate has tried int8 in
@@ -65,7 +69,7 @@ class Encoder:
         prompt: what is put before every text; "" for nothing.
         file: the .onnx file.
         tokenizer: that every text goes through.
-        threads: of one call into the model.
+        threads: as given.
         engine: as given.
 
     Raises:
@@ -98,6 +102,7 @@ class Encoder:
         self.threads = threads or usable_cores()
         self.engine = engine
         self._graph = open_graph(self.file, self.threads, engine)
+        self._graph_of_many: Graph | None = None
         require_graph(self._graph, self.file, config)
         self._output, self._width = output_name(config), config.outputs
 
@@ -150,7 +155,7 @@ class Encoder:
 
         Args:
             texts: any number of them, or one alone; `prompt` is put before each. Longer ones are cut to `max_length` tokens.
-            batch_tokens: how many padded tokens may go through the model together; default 512 for each thread.
+            batch_tokens: how many padded tokens may go through the model together; default 512 for each thread that works on a batch.
             title: of a progress bar; no bar without it.
             precision: of a vector's numbers: "float32", "int8", or "binary" and "ubinary", the signs alone; see
                 `potstill.runtime.vectors.quantize`.
@@ -288,10 +293,17 @@ class Encoder:
         Raises:
             PotstillError: the engine does not run the graph on them, or it gives something else.
         """
-        for rows in length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD * self.threads, batch_size or MAX_ROWS):
+        batches = length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD, batch_size or MAX_ROWS)
+        graph, threads = self._graph, 1
+        if self.threads > 1 and len(batches) >= MANY * self.threads:
+            graph, threads = self._opened_for_many(), self.threads
+        elif self.threads > 1:
+            batches = length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD * self.threads, batch_size or MAX_ROWS)
+
+        def compute(rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
             feeds = self._feeds(tokens, rows)
             try:
-                output = self._graph.run(self._output, feeds)
+                output = graph.run(self._output, feeds)
             except Exception as error:  # onnxruntime has a class for each of a dozen reasons, with no parent of their own
                 problem = f"{self._graph.name} does not run the exported graph ({shown(str(error), 160)})"
                 raise PotstillError(self.file, problem, AGAIN) from error
@@ -299,7 +311,15 @@ class Encoder:
             if not isinstance(output, np.ndarray) or output.shape != shape or output.dtype.kind != "f":
                 problem = f"gives {getattr(output, 'dtype', type(output).__name__)} {np.shape(output)} in place of floats {shape}"
                 raise PotstillError(self.file, problem, AGAIN)
-            yield rows, output
+            return rows, output
+
+        return in_parallel(compute, batches, threads)
+
+    def _opened_for_many(self) -> Graph:
+        """The graph once more, for calls of one thread each."""
+        if self._graph_of_many is None:
+            self._graph_of_many = open_graph(self.file, 1, self.engine, calls=self.threads)
+        return self._graph_of_many
 
     def _feeds(self, tokens: TokenizedTexts, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
         found = tokens.pad(rows, self._pad_id)

@@ -53,7 +53,9 @@ class Graph(Protocol):
 
 
 class OnnxRuntime:
-    """A graph in onnxruntime: see `Graph`. A PotstillError comes through where it cannot load the file.
+    """A graph in onnxruntime, which any number of threads may call at once: see `Graph`.
+
+    A PotstillError comes through where it cannot load the file.
 
     Args:
         file: the graph.
@@ -77,13 +79,14 @@ class OnnxRuntime:
         return self._session.run([output], feeds)[0]
 
 
-def open_graph(file: Path, threads: int, engine: str = ONNXRUNTIME) -> Graph:
+def open_graph(file: Path, threads: int, engine: str = ONNXRUNTIME, calls: int = 1) -> Graph:
     """Open an ONNX file on the CPU.
 
     Args:
         file: the graph.
         threads: of one call into it.
         engine: one of ENGINES.
+        calls: how many threads call it at once.
 
     Raises:
         PotstillError: there is no such engine, it is not installed, or it cannot load the file.
@@ -92,7 +95,7 @@ def open_graph(file: Path, threads: int, engine: str = ONNXRUNTIME) -> Graph:
     if engine == OPENVINO:
         from potstill.runtime.openvino import OpenVINO
 
-        return OpenVINO(file, threads)
+        return OpenVINO(file, threads, calls)
     return OnnxRuntime(file, threads)
 
 
