@@ -149,20 +149,20 @@ def test_a_batch_has_no_more_texts_than_batch_size(tiny_export_dir, monkeypatch)
 def test_of_many_texts_each_thread_computes_batches_of_its_own(tiny_export_dir, monkeypatch):
     opened = []
 
-    def opening(file, threads, engine, calls=1):
-        opened.append((threads, calls))
-        return open_graph(file, threads, engine, calls)
+    def opening(file, threads, engine):
+        opened.append(threads)
+        return open_graph(file, threads, engine)
 
     monkeypatch.setattr("potstill.runtime.encoder.open_graph", opening)
     texts = [f"the river {number} {'and the village ' * (number % 5)}" for number in range(200)]
     expected = Encoder(tiny_export_dir, threads=1).encode(texts, batch_tokens=32)
     encoder = Encoder(tiny_export_dir, threads=3)
     few = encoder.encode(texts)  # some batches: all threads on each
-    assert opened == [(1, 1), (3, 1)]
+    assert opened == [1, 3]
     np.testing.assert_allclose(few, expected, atol=1e-5)
     np.testing.assert_array_equal(encoder.encode(texts, batch_tokens=32), expected)
     np.testing.assert_array_equal(encoder.encode(texts, batch_tokens=32), expected)
-    assert opened == [(1, 1), (3, 1), (1, 3)]  # one more graph, which stays open
+    assert opened == [1, 3, 1]  # one more graph, which stays open
 
 
 def test_vectors_are_scaled_where_the_model_does_not(exported):

@@ -64,14 +64,6 @@ def test_several_threads_of_a_program_may_share_one(installed, tiny_export_dir):
     np.testing.assert_allclose(found, np.tile(encoder.encode(TEXTS), (20, 1)), atol=1e-5)
 
 
-def test_of_many_texts_each_thread_computes_batches_of_its_own(installed, tiny_export_dir):
-    texts = [f"the river {number}" for number in range(100)]
-    encoder = Encoder(tiny_export_dir, threads=2, engine="openvino")
-    found = encoder.encode(texts, batch_tokens=16)
-    assert encoder._graph_of_many is not None
-    np.testing.assert_allclose(found, Encoder(tiny_export_dir, threads=1).encode(texts), atol=1e-5)
-
-
 @pytest.mark.parametrize(("bf16", "hint"), [(True, "bf16"), (False, "f32")])
 def test_its_settings_are_threads_and_what_the_processor_is_faster_in(tiny_export_dir, monkeypatch, bf16, hint):
     told = {}

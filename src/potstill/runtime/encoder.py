@@ -43,8 +43,8 @@ Logits = NDArray[np.float32] | list[NDArray[np.float32]]
 
 # Small batches are the fast ones here: what passes from one operator to the next stays in the processor's cache.
 TOKENS_PER_THREAD = 512
-# Batches a thread from which on each thread computes batches of its own, which is faster than sharing the operators of one; the second
-# copy of the graph that this takes is opened in the time of some batches.
+# Batches a thread from which on each thread computes batches of its own, which is faster in onnxruntime than sharing the operators of one;
+# the second copy of the graph that this takes is opened in the time of some batches. OpenVINO is slower so: it prepares each length anew.
 MANY = 16
 
 
@@ -295,7 +295,7 @@ class Encoder:
         """
         batches = length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD, batch_size or MAX_ROWS)
         graph, threads = self._graph, 1
-        if self.threads > 1 and len(batches) >= MANY * self.threads:
+        if self.engine == ONNXRUNTIME and len(batches) >= MANY * self.threads > MANY:
             graph, threads = self._opened_for_many(), self.threads
         elif self.threads > 1:
             batches = length_batches(tokens.lengths, batch_tokens or TOKENS_PER_THREAD * self.threads, batch_size or MAX_ROWS)
@@ -318,7 +318,7 @@ class Encoder:
     def _opened_for_many(self) -> Graph:
         """The graph once more, for calls of one thread each."""
         if self._graph_of_many is None:
-            self._graph_of_many = open_graph(self.file, 1, self.engine, calls=self.threads)
+            self._graph_of_many = open_graph(self.file, 1, self.engine)
         return self._graph_of_many
 
     def _feeds(self, tokens: TokenizedTexts, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:

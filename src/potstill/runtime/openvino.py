@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from queue import SimpleQueue
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ class OpenVINO:
     Args:
         file: the graph.
         threads: of one call into it.
-        calls: how many threads call it at once; more wait for each other.
 
     Raises:
         PotstillError: OpenVINO is not installed, or cannot load the file.
@@ -32,14 +31,14 @@ class OpenVINO:
 
     name = "OpenVINO"
 
-    def __init__(self, file: Path, threads: int, calls: int = 1) -> None:
+    def __init__(self, file: Path, threads: int) -> None:
         try:
             import openvino
         except ImportError as error:
             raise PotstillError("engine", "openvino is not installed", install("openvino")) from error
         settings = {
-            "INFERENCE_NUM_THREADS": threads * calls,
-            "NUM_STREAMS": calls,
+            "INFERENCE_NUM_THREADS": threads,
+            "NUM_STREAMS": 1,
             "INFERENCE_PRECISION_HINT": "bf16" if bf16_is_faster() else "f32",
             "ENABLE_HYPER_THREADING": True,  # else a core with two threads counts once, and fewer are taken than asked
             "ENABLE_CPU_PINNING": False,  # two processes would be bound to the same cores
@@ -50,22 +49,17 @@ class OpenVINO:
             raise PotstillError(file, f"cannot be loaded by OpenVINO ({shown(_reason(error), 160)})", AGAIN) from error
         self.inputs: list[str] = [entry.any_name for entry in compiled.inputs]
         self.outputs: dict[str, list[Any]] = {entry.any_name: _shape(entry) for entry in compiled.outputs}
-        self._free: SimpleQueue[Any] = SimpleQueue()  # requests, each of which one thread uses at a time
-        for _ in range(calls):
-            self._free.put(compiled.create_infer_request())
+        self._request, self._lock = compiled.create_infer_request(), Lock()
 
     def run(self, output: str, feeds: Mapping[str, NDArray[np.int64]]) -> Any:
-        """One output of the graph for one batch.
+        """One output of the graph for one batch. Calls from several threads wait for each other.
 
         Args:
             output: its name.
             feeds: input → values.
         """
-        request = self._free.get()
-        try:
-            return request.infer(dict(feeds))[output]
-        finally:
-            self._free.put(request)
+        with self._lock:
+            return self._request.infer(dict(feeds))[output]
 
 
 def _shape(entry: Any) -> list[int | None]:

@@ -79,14 +79,13 @@ class OnnxRuntime:
         return self._session.run([output], feeds)[0]
 
 
-def open_graph(file: Path, threads: int, engine: str = ONNXRUNTIME, calls: int = 1) -> Graph:
+def open_graph(file: Path, threads: int, engine: str = ONNXRUNTIME) -> Graph:
     """Open an ONNX file on the CPU.
 
     Args:
         file: the graph.
         threads: of one call into it.
         engine: one of ENGINES.
-        calls: how many threads call it at once.
 
     Raises:
         PotstillError: there is no such engine, it is not installed, or it cannot load the file.
@@ -95,7 +94,7 @@ def open_graph(file: Path, threads: int, engine: str = ONNXRUNTIME, calls: int =
     if engine == OPENVINO:
         from potstill.runtime.openvino import OpenVINO
 
-        return OpenVINO(file, threads, calls)
+        return OpenVINO(file, threads)
     return OnnxRuntime(file, threads)
 
 
