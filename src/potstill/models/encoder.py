@@ -330,7 +330,7 @@ class EncoderModel(nn.Module):
 
     @torch.no_grad()
     def run(
-        self, tokens: TokenizedTexts, reads: Iterable[Field], batch_tokens: int | None = None, title: str = ""
+        self, tokens: TokenizedTexts, reads: Iterable[Field], batch_tokens: int | None = None, title: str = "", hooked: bool = False
     ) -> Iterator[tuple[np.ndarray, EncoderOutput]]:
         """Run texts in batches of like length, in eval mode and without gradients; every row comes once.
 
@@ -342,6 +342,7 @@ class EncoderModel(nn.Module):
             reads: fields to compute.
             batch_tokens: padded tokens a batch at most; default by the device.
             title: of a progress bar; none without one.
+            hooked: whether hooks of the caller's see the batches, which then come one after the other.
 
         Yields:
             Row numbers (b,) and the output for them.
@@ -354,8 +355,8 @@ class EncoderModel(nn.Module):
             with torch.no_grad():  # which holds for one thread, as much else of torch does
                 return rows, self(**batch, reads=reads)
 
-        # What is seen by hooks would be seen of all threads.
-        hooked = any(field == POOLED or field.name in INSIDE for field in reads)
+        # What hooks see they would see of all threads.
+        hooked = hooked or any(field == POOLED or field.name in INSIDE for field in reads)
         found = map(compute, batches) if hooked or device.type != "cpu" else on_all_cores(compute, batches)
         was_training = self.training
         self.eval()

@@ -38,7 +38,7 @@ def head_importance(model: EncoderModel, tokens: TokenizedTexts) -> Tensor:
     require_bert(str(model.backbone.config.model_type), "student.keep_heads")
     total = torch.zeros(len(model.layers), model.heads, dtype=torch.float64)
     with _attended(model) as seen:
-        for _, output in model.run(tokens, [Field("mean_states", len(model.layers))]):
+        for _, output in model.run(tokens, [Field("mean_states", len(model.layers))], hooked=True):
             real = output.mask.bool()  # type: ignore[union-attr]  # states have a mask
             for number, attended in seen.items():
                 heads = attended[real].unflatten(-1, (model.heads, -1))  # (real tokens, heads, d_k)

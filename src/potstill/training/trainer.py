@@ -30,6 +30,7 @@ from potstill.runtime.folder import REGRESSION
 from potstill.teacher.answers import Teacher
 from potstill.training.checkpoints import KEPT, checkpoint_to_resume, step_of
 from potstill.training.distillation import INPUTS, Distillation
+from potstill.training.dropout import MASKS, draws_quick, quick_masks
 from potstill.training.dual import DualTraining
 from potstill.training.flow import METRIC, TERMS, StageCallback, interruptible
 from potstill.training.training_set import TrainingSet
@@ -94,6 +95,7 @@ class StageTrainer(Trainer):
         teacher: None where no term needs one.
         dev: None where the last checkpoint is taken.
         precision: that `dev` scores in.
+        quick: whether dropout draws `quick_masks`, which its checkpoints say.
         **kwargs: Trainer's own.
     """
 
@@ -105,13 +107,14 @@ class StageTrainer(Trainer):
         teacher: Teacher | None,
         dev: CheckpointScore | None,
         precision: torch.dtype,
+        quick: bool,
         **kwargs: Any,
     ) -> None:
         # Trainer wants data sets; the rows are numbers into `data`, and nothing but their count is read of the second.
         super().__init__(model=model, train_dataset=range(len(data)), eval_dataset=range(1), **kwargs)  # type: ignore[arg-type]
         self.student: EncoderModel = model.student
         self.objective: Objective = model.objective
-        self.plan, self.data, self.teacher, self.dev, self.precision = plan, data, teacher, dev, precision
+        self.plan, self.data, self.teacher, self.dev, self.precision, self.quick = plan, data, teacher, dev, precision, quick
         if self.accelerator.ddp_handler is not None:
             self.accelerator.ddp_handler.gradient_as_bucket_view = True  # of several processes: else averaged gradients are copied back
         # The loss that compute_loss gives is a batch's own mean: Trainer is to divide it by the batches of the step.
@@ -228,6 +231,8 @@ class StageTrainer(Trainer):
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)
+        if self.quick and number() == 0:
+            Path(output_dir, MASKS).touch()
         distributed.wait()  # the file that says that a checkpoint is whole comes after everybody's
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -294,16 +299,17 @@ def train_stage(
     every = max(1, -(-len(texts) // settings.evaluations))
     arguments = _arguments(settings, place, len(texts), every, chooses=dev is not None)
     _choose_attention(model, settings.device)
+    quick = settings.device.type == "cpu" and distributed.tell(lambda: draws_quick(place.folder.parent))
     with progress(f"train {place.name}", sum(texts)) as advance:
         done, metrics = step_of(checkpoint) if checkpoint else 0, place.run / METRICS_FILE
         callback = StageCallback(place.name, texts, every, metrics, done, dev.name if dev else None, advance)
-        trainer = StageTrainer(model, plan, data, teacher, dev, settings.precision, args=arguments, callbacks=[callback])
+        trainer = StageTrainer(model, plan, data, teacher, dev, settings.precision, quick, args=arguments, callbacks=[callback])
         if number():  # Trainer has seeded all alike: their dropout would draw the same
             set_seed(settings.seed + number() * 1_000_003)
         _keep_reports(trainer, place)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        with interruptible(callback):
+        with interruptible(callback), quick_masks(quick):
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if callback.interrupted:
         raise KeyboardInterrupt
