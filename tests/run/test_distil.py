@@ -216,6 +216,15 @@ def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(unbroken, tiny_
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     assert number == signal.SIGKILL or "--resume" in stderr
     assert not (tmp_path / "broken" / "student").exists() and not (tmp_path / "broken" / "results.json").exists()
+    assert list(second.glob("checkpoint-*/quick_masks"))
+
+    if number == signal.SIGINT:
+        texts = tmp_path / "data" / "texts.txt"
+        before = texts.read_text()
+        texts.write_text(before + "".join(f"the {a} sings to the {b}\n" for a in WORDS for b in WORDS[:8]))
+        other = run(tmp_path, "train", "recipe.yaml", "--out", "broken", "--resume")
+        assert other.returncode == 2 and "of its data as it is now there are" in other.stderr.splitlines()[-1]
+        texts.write_text(before)
 
     resumed = run(tmp_path, "train", "recipe.yaml", "--out", "broken", "--resume")
     assert resumed.returncode == 0, resumed.stderr

@@ -32,6 +32,17 @@ def read(model):
     return tokenize(model.tokenizer, TEXTS, 64)
 
 
+def test_threads_change_no_importance(model):
+    before, tokens = torch.get_num_threads(), tokenize(model.tokenizer, TEXTS * 300, 64)
+    try:
+        torch.set_num_threads(1)
+        alone = head_importance(model, tokens)
+        torch.set_num_threads(4)
+        torch.testing.assert_close(head_importance(model, tokens), alone)
+    finally:
+        torch.set_num_threads(before)
+
+
 @torch.no_grad()
 def test_importance_is_that_of_attention_written_out_text_by_text(model):
     fields = [Field(name, layer) for layer in (1, 2, 3, 4) for name in ("attention_scores", "values")]

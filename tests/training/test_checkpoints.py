@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from potstill.errors import DiskFull, PotstillWarning
-from potstill.training.checkpoints import STATE, WEIGHTS, checkpoint_to_resume, checkpointing, newest_checkpoint
+from potstill.errors import DiskFull, PotstillError, PotstillWarning
+from potstill.training.checkpoints import STATE, WEIGHTS, checkpoint_to_resume, checkpointing, newest_checkpoint, require_steps
 
 
 def write_checkpoint(folder, state="{}"):
@@ -21,6 +21,13 @@ def write_checkpoint(folder, state="{}"):
     if state is not None:
         (folder / STATE).write_text(state)
     return folder
+
+
+def test_a_stage_of_other_steps_is_refused(tmp_path):
+    checkpoint = write_checkpoint(tmp_path / "checkpoint-5", json.dumps({"max_steps": 20}))
+    require_steps(checkpoint, 20)
+    with pytest.raises(PotstillError, match="checkpoint-5: was written in a stage of 20 steps, and .* are 19; go on"):
+        require_steps(checkpoint, 19)
 
 
 def test_half_a_checkpoint_is_not_taken_up(tmp_path):

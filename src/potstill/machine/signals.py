@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-AGAIN = 0.05  # seconds after which a signal that came within an import is sent again
+LATER = 0.05  # seconds after which a signal that came within an import is sent again
 _IMPORT = "<frozen importlib."  # where Python's own part of an import has its code
+_waits = False  # whether a signal is to be sent again: of several within one import one comes
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
@@ -21,14 +21,25 @@ def interrupt(number: int, frame: FrameType | None) -> None:
     Raises:
         KeyboardInterrupt: no import is under way in the main thread.
     """
-    while frame is not None:
-        if frame.f_code.co_filename.startswith(_IMPORT):
-            later = threading.Timer(AGAIN, os.kill, (os.getpid(), number))
-            later.daemon = True
-            later.start()
-            return
+    global _waits
+    while frame is not None and not frame.f_code.co_filename.startswith(_IMPORT):
         frame = frame.f_back
-    raise KeyboardInterrupt
+    if frame is None:
+        raise KeyboardInterrupt
+    if not _waits:
+        _waits = True
+        later = threading.Timer(LATER, _send, (number,))
+        later.daemon = True
+        later.start()
+
+
+def _send(number: int) -> None:
+    global _waits
+    _waits = False
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(threading.main_thread().ident or 0, number)  # what the main thread waits in ends
+    else:
+        signal.raise_signal(number)
 
 
 @contextmanager

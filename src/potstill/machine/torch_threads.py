@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 import torch
@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def on_all_cores(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+def on_all_cores(work: Callable[[Item], Result], items: Sequence[Item]) -> Generator[Result]:
     """What `work` makes of each item, in their order: on the processor, as many at once as torch has threads, which they share.
 
     Autocast holds in these threads as it does in the caller's; whether gradients are recorded is a thread's own matter.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -355,13 +355,14 @@ class EncoderModel(nn.Module):
             with torch.no_grad():  # which holds for one thread, as much else of torch does
                 return rows, self(**batch, reads=reads)
 
-        # What hooks see they would see of all threads.
-        hooked = hooked or any(field == POOLED or field.name in INSIDE for field in reads)
-        found = map(compute, batches) if hooked or device.type != "cpu" else on_all_cores(compute, batches)
+        # What hooks see they would see of all threads; and what a network writes into itself others would read.
+        hooked = hooked or _changes_itself(self.network.config) or any(field == POOLED or field.name in INSIDE for field in reads)
+        one_by_one = hooked or device.type != "cpu"
+        found = (compute(rows) for rows in batches) if one_by_one else on_all_cores(compute, batches)
         was_training = self.training
         self.eval()
         try:
-            with progress(title, len(tokens)) as advance:
+            with closing(found), progress(title, len(tokens)) as advance:  # whoever stops early waits for what has begun
                 for rows, output in found:
                     yield rows, output
                     advance(len(rows))
@@ -406,6 +407,12 @@ class EncoderModel(nn.Module):
             self.save_tokenizer(aside)
             if self.head == EMBED:
                 sentence_write.write(aside, self.layout, self.depth, self.width)
+
+
+def _changes_itself(config: PretrainedConfig) -> bool:
+    """Whether a forward pass writes into the network: BigBird's choice of attention, and rotary positions that hang on the length."""
+    rotary = str(getattr(config, "rope_parameters", ""))  # a dict, or one of each kind of layer
+    return config.model_type == "big_bird" or any(kind in rotary for kind in ("dynamic", "longrope"))
 
 
 def _mixed(states: Sequence[Tensor], weights: Tensor) -> Tensor:

@@ -17,8 +17,7 @@ class Glue(LabelledTask):
     """GLUE, scored on splits with labels: MRPC's test split where its original files are there, else GLUE's dev split.
 
     Scores on a dev split are not those of GLUE's test server: the two do not belong in one table. The
-    rows to choose by are drawn from train (data.splits). SST-2's train has many phrases of the same
-    sentence, so its `-dev` score ranks models and says little about their accuracy. Of STS-B's two
+    rows to choose by are drawn from train (data.splits). Of STS-B's two
     correlations Spearman is the primary one, as for the sts tasks.
     Source of the measures: Wang et al. 2019, GLUE, section 3.
     """

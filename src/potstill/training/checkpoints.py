@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from potstill.errors import DiskFull, warn
+from potstill.errors import DiskFull, PotstillError, warn
 from potstill.machine.files import is_full, write_text
 
 STATE = "trainer_state.json"  # Trainer writes it last into a checkpoint
@@ -69,6 +69,22 @@ def newest_checkpoint(folder: Path) -> Path | None:
         warn(broken, "cannot be read, and its checkpoint is left out", "the stage goes on from an older one, or begins anew")
         shutil.rmtree(path, ignore_errors=True)
     return None
+
+
+def require_steps(checkpoint: Path, steps: int) -> None:
+    """Check that a stage has as many steps as when a checkpoint of it was written: its plan is made of the data, which may be another now.
+
+    Args:
+        checkpoint: a whole one.
+        steps: of the stage.
+
+    Raises:
+        PotstillError: it has more or fewer.
+    """
+    before = json.loads((checkpoint / STATE).read_text(encoding="utf-8")).get("max_steps")
+    if before != steps:
+        problem = f"was written in a stage of {before} steps, and of its data as it is now there are {steps}"
+        raise PotstillError(checkpoint, problem, "go on with the data that the run was begun with, or begin anew with another --out")
 
 
 def _broken_part(path: Path, state: dict[str, Any]) -> Path | None:

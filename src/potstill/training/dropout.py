@@ -18,22 +18,23 @@ _torch_dropout = torch.nn.functional.dropout
 
 
 def draws_quick(checkpoints: Path) -> bool:
-    """Whether a run's masks are quick ones: not those of a run that was stopped before there were any, which goes on as it began.
+    """Whether a run's masks are quick ones. One that was stopped before there were any goes on without: none of its checkpoints says so.
 
     Args:
         checkpoints: the folder with those of its stages, of which each stage has a folder.
     """
-    return all((checkpoint / MASKS).is_file() for checkpoint in checkpoints.glob("*/checkpoint-*"))
+    found = list(checkpoints.glob("*/checkpoint-*"))
+    return not found or any((checkpoint / MASKS).is_file() for checkpoint in found)  # not all: what is half removed may lack it
 
 
 @contextmanager
 def quick_masks(wanted: bool = True) -> Iterator[None]:
     """Within the block dropout on the processor draws its masks out of 16 random bits a number, of a generator of numpy's.
 
-    torch draws 64 a number, one after the other on one core: a seventh of a step of training on one thread, and a fifth on two. But for
-    the masks it is the same dropout (Srivastava et al. 2014, section 4): a number falls with the probability p, rounded to the next
-    65,536th, and the others grow by 1 / (1 - p). Each mask begins at a number that torch's generator gives, so that a seed, or the
-    generator's state in a checkpoint, gives the same masks again.
+    On an AMD torch draws 64 a number, one after the other on one core, which is a seventh of a step of training on one thread and a fifth
+    on two. But for the masks it is the same dropout (Srivastava et al. 2014, section 4): a number falls with the probability p, rounded to
+    the nearest 65,536th, and the others grow by 1 / (1 - p). Each mask begins at a number that torch's generator gives, so that a seed,
+    or the generator's state in a checkpoint, gives the same masks again.
 
     Args:
         wanted: False changes nothing.

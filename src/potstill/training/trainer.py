@@ -28,7 +28,7 @@ from potstill.objective.schedule import progress_of
 from potstill.results import METRICS_FILE
 from potstill.runtime.folder import REGRESSION
 from potstill.teacher.answers import Teacher
-from potstill.training.checkpoints import KEPT, checkpoint_to_resume, step_of
+from potstill.training.checkpoints import KEPT, checkpoint_to_resume, require_steps, step_of
 from potstill.training.distillation import INPUTS, Distillation
 from potstill.training.dropout import MASKS, draws_quick, quick_masks
 from potstill.training.dual import DualTraining
@@ -277,7 +277,7 @@ def train_stage(
     """Train one stage; the student ends with the weights of its best checkpoint, without `dev` with the last.
 
     A PotstillError from below comes through: the loss is NaN or infinite; the disk is full; a term reads from inside
-    attention that the student computes by itself.
+    attention that the student computes by itself; the stage has other steps than when the checkpoint to go on from was written.
 
     Args:
         model: the student with what it minimises. The student ends on the CPU, in eval mode.
@@ -296,6 +296,8 @@ def train_stage(
     checkpoint = distributed.tell(lambda: checkpoint_to_resume(place.folder, resume))
     # Everything below counts steps of the optimizer; batches are counted nowhere but in the plan.
     texts = rows_of_steps(plan, settings.accumulate).tolist()
+    if checkpoint:
+        require_steps(checkpoint, len(texts))
     every = max(1, -(-len(texts) // settings.evaluations))
     arguments = _arguments(settings, place, len(texts), every, chooses=dev is not None)
     _choose_attention(model, settings.device)
