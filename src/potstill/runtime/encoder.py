@@ -305,7 +305,7 @@ class Encoder:
             try:
                 output = graph.run(self._output, feeds)
             except Exception as error:  # onnxruntime has a class for each of a dozen reasons, with no parent of their own
-                problem = f"{self._graph.name} does not run the exported graph ({shown(str(error), 160)})"
+                problem = f"{graph.name} does not run the exported graph ({shown(str(error), 160)})"
                 raise PotstillError(self.file, problem, AGAIN) from error
             shape = (*(feeds[INPUT_IDS].shape if self.head == TAGGING else rows.shape), self._width)
             if not isinstance(output, np.ndarray) or output.shape != shape or output.dtype.kind != "f":

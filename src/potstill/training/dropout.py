@@ -1,4 +1,4 @@
-"""Dropout on a processor, whose masks take a third of torch's time or less."""
+"""Dropout on a processor, with masks that are drawn faster than torch draws them."""
 
 from __future__ import annotations
 
@@ -31,10 +31,9 @@ def draws_quick(checkpoints: Path) -> bool:
 def quick_masks(wanted: bool = True) -> Iterator[None]:
     """Within the block dropout on the processor draws its masks out of 16 random bits a number, of a generator of numpy's.
 
-    On an AMD torch draws 64 a number, one after the other on one core, which is a seventh of a step of training on one thread and a fifth
-    on two. But for the masks it is the same dropout (Srivastava et al. 2014, section 4): a number falls with the probability p, rounded to
-    the nearest 65,536th, and the others grow by 1 / (1 - p). Each mask begins at a number that torch's generator gives, so that a seed,
-    or the generator's state in a checkpoint, gives the same masks again.
+    On an AMD torch draws 64 a number, one after the other on one core. But for the masks it is the same dropout (Srivastava et al. 2014,
+    section 4): a number falls with the probability p, rounded to the nearest 65,536th, and the others grow by 1 / (1 - p). Each mask
+    begins at a number that torch's generator gives, so that a seed, or the generator's state in a checkpoint, gives the same masks again.
 
     Args:
         wanted: False changes nothing.
